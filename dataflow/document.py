@@ -1,0 +1,183 @@
+"""The job file as a document: YAML with line numbers, `${NAME}` from the environment, `--set` on top.
+
+Nothing here knows what a job is. A place is a tuple of names and indices; problems name their place, and the
+document knows the line.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Place = tuple[str | int, ...]
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and where."""
+
+    place: Place
+    sentence: str
+
+
+class JobFileError(Exception):
+    """A job file that cannot be used, with everything that is wrong with it: one line a problem."""
+
+    def __init__(self, lines: Sequence[str]):
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Content as written and with the environment put in, and the line of every place."""
+
+    name: str
+    folder: str
+    content: dict[str, Any]
+    written: dict[str, Any]
+    lines: dict[Place, int]
+    from_command_line: dict[Place, str] = field(default_factory=dict)
+
+    def error(self, problems: Iterable[Problem]) -> JobFileError:
+        """All problems as one error, in the order of the file."""
+        placed = sorted(problems, key=lambda problem: self._line(problem.place) or 0)
+        return JobFileError(list(dict.fromkeys(self._tell(problem) for problem in placed)))
+
+    def value(self, place: Place) -> Any:
+        """What stands at a place as it was written, secrets not put in; None if nothing does."""
+        return _walk(self.written, place)
+
+    def _tell(self, problem: Problem) -> str:
+        for length in range(len(problem.place), 0, -1):
+            if problem.place[:length] in self.from_command_line:
+                return f"--set {self.from_command_line[problem.place[:length]]}: {problem.sentence}"
+        line = self._line(problem.place)
+        where = f"{self.name}:{line}" if line else self.name
+        return f"{where}: {dotted(problem.place)}: {problem.sentence}" if problem.place else f"{where}: {problem.sentence}"
+
+    def _line(self, place: Place) -> int | None:
+        return next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None)
+
+
+def dotted(place: Place) -> str:
+    """A place as people write it.
+
+    >>> dotted(("aggregations", 0, "window", "every"))
+    'aggregations[0].window.every'
+    """
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def read_document(path: str, settings: Sequence[str] = ()) -> Document:
+    """Reads a job file and applies `--set a.b=value` settings.
+
+    Raises:
+        JobFileError: if there is no such file, it is no YAML mapping, or a variable is not set.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobFileError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise JobFileError([f"{path}: is not UTF-8"]) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Place, int] = {}
+        content = _construct(node, (), lines, path) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise JobFileError([f"{where}: is not YAML: {error.problem or error.context}"]) from None
+    except yaml.YAMLError as error:
+        raise JobFileError([f"{path}: is not YAML: {str(error).splitlines()[0]}"]) from None
+    if not isinstance(content, dict):
+        raise JobFileError([f"{path}: must be a mapping with `job`, `source`, `record`, `aggregations` and `sinks`"])
+    overridden = {}
+    for setting in settings:
+        place = _apply(content, setting)
+        overridden[place] = setting
+    problems: list[Problem] = []
+    substituted = _substitute(content, (), problems)
+    folder = str(Path(path).resolve().parent)
+    document = Document(path, folder, substituted, content, lines, overridden)
+    if problems:
+        raise document.error(problems)
+    return document
+
+
+def _construct(node: yaml.Node, place: Place, lines: dict[Place, int], path: str) -> Any:
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        content = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode) or key in content:
+                what = "a key must be a name" if not isinstance(key_node, yaml.ScalarNode) else f"{key} is there twice"
+                raise JobFileError([f"{path}:{key_node.start_mark.line + 1}: {what}"])
+            content[key] = _construct(value_node, (*place, key), lines, path)
+            lines[(*place, key)] = key_node.start_mark.line + 1
+        return content
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(child, (*place, index), lines, path) for index, child in enumerate(node.value)]
+    if node.tag == "tag:yaml.org,2002:timestamp":
+        return node.value
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _apply(content: Any, setting: str) -> Place:
+    name, equals, text = setting.partition("=")
+    if not equals or not name:
+        raise JobFileError([f"--set {setting}: must be FIELD=VALUE, such as execution.shards=4"])
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    place: list[str | int] = []
+    parts = name.split(".")
+    for index, part in enumerate(parts):
+        key: str | int = int(part) if isinstance(content, list) and part.isdigit() else part
+        place.append(key)
+        known = isinstance(content, dict) or (isinstance(content, list) and isinstance(key, int) and key < len(content))
+        if not known:
+            raise JobFileError([f"--set {setting}: the job file has no {dotted(tuple(place))}"])
+        if index == len(parts) - 1:
+            content[key] = value
+        elif isinstance(content, dict):
+            content = content.setdefault(str(key), {})
+        else:
+            content = content[key]
+    return tuple(place)
+
+
+def _substitute(content: Any, place: Place, problems: list[Problem]) -> Any:
+    if isinstance(content, dict):
+        return {key: _substitute(value, (*place, key), problems) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_substitute(value, (*place, index), problems) for index, value in enumerate(content)]
+    if not isinstance(content, str):
+        return content
+
+    def look_up(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            problems.append(Problem(place, f"the environment variable {match[1]} is not set"))
+            return ""
+        return os.environ[match[1]]
+
+    return _VARIABLE.sub(look_up, content)
+
+
+def _walk(content: Any, place: Place) -> Any:
+    for part in place:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content

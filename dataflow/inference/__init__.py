@@ -1,0 +1,72 @@
+"""Looks at data and writes a job file to start from: columns, types, event time, a likely key, and why."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dataflow.inference.aggregation_choice import choose_aggregation
+from dataflow.inference.data_file import DataFile, Format, find
+from dataflow.inference.error import InferenceError
+from dataflow.inference.event_time import rank_event_times
+from dataflow.inference.job_text import write_job
+from dataflow.inference.parquet_sample import sample_parquet
+from dataflow.inference.sample import Sample
+from dataflow.inference.text_sample import sample_csv, sample_json_lines
+
+__all__ = ["InferenceError", "infer"]
+
+_SAMPLERS: Final[dict[Format, Callable[[Sequence[DataFile]], Sample]]] = {
+    "parquet": sample_parquet,
+    "jsonl": sample_json_lines,
+    "csv": sample_csv,
+}
+_JOB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LONGEST_JOB_NAME: Final = 60
+_ENDINGS: Final = re.compile(r"\.(?:parquet|pq|jsonl|ndjson|csv|json|txt|gz|zst)\b")
+
+
+def infer(paths: Sequence[str], *, job: str | None = None) -> str:
+    """Writes a job file for the records in `paths`.
+
+    It reads a sample only: about 2 MB or 20,000 records of text; of Parquet the schema, the statistics and the
+    first records; of many files a few. The same files give the same text.
+
+    Args:
+        paths: files of one format (Parquet, JSON Lines or CSV; plain, .gz or .zst) or patterns of such. A
+            relative path is taken to be relative to where the job file will be.
+        job: the name of the job; taken from the names of the files unless given.
+
+    Returns:
+        YAML with comments: a valid job that runs as it stands.
+
+    Raises:
+        InferenceError: no job can be written for these files; the message says which file and why.
+    """
+    if job is not None and not _JOB_NAME.fullmatch(job):
+        raise InferenceError(f"a job's name has letters, digits, '_', '.' and '-', first a letter or digit; is {job!r}")
+    data = find(paths)
+    sample = _SAMPLERS[data.format](data.files)
+    times = rank_event_times(sample)
+    name = job or _job_name([file.path for file in data.files])
+    return write_job(name, data, sample, times, choose_aggregation(sample, times[0]))
+
+
+def _job_name(paths: Sequence[str]) -> str:
+    """A job's name after its files: what their names have in common, or the first of them.
+
+    >>> _job_name(["in/flights-01.csv.gz", "in/flights-02.csv.gz"]), _job_name(["_été 2024.csv"]), _job_name(["é"])
+    ('flights', 't_2024', 'job')
+    """
+    stems = [_ENDINGS.sub("", os.path.basename(path)) for path in paths]
+    common = stems[0]
+    for stem in stems[1:]:
+        while not stem.startswith(common):
+            common = common[:-1]
+    if len(stems) > 1:
+        common = common.rstrip("0123456789-_. ")
+    for stem in (common, stems[0]):
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).lstrip("_.-")[:_LONGEST_JOB_NAME].rstrip("_.-")
+        if len(name) > 1 or (name and stem is stems[0]):  # one letter in common is chance
+            return name
+    return "job"

@@ -1,0 +1,206 @@
+"""The files to look at: where they are, how they are packed, and which format they hold."""
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from dataflow.inference.error import InferenceError
+from dataflow.inference.sample import is_encodable
+
+Format = Literal["parquet", "jsonl", "csv"]
+
+_FORMATS: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+}
+_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC: Final = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_PARQUET_MAGIC: Final = b"PAR1"
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+UTF_8_MARK: Final = b"\xef\xbb\xbf"
+_GLANCE: Final = 65_536
+MOST_UNPACKED_BYTES: Final = 256_000_000
+"""A compressed Parquet file is read from its end, so it must be unpacked whole before a look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file that exists and is not empty."""
+
+    path: str
+    compression: str | None
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class DataFiles:
+    """The files of one source: as the job file lists them, and one by one."""
+
+    entries: Sequence[str]
+    files: Sequence[DataFile]
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The beginning of a file, unpacked; `scale` is the size of the file over that of the part read."""
+
+    data: bytes
+    whole: bool
+    scale: float
+
+
+def find(paths: Sequence[str]) -> DataFiles:
+    """Finds the files that `paths` name, each a file or a pattern such as `data/*.csv`.
+
+    Raises:
+        InferenceError: no file, not a file, every file empty, a packing that contradicts the name, or formats
+            that are unknown or differ.
+    """
+    if not paths:
+        raise InferenceError("name at least one file to look at")
+    entries: dict[str, None] = {}
+    found: dict[str, None] = {}
+    for path in paths:
+        entry, matches = _resolve(path)
+        entries[entry] = None
+        found.update(dict.fromkeys(matches))
+    empty = [path for path in found if not os.path.getsize(path)]
+    if len(empty) == len(found):
+        raise InferenceError(f"{empty[0]} is empty: there is nothing to look at")
+    files = [_identify(path) for path in found if path not in empty]
+    for file in files[1:]:
+        if file.format != files[0].format:
+            raise InferenceError(
+                f"a source reads one format, but {files[0].path} is {files[0].format} and {file.path} is {file.format}"
+            )
+    if empty and files[0].format != "jsonl":  # no lines are fine, no header and no footer are not
+        raise InferenceError(f"{empty[0]} is empty, so it is no {files[0].format} file: leave it out")
+    return DataFiles(list(entries), files, files[0].format)
+
+
+def read_excerpt(file: DataFile, limit: int) -> Excerpt:
+    """Reads at most `limit` bytes of what a file holds."""
+    try:
+        with closing(pa.OSFile(file.path, "rb")) as raw, closing(_unpacked(raw, file.compression)) as stream:
+            data = _read(stream, limit)
+            whole = not _read(stream, 1)
+            scale = 1.0 if whole else max(1.0, raw.size() / max(raw.tell(), 1))
+            return Excerpt(data, whole, scale)
+    except OSError as error:
+        raise _unreadable(file.path, file.compression, error) from None
+
+
+def open_seekable(file: DataFile) -> Any:
+    """A file that can be read from any place, as Parquet is; one that is packed is unpacked in memory."""
+    if file.compression is None:
+        return pa.OSFile(file.path, "rb")
+    excerpt = read_excerpt(file, MOST_UNPACKED_BYTES)
+    if not excerpt.whole:
+        raise InferenceError(
+            f"{file.path} unpacks to more than {MOST_UNPACKED_BYTES // 1_000_000} MB:"
+            " look at one that is not compressed as a whole (Parquet compresses inside)"
+        )
+    return pa.BufferReader(excerpt.data)
+
+
+def _resolve(path: str) -> tuple[str, list[str]]:
+    """How the job file names a path, and the files it stands for."""
+    if "://" in path:
+        raise InferenceError(
+            f"{path} is not a local file: look at a copy of it here, then put its address into `paths`"
+        )
+    if not is_encodable(path):
+        raise InferenceError(f"{path!r} cannot stand in a job file: its name is not UTF-8")
+    if "${" in path:
+        raise InferenceError(f"{path} cannot stand in a job file: '${{' there begins the name of a variable")
+    path = os.path.normpath(path) if path else path
+    if os.path.isfile(path):
+        return path, [path]
+    if os.path.isdir(path):
+        raise InferenceError(f"{path} is a directory: name the files in it, for instance '{os.path.join(path, '*')}'")
+    matches = (
+        sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
+        if glob.has_magic(path)
+        else []
+    )
+    if not matches:
+        raise InferenceError(f"{path!r}: there is no such file")
+    return path, matches
+
+
+def _identify(path: str) -> DataFile:
+    stem, suffix = os.path.splitext(path)
+    compression = _COMPRESSIONS.get(suffix)
+    try:
+        with open(path, "rb") as raw:
+            head = raw.read(4)
+    except OSError as error:
+        raise _unreadable(path, None, error) from None
+    for packing, magic in _MAGIC.items():
+        ending = next(ending for ending, name in _COMPRESSIONS.items() if name == packing)
+        if head.startswith(magic) and compression != packing:
+            raise InferenceError(f"{path} holds {packing} data: rename it to end in {ending}, the sign to unpack it")
+        if compression == packing and not head.startswith(magic):
+            raise InferenceError(f"{path} ends in {ending} but does not hold {packing} data")
+    named = _FORMATS.get(os.path.splitext(stem if compression else path)[1].lower())
+    file = DataFile(path, compression, named or "csv")
+    seen = _format_of(path, read_excerpt(file, _GLANCE).data, named)
+    if named is not None and seen != named:
+        raise InferenceError(f"{path} is named like {named} but holds {seen}")
+    return DataFile(path, compression, seen)
+
+
+def _format_of(path: str, head: bytes, named: Format | None) -> Format:
+    """The format a file's beginning shows; the one it is named for where the beginning leaves a doubt."""
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    if named == "parquet":
+        raise InferenceError(f"{path} is not a Parquet file: it does not begin with PAR1")
+    if head.startswith(_UTF_16):
+        raise InferenceError(f"{path} is UTF-16 text: convert it to UTF-8")
+    if b"\0" in head:
+        raise InferenceError(f"{path} holds neither Parquet nor text: its format is unknown")
+    first = head.removeprefix(UTF_8_MARK).lstrip().split(b"\n", 1)[0].strip()
+    if not named and first.startswith((b"[", b"{")) and not _is_object(first):
+        raise InferenceError(f"{path} looks like one JSON document: write one JSON object a line (JSON Lines)")
+    if _is_object(first):
+        return "jsonl"
+    if not named and not any(separator in first for separator in b",;\t|"):
+        raise InferenceError(f"{path} is neither Parquet, nor one JSON object a line, nor CSV: its format is unknown")
+    return named or "csv"
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _unpacked(raw: Any, compression: str | None) -> Any:
+    return raw if compression is None else pa.CompressedInputStream(raw, compression)
+
+
+def _read(stream: Any, limit: int) -> bytes:
+    """Reads until `limit` or the end; a single read of a packed stream may give less."""
+    chunks: list[bytes] = []
+    while limit > 0 and (chunk := stream.read(limit)):
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
+
+
+def _unreadable(path: str, compression: str | None, error: OSError) -> InferenceError:
+    if compression is not None:
+        return InferenceError(f"{path} cannot be unpacked: its {compression} data is damaged or cut short")
+    return InferenceError(f"{path} cannot be read: {error.strerror or 'the system refuses it'}")

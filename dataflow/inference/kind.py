@@ -1,0 +1,209 @@
+"""What a single value looks like, and which type of the product a column of such values has.
+
+The rules are those of the job file ("Values"): a value is converted where nothing is lost, so a column gets
+the narrowest type that loses nothing, and `string` where any doubt is left.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import Enum, auto
+from typing import Final, Literal
+
+from transforms.specification import ColumnType
+
+NumericType = Literal["int64", "float64"]
+
+TOLERATED_MISFITS: Final = 0.01
+"""Up to this share of values may contradict a type: they are the dead letters every real file has a few of.
+Above it the contradiction is the rule of the column and not its exception."""
+
+FEWEST_VALUES_TO_TOLERATE: Final = 100
+"""In a smaller sample a single contradiction is more than the tolerated share already."""
+
+NULL_MARKERS: Final = frozenset(
+    {"NA", "N/A", "n/a", "#N/A", "na", "NULL", "null", "Null", "None", "none", "nil", "NaN", "nan", "\\N", "-", "--"}
+)
+"""What R, pandas, MySQL, spreadsheets and people write where there is no value."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_INT64: Final = range(-(2**63), 2**63)
+_EXACT_IN_FLOAT64: Final = 2**53
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_NUMBER: Final = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PADDED: Final = re.compile(r"-?0[0-9][0-9.]*")
+_ISO_8601: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?"
+)
+
+
+class Kind(Enum):
+    """How a value is written, as far as it decides a type."""
+
+    NULL = auto()
+    BOOL = auto()
+    INTEGER = auto()
+    WIDE_INTEGER = auto()
+    """An int64 that a float64 cannot hold exactly."""
+    FRACTION = auto()
+    """Written with a fraction or an exponent, 1.0 included: what is written so may well be 1.5 in the next record."""
+    QUOTED_INTEGER = auto()
+    QUOTED_FRACTION = auto()
+    PADDED = auto()
+    """Digits after a leading zero: a postcode, not a number."""
+    BEYOND = auto()
+    """A number that neither int64 nor float64 holds."""
+    TIME = auto()
+    DAY = auto()
+    MARKER = auto()
+    TEXT = auto()
+    NESTED = auto()
+
+
+def instant_of(text: str) -> int | None:
+    """The µs since the epoch of an ISO 8601 date or date-time, read in UTC if it is naive; None for other text.
+
+    >>> instant_of("1970-01-01T01:00:00.5+01:00"), instant_of("1970-01-02"), instant_of("1970-02-30")
+    (500000, 86400000000, None)
+    """
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3, 4, 5, 6))
+    if not 2 <= year <= 9997:  # a window around an event time must have bounds that are dates too
+        return None
+    try:
+        naive = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    micros = int((match[7] or "0").ljust(6, "0")[:6])
+    if match[9] is not None:
+        offset = timedelta(hours=int(match[10]), minutes=int(match[11] or 0))
+        if offset >= timedelta(days=1):
+            return None
+        naive -= offset if match[9] == "+" else -offset
+    return (naive - _EPOCH) // _MICROSECOND + micros
+
+
+def kind_of_csv(text: str) -> Kind:
+    """The kind of a CSV field: an unquoted world, where what looks like a number is one.
+
+    >>> kind_of_csv("00501"), kind_of_csv(" 1e3"), kind_of_csv("")
+    (<Kind.PADDED: 8>, <Kind.FRACTION: 5>, <Kind.NULL: 1>)
+    """
+    if not text:
+        return Kind.NULL
+    if text.lower() in ("true", "false"):
+        return Kind.BOOL
+    text = text.strip(" ")  # a comma is often followed by one
+    if _INTEGER.fullmatch(text):
+        # Longer than any int64: int() would refuse thousands of digits with an error of its own.
+        return _kind_of_integer(int(text)) if len(text) <= 20 else Kind.BEYOND
+    if _NUMBER.fullmatch(text):
+        return Kind.FRACTION if math.isfinite(float(text)) else Kind.BEYOND
+    if _PADDED.fullmatch(text):
+        return Kind.PADDED
+    if instant_of(text) is not None:
+        return Kind.DAY if len(text) == 10 else Kind.TIME
+    return Kind.MARKER if text in NULL_MARKERS else Kind.TEXT
+
+
+_QUOTED: Final = {
+    Kind.NULL: Kind.TEXT,  # in JSON an empty string is a value
+    Kind.BOOL: Kind.TEXT,
+    Kind.INTEGER: Kind.QUOTED_INTEGER,
+    Kind.WIDE_INTEGER: Kind.QUOTED_INTEGER,
+    Kind.FRACTION: Kind.QUOTED_FRACTION,
+    Kind.BEYOND: Kind.TEXT,
+}
+
+
+def kind_of_json(value: object) -> Kind:
+    """The kind of a parsed JSON value: the writer said what is text and what is a number."""
+    match value:
+        case None:
+            return Kind.NULL
+        case bool():
+            return Kind.BOOL
+        case int():
+            return _kind_of_integer(value)
+        case float():
+            return Kind.FRACTION if math.isfinite(value) else Kind.BEYOND
+        case str():
+            kind = kind_of_csv(value)
+            return _QUOTED.get(kind, kind)
+        case _:
+            return Kind.NESTED
+
+
+def _kind_of_integer(value: int) -> Kind:
+    if value not in _INT64:
+        return Kind.BEYOND
+    return Kind.INTEGER if abs(value) <= _EXACT_IN_FLOAT64 else Kind.WIDE_INTEGER
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The type of a column, how many of its values contradict it, and what null markers hide.
+
+    `type` is None for a column of objects or arrays. `behind_markers` is the numeric type the column would
+    have if its null markers were nulls.
+    """
+
+    type: ColumnType | None
+    misfits: int = 0
+    behind_markers: NumericType | None = None
+
+
+def settle(kinds: Mapping[Kind, int]) -> Verdict:
+    """Finds the type of a column from how often each kind was seen in it (nulls do not matter).
+
+    >>> settle({Kind.INTEGER: 5, Kind.FRACTION: 1}).type
+    'float64'
+    >>> settle({Kind.FRACTION: 5, Kind.MARKER: 2})
+    Verdict(type='string', misfits=0, behind_markers='float64')
+    """
+    seen: Counter[Kind] = Counter(kinds)
+    del seen[Kind.NULL]
+    total = seen.total()
+    if seen[Kind.NESTED] and not _is_tolerable(seen[Kind.NESTED], total):
+        return Verdict(None)
+    fitting = _fits(seen)
+    best = max(fitting, key=lambda name: fitting[name])  # the first of equals: int64 before float64
+    misfits = total - fitting[best]
+    unmarked = misfits - seen[Kind.MARKER]
+    if not fitting[best] or seen[Kind.PADDED] or (unmarked and not _is_tolerable(unmarked, total)):
+        return Verdict("string", seen[Kind.NESTED])
+    if not seen[Kind.MARKER]:
+        return Verdict(best, misfits)
+    # A misfit is an accident, to be a dead letter; a marker is how its writer spells null, to be kept.
+    if best in ("int64", "float64"):
+        return Verdict("string", seen[Kind.NESTED], best)
+    return Verdict(best, misfits) if _is_tolerable(misfits, total) else Verdict("string", seen[Kind.NESTED])
+
+
+def _fits(seen: Counter[Kind]) -> dict[ColumnType, int]:
+    """How many of the values each type holds without loss."""
+    integers = seen[Kind.INTEGER]
+    fractions = seen[Kind.INTEGER] + seen[Kind.FRACTION]
+    quoted = seen[Kind.QUOTED_INTEGER] + seen[Kind.QUOTED_FRACTION]
+    # Numbers in quotes are text, unless their writer quotes only now and then: then they convert.
+    if fractions + seen[Kind.WIDE_INTEGER] >= max(quoted, 1):
+        integers += seen[Kind.QUOTED_INTEGER]
+        fractions += quoted
+    return {
+        "bool": seen[Kind.BOOL],
+        "int64": integers + seen[Kind.WIDE_INTEGER],
+        "float64": fractions,
+        # A column of days alone stays text: `timestamp` is for what has a clock time.
+        "timestamp": seen[Kind.TIME] + seen[Kind.DAY] if seen[Kind.TIME] else 0,
+    }
+
+
+def _is_tolerable(misfits: int, total: int) -> bool:
+    return total >= FEWEST_VALUES_TO_TOLERATE and misfits <= total * TOLERATED_MISFITS

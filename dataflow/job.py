@@ -1,0 +1,247 @@
+"""The planned job: a job file bound to its columns, steps, summaries and tables; everything but the data itself.
+
+Planning finds every problem that can be found before a record is read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from dataflow.document import Document, Problem
+from dataflow.spec import Aggregation, JobSpec
+from transforms import dead_letter, ledger
+from transforms.aggregation.measure import column_measures, distinct_measures
+from transforms.aggregation.summary import Summary
+from transforms.aggregation.timeline import Output, StatisticsOutput
+from transforms.batch import ARROW
+from transforms.collection.files import FileRange, SourceError, list_files, list_ranges, parquet_schema
+from transforms.collection.parquet_rows import column_of
+from transforms.collection.parsed import Schema
+from transforms.collection.spec import Column
+from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure
+from transforms.model.learn import problems as model_problems
+from transforms.preprocessing import spec as steps
+from transforms.preprocessing.expressions import ExpressionError, columns_of
+from transforms.preprocessing.steps import Step, StepError, plan_step
+from transforms.specification import ColumnType
+from transforms.storage.parquet import folder_name
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
+from transforms.storage.spec import ParquetSinkSpec
+from transforms.storage.staging import Table
+
+
+@dataclass(frozen=True)
+class PlannedAggregation:
+    """An aggregation with its summary and the tables it fills."""
+
+    spec: Aggregation
+    summary: Summary
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can be built into a pipeline."""
+
+    spec: JobSpec
+    folder: str
+    schema: Schema
+    steps: tuple[Step, ...]
+    columns: Mapping[str, ColumnType]
+    aggregations: tuple[PlannedAggregation, ...]
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Every output table, in the order of the job file, dead letters and ledger last."""
+        tables: dict[str, Table] = {}
+        for aggregation in self.aggregations:
+            for output in aggregation.outputs:
+                key = ("window_start", "window_end", *aggregation.spec.key)
+                key += (MODEL,) if isinstance(output, ModelsOutput) else ()
+                tables[output.table] = Table(output.table, key, output.schema)
+        tables[DEAD_LETTERS] = Table(DEAD_LETTERS, dead_letter.KEY, dead_letter.SCHEMA)
+        tables[LEDGER] = Table(LEDGER, ledger.KEY, ledger.SCHEMA)
+        return tables
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """Where each table goes: every sink holds every table, dead letters live in one place."""
+        targets = []
+        for index, sink in enumerate(self.spec.sinks):
+            for name in self.tables:
+                if name == DEAD_LETTERS and (index or self.spec.dead_letters.path):
+                    continue
+                if isinstance(sink, ParquetSinkSpec):
+                    targets.append(Target(name, folder=f"{sink.parquet.path}/{folder_name(name)}"))
+                else:
+                    targets.append(Target(name, url=sink.sql.url))
+        if self.spec.dead_letters.path:
+            targets.append(Target(DEAD_LETTERS, folder=self.spec.dead_letters.path))
+        return tuple(targets)
+
+    @property
+    def state(self) -> str:
+        """The job's folder for what outlives a run."""
+        return str(self.spec.state)
+
+    def ranges(self) -> list[FileRange]:
+        """What there is to read.
+
+        Raises:
+            SourceError: if something cannot be read.
+        """
+        ranges = list_ranges(self.spec.files, self.folder, int(self.spec.execution.range))
+        if self.spec.files.format == "csv":
+            for part in ranges:
+                self._check_fields(part.header, part.source)
+        return ranges
+
+    def _check_fields(self, names: Sequence[str], source: str) -> None:
+        for name, column in self.schema.columns.items():
+            if name not in names and not column.nullable:
+                raise SourceError(f"record.columns.{name}: {source} has no column {name}; there are {', '.join(names)}")
+        unknown = [name for name in names if name not in self.schema.columns]
+        if self.schema.strict and unknown:
+            raise SourceError(f"record.unknown_fields: every record of {source} has {unknown[0]}, which is not in columns")
+
+
+def plan(spec: JobSpec, document: Document) -> Job:
+    """Binds a validated job to its columns.
+
+    Raises:
+        JobFileError: with everything that does not fit.
+        SourceError: if types must come from Parquet files and these cannot be read.
+    """
+    columns = _columns(spec, document)
+    schema = Schema(
+        columns, spec.record.event_time, spec.record.unknown_fields == "dead_letter", int(spec.record.max_line)
+    )
+    problems: list[Problem] = []
+    types: Mapping[str, ColumnType] = {name: column.type for name, column in columns.items()}
+    folded: dict[str, str] = {}
+    for name in columns:
+        if folded.setdefault(name.casefold(), name) != name:
+            sentence = f"differs from {folded[name.casefold()]} in nothing but case, which SQL does not see"
+            problems.append(Problem(("record", "columns", name), sentence))
+    planned: list[Step] = []
+    for index, step in enumerate(spec.preprocess):
+        try:
+            planned.append(plan_step(step, types))
+            types = planned[-1].columns
+        except StepError as error:
+            # What later steps see is unknown from here on: their problems may be none.
+            problems.append(Problem(("preprocess", index, *error.place), str(error)))
+            raise document.error(problems) from None
+    for index, aggregation in enumerate(spec.aggregations):
+        for place, sentence in aggregation.problems(dict(types)):
+            problems.append(Problem(("aggregations", index, *place), sentence))
+        for place, sentence in model_problems(aggregation.models, types):
+            problems.append(Problem(("aggregations", index, "models", *place), sentence))
+    if problems:
+        raise document.error(problems)
+    aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
+    for index, aggregation in enumerate(aggregations):
+        for output in aggregation.outputs:
+            for name in {n for n in output.schema.names if output.schema.names.count(n) > 1}:
+                sentence = f"the table {output.table} would have two columns named {name}"
+                problems.append(Problem(("aggregations", index), sentence))
+    if problems:
+        raise document.error(problems)
+    return Job(spec, document.folder, schema, tuple(planned), types, aggregations)
+
+
+def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> PlannedAggregation:
+    """The summary and the outputs of an aggregation over `columns`."""
+    figures = column_measures(spec, columns)
+    models = tuple(RegressionMeasure(name, model) for name, model in spec.models.items())
+    key = {name: ARROW[columns[name]] for name in spec.key}
+    summary = Summary(key, spec.window, distinct_measures([*figures.values(), *models]))
+    outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]
+    if models:
+        outputs.append(ModelsOutput(spec, summary, models))
+    return PlannedAggregation(spec, summary, tuple(outputs))
+
+
+def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
+    """The columns to read: those the job file names, or those of the Parquet files that it needs."""
+    if spec.files.format != "parquet":
+        return spec.record.columns or {}
+    path, source = list_files(spec.files, document.folder)[0]
+    try:
+        found = parquet_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{source} cannot be read as parquet: {str(error).splitlines()[0]}") from error
+    if spec.record.columns is not None:
+        names = [name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable]
+        if names:
+            sentence = f"{source} has no column {names[0]}; there are {', '.join(found.names)}"
+            raise document.error([Problem(("record", "columns", names[0]), sentence)])
+        unknown = [name for name in found.names if name not in spec.record.columns]
+        if unknown and spec.record.unknown_fields == "dead_letter":
+            sentence = f"every record of {source} has {unknown[0]}, which is not in `columns`"
+            raise document.error([Problem(("record", "unknown_fields"), sentence)])
+        return spec.record.columns
+    needed = set(_needed(spec))
+    columns: dict[str, Column] = {}
+    for field in found:
+        column = column_of(field)
+        if column is not None and (field.name in needed or any(isinstance(s, steps.ApplySpec) for s in spec.preprocess)):
+            columns[field.name] = column
+    return _with_event_time(columns, spec, document, source, found)
+
+
+def _with_event_time(
+    columns: dict[str, Column], spec: JobSpec, document: Document, source: str, found: pa.Schema
+) -> dict[str, Column]:
+    time = spec.record.event_time
+    column = columns.get(time.column)
+    place = ("record", "event_time", "column")
+    if column is None:
+        sentence = f"{source} has no column {time.column} that could be a time; there are {', '.join(found.names)}"
+        raise document.error([Problem(place, sentence)])
+    if time.unit is None and column.type == "string":
+        column = Column(type="timestamp")
+    if (time.unit is None) != (column.type == "timestamp"):
+        what = "needs a `unit`" if time.unit is None else "has its own unit"
+        raise document.error([Problem(place, f"{time.column} is {column.type} in {source}, which {what}")])
+    return {**columns, time.column: column.model_copy(update={"nullable": False})}
+
+
+def _needed(spec: JobSpec) -> Iterator[str]:
+    """Every column that the job reads, event time included; names that steps make are among them."""
+    yield spec.record.event_time.column
+    for step in spec.preprocess:
+        yield from _read_by(step)
+    for aggregation in spec.aggregations:
+        yield from aggregation.key
+        yield from aggregation.statistics
+        for model in aggregation.models.values():
+            yield from (model.target, *model.features)
+
+
+def _read_by(step: Any) -> Iterator[str]:
+    try:
+        match step:
+            case steps.TrimSpec():
+                yield from step.trim
+            case steps.DropNullsSpec():
+                yield from step.drop_nulls
+            case steps.FillSpec():
+                yield from step.fill
+            case steps.ClipSpec():
+                yield from step.clip
+            case steps.DeriveSpec():
+                for sql in step.derive.values():
+                    yield from columns_of(sql)
+            case steps.FilterSpec():
+                yield from columns_of(step.filter)
+            case steps.PseudonymiseSpec():
+                yield from step.pseudonymise.columns
+            case steps.SplitSpec():
+                yield from step.split.by
+    except ExpressionError:
+        return  # planning the step says what is wrong with it
+

@@ -1,0 +1,160 @@
+"""Running a job: plan, lock, build, execute, tell how it ended."""
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO
+
+from dataflow.document import JobFileError
+from dataflow.job import Job
+from transforms.storage.error import SinkError, sentence
+
+
+class JobFailed(Exception):
+    """A job that could not finish, with one clear message."""
+
+
+class JobRunning(JobFileError):
+    """The same job is running already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished run: how it ended and how long it took."""
+
+    status: str
+    seconds: float
+    runner: str
+
+
+def execute(job: Job, flags: Sequence[str]) -> Ran:
+    """Runs a planned job to its end and publishes its tables.
+
+    Raises:
+        SourceError: if something cannot be read.
+        SinkError: if a sink cannot be written; the previous tables are whole.
+        JobFailed: if anything else went wrong, such as a function of the user's that cannot be loaded by a worker.
+    """
+    quieten()
+    from dataflow.graph import Run, build
+    from dataflow.overlay import Overlay
+    from runners import direct
+    from transforms.storage.publish import Outcome, finish_interrupted
+
+    started = time.monotonic()
+    began = datetime.now(timezone.utc)
+    ranges = job.ranges()
+    with locked(job.state):
+        finish_interrupted(job.state)
+        clean_staging(job.state)
+        check_sinks(job)
+        overlay = Overlay.read(job.state)
+        name = f"{began:%Y%m%dT%H%M%S%f}"
+        run = Run(name, began, tuple(ranges), overlay.payloads, overlay.attempts)
+        try:
+            pipeline = direct.pipeline(flags)
+            build(pipeline, job, run)
+            pipeline.run().wait_until_finish()
+        except Exception as error:  # whatever a runner wraps a failure in
+            raise _told(error) from error
+        finally:
+            clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
+        outcome = Outcome.read(job.state)
+        if outcome is None or outcome.run != name:
+            raise JobFailed("the run ended without publishing its tables")
+    return Ran(outcome.status, time.monotonic() - started, direct.name(flags))
+
+
+def quieten() -> None:
+    """Lets errors through and nothing else: Beam and its libraries warn about what no user of ours can change."""
+    logging.basicConfig(level=logging.ERROR, force=True, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("apache_beam", "root"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def check_sinks(job: Job) -> None:
+    """Raises SinkError for a sink that could not be published to, before anything is read."""
+    from transforms.storage import parquet, sql
+
+    for folder in sorted({target.folder for target in job.targets if target.folder}):
+        parquet.check(folder, job.spec.job)
+    for url in sorted({target.url for target in job.targets if target.url}):
+        try:
+            sql.check(url)
+        except sql.SqlSinkError as error:
+            raise SinkError(str(error)) from None
+
+
+@contextmanager
+def locked(state: str) -> Iterator[None]:
+    """Holds the job's folder: two runs of one job would publish over each other.
+
+    Raises:
+        JobRunning: if somebody else holds it.
+    """
+    file = _open_lock(state)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise JobRunning([f"{state}: this job is running already; wait for it, or give this one another `state`"]) from None
+        yield
+    finally:
+        file.close()
+
+
+def _open_lock(state: str) -> IO[str]:
+    try:
+        os.makedirs(state, exist_ok=True)
+        return open(f"{state}/lock", "w")
+    except OSError as error:
+        raise SinkError(sentence(state, error)) from error
+
+
+def clean_staging(state: str, keep: str | None = None) -> None:
+    """Removes what earlier runs staged, except the staging folder `keep`."""
+    for folder in Path(state).glob("staging-*"):
+        if str(folder) != keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_dead_letters_to_show(state: str, run: str) -> str | None:
+    """The staging folder of a run that had too many dead letters: they are there to be looked at."""
+    from transforms.storage.publish import Outcome
+
+    outcome = Outcome.read(state)
+    shown = outcome is not None and outcome.run == run and outcome.status == "too_many_dead_letters"
+    return f"{state}/staging-{run}" if shown else None
+
+
+_RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*?)(?: \[while running '.*'\])?$", re.MULTILINE | re.DOTALL)
+
+
+def _told(error: Exception) -> Exception:
+    """The failure behind what a runner raised: runners wrap it, some into nothing but a text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SinkError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    text = str(error)
+    lines = [line for line in text.splitlines() if _RAISED.match(line) and not line.startswith(" ")]
+    for line in lines:
+        match = _RAISED.match(line)
+        if match and match[1] == "SinkError":
+            return SinkError(match[2])
+    detail = lines[-1] if lines else text or "".join(traceback.format_exception_only(error)).strip()
+    return JobFailed(f"the job failed: {detail}")

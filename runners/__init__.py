@@ -1,0 +1,1 @@
+"""Engines: which Beam runner executes a job, and with which options. Nothing here knows our data."""

@@ -1,0 +1,40 @@
+"""The local runner for bounded jobs: Beam's in-process runner, on as many threads as there are cores.
+
+`DirectRunner` on its own tries other runners first, silently; here it is always the in-process one, so that what
+runs is what was asked for. The embedded engine and numpy release the interpreter lock for nearly all their work,
+so threads scale and no worker process has to start.
+"""
+
+import os
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+LOCAL_NAMES = (None, "DirectRunner", "direct", "FnApiRunner")
+
+
+def is_local(flags: Sequence[str]) -> bool:
+    """Whether these flags ask for the in-process runner, which is what no flags do."""
+    return PipelineOptions(list(flags)).view_as(StandardOptions).runner in LOCAL_NAMES
+
+
+def pipeline(flags: Sequence[str]) -> beam.Pipeline:
+    """A pipeline on the runner that `flags` name, in-process unless they name another."""
+    options = PipelineOptions(list(flags))
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if standard.runner not in LOCAL_NAMES:
+        return beam.Pipeline(options=options)
+    standard.runner = None
+    if not any(flag.startswith("--direct_num_workers") for flag in flags):
+        direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not any(flag.startswith("--direct_running_mode") for flag in flags) and direct.direct_num_workers != 1:
+        direct.direct_running_mode = "multi_threading"
+    return beam.Pipeline(runner=FnApiRunner(), options=options)
+
+
+def name(flags: Sequence[str]) -> str:
+    """What executes the job, for people."""
+    asked = PipelineOptions(list(flags)).view_as(StandardOptions).runner
+    return "DirectRunner (in this process)" if asked in LOCAL_NAMES else str(asked)

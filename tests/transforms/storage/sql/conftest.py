@@ -1,0 +1,80 @@
+"""A SQL sink for tests to publish to: every way of writing, on SQLite and on PostgreSQL."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from transforms.storage import sql
+from transforms.storage.sql import SqlTable, generic, postgresql, sqlite
+from transforms.storage.sql.database import parsed
+
+from tests.servers import postgres
+
+ANOTHER: Final = itertools.count()
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A fresh database, and short words for what tests do with it."""
+
+    url: str
+
+    def publish(self, table: SqlTable, rows: list[dict[str, Any]], *, replace: bool) -> int:
+        """Publishes one table in batches of two rows."""
+        batches = pa.Table.from_pylist(rows, table.schema).to_batches(max_chunksize=2)
+        return sql.publish(self.url, {table: batches}, replace=replace)[table.name]
+
+    def read(self, table: SqlTable) -> list[dict[str, Any]]:
+        """The rows of a table."""
+        rows: list[dict[str, Any]] = sql.read(self.url, table).to_pylist()
+        return rows
+
+    def execute(self, statement: str) -> list[Any]:
+        """What the database answers to a statement of its own language."""
+        engine = sa.create_engine(parsed(self.url), poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            answer = connection.exec_driver_sql(statement)
+            return [tuple(row) for row in answer] if answer.returns_rows else []
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The url of a PostgreSQL cluster for all tests."""
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(cluster: str) -> str:
+    """The url of a new, empty PostgreSQL database."""
+    name = f"test_{next(ANOTHER)}"
+    engine = sa.create_engine(parsed(cluster), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return cluster.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The url of a SQLite file that is not there yet, nor is its folder."""
+    return f"sqlite:///{tmp_path}/out/figures.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "generic on sqlite", "generic on postgresql"])
+def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sink:
+    """Every database, and each by its own way and by the way that is meant for any other."""
+    way: str = request.param
+    if way.startswith("generic"):
+        for special in (sqlite, postgresql):
+            monkeypatch.setattr(special, "publish", generic.publish)
+    return Sink(request.getfixturevalue("sqlite_url" if way.endswith("sqlite") else "postgresql_url"))
+
+
+def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
+    """The rows of some batches."""
+    return [row for batch in batches for row in batch.to_pylist()]

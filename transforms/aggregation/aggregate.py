@@ -1,0 +1,113 @@
+"""The aggregation as a transform: batches in, the rows of its tables out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.aggregation.summary import Summary
+from transforms.aggregation.timeline import Output, Timeline
+
+_COMPACT_BYTES = 32 << 20
+"""Partials of a bundle are merged when they reach this size, so that a bundle holds groups and not rows."""
+
+
+class SummarizeFn(beam.DoFn):
+    """Batches to (shard, partial): one partial a shard and bundle, however many batches the bundle has."""
+
+    def __init__(self, summary: Summary, shards: int):
+        self._summary = summary
+        self._shards = shards
+
+    def start_bundle(self) -> None:
+        self._partials: list[pa.RecordBatch] = []
+        self._bytes = 0
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        partial = self._summary.summarize(batch)
+        self._partials.append(partial)
+        self._bytes += partial.nbytes
+        if self._bytes > _COMPACT_BYTES:
+            merged = self._summary.merge(self._partials)
+            self._partials = [merged]
+            # What is left cannot shrink further: wait until as much again has come.
+            self._bytes = 0
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        merged = self._summary.merge(self._partials)
+        for shard, partial in self._summary.by_shard(merged, self._shards).items():
+            yield WindowedValue((shard, partial), MIN_TIMESTAMP, [GlobalWindow()])
+        self._partials = []
+
+
+class MergeFn(beam.CombineFn):
+    """Partials to one partial; the algebra is the summary's."""
+
+    def __init__(self, summary: Summary):
+        self._summary = summary
+
+    def create_accumulator(self) -> list[pa.RecordBatch]:
+        return []
+
+    def add_input(self, accumulator: list[pa.RecordBatch], partial: pa.RecordBatch) -> list[pa.RecordBatch]:
+        accumulator.append(partial)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[pa.RecordBatch]]) -> list[pa.RecordBatch]:
+        return [self._summary.merge([partial for accumulator in accumulators for partial in accumulator])]
+
+    def compact(self, accumulator: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        return [self._summary.merge(accumulator)]
+
+    def extract_output(self, accumulator: list[pa.RecordBatch]) -> pa.RecordBatch:
+        return self._summary.merge(accumulator)
+
+
+class CloseFn(beam.DoFn):
+    """(shard, partial) to rows: every window of a bounded source, closed in event-time order."""
+
+    def __init__(self, timeline: Timeline):
+        self._timeline = timeline
+
+    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[beam.pvalue.TaggedOutput]:
+        _, partial = element
+        _, tables = self._timeline.advance(self._timeline.start(), [partial], None)
+        for index, rows in enumerate(tables.values()):
+            yield beam.pvalue.TaggedOutput(str(index), rows)
+
+
+@dataclass(eq=False, kw_only=True)
+class AggregatePerKey(beam.PTransform):
+    """Closes every window of every key of a bounded collection of batches.
+
+    In: batches with EVENT_TIME, POSITION and the columns that keys and measures read. Out: a dictionary from
+    each output's table to a `PCollection[RecordBatch]` of its schema. A key's rows come from one shard; shards
+    bound what one worker holds and never change a figure.
+
+    Args:
+        summary: keys, window and measures.
+        outputs: the tables to make of closed windows.
+        shards: how many ways the keys are cut.
+    """
+
+    summary: Summary
+    outputs: Sequence[Output]
+    shards: int = 8
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        if self.shards < 1:
+            raise ValueError(f"shards must be at least 1, is {self.shards}")
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> dict[str, beam.PCollection[pa.RecordBatch]]:
+        tags = [str(index) for index in range(len(self.outputs))]
+        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards)).with_output_types(tuple[int, pa.RecordBatch])
+        merge = beam.CombinePerKey(MergeFn(self.summary)).with_output_types(tuple[int, pa.RecordBatch])
+        close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs))).with_output_types(pa.RecordBatch)
+        closed = batches | "Summarize" >> summarize | "Merge" >> merge | "Close" >> close.with_outputs(*tags)
+        return {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=True)}

@@ -1,0 +1,66 @@
+"""Endpoints: the first and the last value of a column, by event time, then by order of arrival."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.groups import Groups
+
+STATISTICS = ("first", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """`first` and `last`: the present value with the smallest and the largest (event time, source, position)."""
+
+    kind: pa.DataType
+
+    @property
+    def schema(self) -> pa.Schema:
+        fields = []
+        for end in STATISTICS:
+            fields += [pa.field(end, self.kind), *(pa.field(f"{end}_{part}", pa.int64()) for part in _ORDER)]
+        return pa.schema(fields)
+
+    def measure(self, values: pa.Array, groups: Groups, arrival: Arrival) -> State:
+        ordinals = np.full(len(values), arrival.ordinal, np.int64)
+        order = (arrival.event_times, ordinals, arrival.positions)
+        state: dict[str, pa.Array] = {}
+        for end in STATISTICS:
+            state |= _choose(end, values, order, groups)
+        return state
+
+    def merge(self, state: State, groups: Groups) -> State:
+        merged: dict[str, pa.Array] = {}
+        for end in STATISTICS:
+            order = tuple(as_numpy(state[f"{end}_{part}"].fill_null(0)) for part in _ORDER)
+            merged |= _choose(end, state[end], order, groups)
+        return merged
+
+    def finish(self, state: State, statistic: str) -> pa.Array:
+        return state[statistic]
+
+
+_ORDER = ("time", "ordinal", "position")
+
+
+def _choose(end: str, values: pa.Array, order: tuple[npt.NDArray[np.int64], ...], groups: Groups) -> State:
+    """The present value of each group that comes first (or last), with the order it was chosen by."""
+    candidates = np.arange(len(groups.order))
+    members = groups.members()
+    if values.null_count:
+        present = as_numpy(values.is_valid())[groups.order]
+        candidates, members = candidates[present], members[present]
+    rows = groups.order[candidates]
+    within = np.lexsort((*(part[rows] for part in reversed(order)), members))
+    edges = np.flatnonzero(np.diff(members, prepend=-1) if end == "first" else np.diff(members, append=-1))
+    chosen = np.full(len(groups), -1, np.int64)
+    chosen[members[edges]] = rows[within[edges]]
+    take = pa.array(chosen, mask=chosen < 0)
+    picked = {end: values.take(take)}
+    for part, numbers in zip(_ORDER, order, strict=True):
+        picked[f"{end}_{part}"] = pa.array(numbers).take(take)
+    return picked

@@ -1,0 +1,110 @@
+"""What an aggregation is asked for: keys, a window, and statistics of columns."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from transforms.event_time import Window
+from transforms.specification import NUMERIC, ColumnType, Duration, Spec
+
+STATISTICS: Final[dict[str, str]] = {
+    "count": "how many values are present",
+    "missing": "how many values are null",
+    "mean": "the arithmetic mean",
+    "std": "the standard deviation, ddof = 1",
+    "var": "the variance, ddof = 1",
+    "sum": "the sum, as float64",
+    "min": "the smallest value",
+    "max": "the largest value",
+    "first": "the first value by event time, then by arrival",
+    "last": "the last value by event time, then by arrival",
+    "pNN": "a percentile, p50 or p99.9: within 1 % of the value at rank floor(q (n - 1))",
+    "distinct": "how many different values: exact to 1,000, then within 0.8 % (one standard error)",
+    "topN": "the N most frequent values with their counts; null beyond 10,000 different ones",
+}
+"""Every statistic, and what it is."""
+
+_NUMERIC_ONLY: Final = frozenset({"mean", "std", "var", "sum"})
+
+
+def family(statistic: str) -> str:
+    """The kind of a statistic: itself, `pNN` or `topN`.
+
+    Raises:
+        ValueError: if there is no such statistic.
+    """
+    if statistic in STATISTICS and statistic not in ("pNN", "topN"):
+        return statistic
+    if re.fullmatch(r"p\d{1,3}(\.\d{1,6})?", statistic) and float(statistic[1:]) <= 100:
+        return "pNN"
+    if re.fullmatch(r"top[1-9]\d{0,3}", statistic):
+        return "topN"
+    raise ValueError(f"must be one of {', '.join(STATISTICS)}, is {statistic}")
+
+
+def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        family(name)
+    if len(set(names)) < len(names):
+        raise ValueError("must name each statistic once")
+    return names
+
+
+def one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+Statistics = Annotated[
+    tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1), AfterValidator(known_statistics)
+]
+
+
+class AggregationSpec(Spec):
+    """Statistics of columns for every key and window."""
+
+    name: str = Field(min_length=1, max_length=200)
+    key: Names = ()
+    window: Window
+    allowed_lateness: Duration = timedelta(0)
+    statistics: dict[str, Statistics] = {}
+
+    def problems(self, columns: dict[str, ColumnType]) -> list[tuple[tuple[str | int, ...], str]]:
+        """What does not fit these columns: the place within this spec, and a sentence."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for index, name in enumerate(self.key):
+            if name not in columns:
+                found.append((("key", index), missing(name, columns)))
+            elif columns[name] == "float64":
+                found.append((("key", index), f"{name} is float64, which is no key: equal figures may differ in bits"))
+            elif name in self.key[:index]:
+                found.append((("key", index), f"{name} is there twice"))
+        for column, statistics in self.statistics.items():
+            if column not in columns:
+                found.append((("statistics", column), missing(column, columns)))
+                continue
+            for statistic in statistics:
+                numeric = family(statistic) in _NUMERIC_ONLY | {"pNN"}
+                if numeric and columns[column] not in NUMERIC:
+                    sentence = f"{statistic} needs numbers, and {column} is a {columns[column]}"
+                    found.append((("statistics", column), sentence))
+        names = ["window_start", "window_end", *dict.fromkeys(self.key), "rows", *self.figures, "revision", "final"]
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            found.append((("name",), f"table {self.name} would have two columns named {name}"))
+        return found
+
+    @property
+    def figures(self) -> dict[str, tuple[str, str]]:
+        """The output column of every statistic: its column and its name (`p99.9` ends in `p99_9`)."""
+        return {
+            f"{column}_{statistic.replace('.', '_')}": (column, statistic)
+            for column, statistics in self.statistics.items()
+            for statistic in statistics
+        }
+
+
+def missing(name: str, columns: Any) -> str:
+    """The sentence for a column that is not there."""
+    return f"there is no column {name}; there are {', '.join(columns)}"

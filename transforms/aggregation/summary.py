@@ -1,0 +1,91 @@
+"""Partials: what an aggregation keeps of the rows it has seen, as one mergeable table.
+
+A partial has one row for each (slice, key) it knows: the slice's start, the key columns, how many rows were
+seen, and the state of every measure. The slice is a column, not a Beam window, so that what crosses a shuffle
+is one table and Beam's work does not grow with the number of windows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.groups import Groups, group
+from transforms.aggregation.measure import Measure
+from transforms.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of
+from transforms.event_time import Window, as_instants
+from transforms.hashing import hash_rows
+
+SLICE: Final = "slice"
+ROWS: Final = "rows"
+
+
+def key_column(name: str) -> str:
+    """The name of a key column in a partial, where it cannot meet one of ours."""
+    return f"key|{name}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How rows become partials and partials merge, for one aggregation."""
+
+    key: Mapping[str, pa.DataType]
+    window: Window
+    measures: Sequence[Measure]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of a partial."""
+        fields = [pa.field(SLICE, pa.int64()), *(pa.field(key_column(n), kind) for n, kind in self.key.items())]
+        fields.append(pa.field(ROWS, pa.int64()))
+        for measure in self.measures:
+            fields += [field.with_name(f"{measure.name}|{field.name}") for field in measure.schema]
+        return pa.schema(fields)
+
+    def summarize(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The partial of one batch.
+
+        The batch has EVENT_TIME and POSITION, the key columns and those the measures read.
+        """
+        if not batch.num_rows:
+            return empty(self.schema)
+        slices = pa.array(self.window.slices(batch[EVENT_TIME]))
+        groups = group({SLICE: slices, **{key_column(name): batch[name] for name in self.key}})
+        arrival = Arrival(as_instants(batch[EVENT_TIME]), origin_of(batch).ordinal, as_numpy(batch[POSITION]))
+        states = [measure.measure(batch, groups, arrival) for measure in self.measures]
+        return self._assemble(groups, groups.counts, states)
+
+    def merge(self, partials: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+        """One partial that knows what all of them know; commutes and associates."""
+        partials = [partial for partial in partials if partial.num_rows]
+        if not partials:
+            return empty(self.schema)
+        if len(partials) == 1:
+            return partials[0]
+        table = one_batch(partials)
+        names = [SLICE, *map(key_column, self.key)]
+        groups = group({name: table[name] for name in names})
+        rows = groups.reduce(np.add, as_numpy(table[ROWS])[groups.order])
+        return self._assemble(groups, rows, [m.merge(self.state(table, m), groups) for m in self.measures])
+
+    def state(self, partial: pa.RecordBatch, measure: Measure) -> State:
+        """The state of one measure in a partial."""
+        return {name: partial[f"{measure.name}|{name}"] for name in measure.schema.names}
+
+    def by_shard(self, partial: pa.RecordBatch, shards: int) -> dict[int, pa.RecordBatch]:
+        """The partial cut by a stable hash of its key, so that a key's rows meet in one place."""
+        if not partial.num_rows:
+            return {}
+        hashes = hash_rows([partial[key_column(name)] for name in self.key], partial.num_rows)
+        of_row = (hashes % np.uint64(shards)).astype(np.int64)
+        return {int(n): partial.take(pa.array(np.flatnonzero(of_row == n))) for n in np.unique(of_row)}
+
+    def _assemble(self, groups: Groups, rows: Any, states: Sequence[State]) -> pa.RecordBatch:
+        columns = [*groups.keys.values(), pa.array(rows, pa.int64())]
+        for measure, state in zip(self.measures, states, strict=True):
+            columns += [state[name] for name in measure.schema.names]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)

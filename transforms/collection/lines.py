@@ -1,0 +1,91 @@
+"""Lines: a block of text as records, without copying a byte, and which of them cannot be records at all."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.collection.values import Refusals
+from transforms.dead_letter import shown
+
+_NEWLINE = 10
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines of a source: `data` holds them, each ended by a newline, the last one perhaps not.
+
+    `position` is where `data` begins in the source's decompressed bytes.
+    """
+
+    data: bytes
+    position: int
+
+    @cached_property
+    def bytes(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self.data, np.uint8)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int32]:
+        """Where each line begins, and where the last one ends; newlines belong to the line they end."""
+        ends = np.flatnonzero(self.bytes == _NEWLINE).astype(np.int32) + np.int32(1)
+        size = np.int32(len(self.data))
+        closed = not len(self.data) or (len(ends) and ends[-1] == size)
+        return np.concatenate(([np.int32(0)], ends) if closed else ([np.int32(0)], ends, [size])).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Where each line begins in the source."""
+        return self.offsets[:-1].astype(np.int64) + self.position
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The bytes of each line, its newline not counted."""
+        ends = self.offsets[1:].astype(np.int64)
+        ended = self.bytes[np.maximum(ends - 1, 0)] == _NEWLINE if len(self.data) else np.zeros(0, bool)
+        return ends - self.offsets[:-1] - ended
+
+    def payload(self, row: int) -> bytes:
+        """The original bytes of a line, without its newline."""
+        return self.data[self.offsets[row] : self.offsets[row + 1]].removesuffix(b"\n")
+
+    @cached_property
+    def text(self) -> pa.StringArray:
+        """Every line as text, newline included; valid only for the rows that `unreadable` does not name."""
+        offsets, data = pa.py_buffer(self.offsets), pa.py_buffer(self.data)
+        return pa.StringArray.from_buffers(len(self), offsets, data)
+
+    def payloads(self) -> pa.BinaryArray:
+        """The original bytes of every line."""
+        return pa.array([self.payload(row) for row in range(len(self))], pa.binary())
+
+    def unreadable(self, max_line: int) -> Refusals:
+        """Lines that are too long, empty, or no UTF-8: no format can read these."""
+        refused: Refusals = {}
+        lengths = self.lengths
+        for row in np.flatnonzero(lengths > max_line).tolist():
+            refused[row] = ("too_long", f"the line has {lengths[row]:,} bytes; record.max_line is {max_line:,}")
+        for row in np.flatnonzero(lengths <= 1).tolist():
+            if not self.payload(row).strip():
+                refused[row] = ("malformed", "the line is empty")
+        try:
+            self.text.validate(full=True)
+        except pa.ArrowInvalid:
+            self._find_invalid_utf8(refused)
+        return refused
+
+    def _find_invalid_utf8(self, refused: Refusals) -> None:
+        high = np.flatnonzero(self.bytes >= 0x80)
+        for row in np.unique(np.searchsorted(self.offsets, high, side="right") - 1).tolist():
+            if row in refused:
+                continue
+            try:
+                self.payload(row).decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = shown(error.object[error.start : error.start + 1])
+                refused[row] = ("invalid_utf8", f"byte {byte} at {error.start} of the line is not UTF-8")

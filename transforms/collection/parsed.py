@@ -1,0 +1,89 @@
+"""From converted columns to a batch: what is missing is refused, what is refused becomes a dead letter."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.batch import ARROW, EVENT_TIME, PAYLOAD, POSITION, Origin, with_origin
+from transforms.collection.spec import Column, EventTimeSpec
+from transforms.collection.values import Refusals, event_times
+from transforms.dead_letter import PARSE, dead_letters
+
+Values = Mapping[str, pa.Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns that a job reads and its event time: `RecordSpec`, with the columns known."""
+
+    columns: Mapping[str, Column]
+    event_time: EventTimeSpec
+    strict: bool = False
+    max_line: int = 1 << 20
+
+    def arrow(self) -> pa.Schema:
+        """The columns as Arrow fields."""
+        return pa.schema([pa.field(name, ARROW[column.type]) for name, column in self.columns.items()])
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a stretch of a source held: good records, dead letters, and how many were read."""
+
+    batch: pa.RecordBatch
+    dead: pa.RecordBatch
+    read: int
+
+
+def conform(
+    schema: Schema,
+    values: Values,
+    refused: Refusals,
+    *,
+    positions: npt.NDArray[np.int64],
+    payload: Callable[[int], bytes],
+    payloads: Callable[[], pa.Array] | None,
+    origin: Origin,
+) -> Parsed:
+    """Makes a batch of the good rows and dead letters of the others.
+
+    Args:
+        values: the columns, one row a record, of the types that `schema` says.
+        refused: rows that are bad already; the first reason found for a row counts.
+        payload: the original bytes of a row.
+        payloads: the original bytes of all rows, for batches that carry them on; None: they do not.
+    """
+    refused = dict(refused)
+    for name, column in schema.columns.items():
+        if not column.nullable and values[name].null_count:
+            for row in np.flatnonzero(values[name].is_null().to_numpy(zero_copy_only=False)).tolist():
+                refused.setdefault(row, ("missing_field", f"{name} is missing or null, and is not {column.type}?"))
+    times = values[schema.event_time.column]
+    if times.null_count:
+        times = times.fill_null(0)
+    converted = event_times(times, schema.event_time.unit, schema.event_time.column)
+    for row, why in converted.refused.items():
+        refused.setdefault(row, why)
+    columns = {name: values[name] for name in schema.columns}
+    columns[POSITION] = pa.array(positions)
+    columns[EVENT_TIME] = converted.values
+    if payloads is not None:
+        columns[PAYLOAD] = payloads()
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    rows = sorted(refused)
+    if rows:
+        good = np.ones(len(positions), bool)
+        good[rows] = False
+        batch = batch.filter(pa.array(good))
+    dead = dead_letters(
+        origin.source,
+        PARSE,
+        positions=positions[rows].tolist(),
+        reasons=[refused[row][0] for row in rows],
+        details=[refused[row][1] for row in rows],
+        payloads=[payload(row) for row in rows],
+    )
+    return Parsed(with_origin(batch, origin), dead, len(positions))

@@ -1,0 +1,231 @@
+"""Reading: ranges in; batches, dead letters and ledger entries out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms import ledger
+from transforms.batch import Origin
+from transforms.collection.csv_lines import parse_csv
+from transforms.collection.files import FileRange, open_file
+from transforms.collection.json_lines import parse_json
+from transforms.collection.lines import Lines
+from transforms.collection.parquet_rows import as_json, convert
+from transforms.collection.parsed import Parsed, Schema, conform
+from transforms.collection.values import Refusals
+from transforms.progress import TALLY
+
+BLOCK_BYTES: Final = 16 << 20
+"""Text parsed at a time: below it, two threads gain nothing over one."""
+
+_PARQUET_ROWS: Final = 1 << 18
+"""Rows of Parquet converted at a time: a file of one giant row group is not held in memory whole."""
+
+_LONGEST_KEPT: Final = 64 << 20
+"""Bytes of one line that are kept: a file without a newline must not be held in memory whole."""
+
+Format = Literal["parquet", "jsonl", "csv"]
+Overlay = Mapping[str, Mapping[int, bytes]]
+"""Source to position to the payload that is read there instead of what the source holds."""
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads ranges of files of one format; free of Beam.
+
+    Args:
+        keep_payload: carry each record's original bytes on, for steps that may still refuse it.
+        batch_rows: the most rows of a batch; None: whatever a block holds.
+    """
+
+    format: Format
+    schema: Schema
+    keep_payload: bool = False
+    batch_rows: int | None = None
+    overlay: Overlay = field(default_factory=dict)
+
+    def read(self, part: FileRange) -> Iterator[Parsed]:
+        """Everything the range holds, block by block, in order."""
+        repaired = self._repairs(part)
+        stretches = self._row_group(part, repaired) if self.format == "parquet" else self._text(part, repaired)
+        yield from stretches
+        if repaired:
+            yield self._repaired(part, repaired)
+
+    def _repairs(self, part: FileRange) -> dict[int, bytes]:
+        places = self.overlay.get(part.source, {})
+        end = part.end if part.end is not None else 1 << 62
+        return {position: payload for position, payload in places.items() if part.start <= position < end}
+
+    def _text(self, part: FileRange, repaired: Mapping[int, bytes]) -> Iterator[Parsed]:
+        for lines in read_lines(part, BLOCK_BYTES):
+            yield self._parse(lines, part, lines.positions, skip=repaired)
+
+    def _parse(self, lines: Lines, part: FileRange, positions: Any, skip: Mapping[int, bytes]) -> Parsed:
+        refused: Refusals = lines.unreadable(self.schema.max_line)
+        replaced = [row for row in np.flatnonzero(np.isin(positions, list(skip))).tolist()] if skip else []
+        for row in replaced:
+            refused[row] = ("", "")
+        if self.format == "csv":
+            values = parse_csv(lines, self.schema, refused, part.header)
+        else:
+            values = parse_json(lines, self.schema, refused)
+        return _without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
+
+    def _row_group(self, part: FileRange, repaired: Mapping[int, bytes]) -> Iterator[Parsed]:
+        with open_file(part.path) as file:
+            reader = pq.ParquetFile(file)
+            present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
+            batches = reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=False)
+            first = part.start
+            for rows in batches:
+                yield self._rows(rows, first, part, repaired)
+                first += rows.num_rows
+
+    def _rows(self, rows: pa.RecordBatch, first: int, part: FileRange, repaired: Mapping[int, bytes]) -> Parsed:
+        positions = np.arange(first, first + rows.num_rows, dtype=np.int64)
+        refused: Refusals = {}
+        values = convert(rows, self.schema, refused)
+        replaced = [position - first for position in repaired if first <= position < first + rows.num_rows]
+        for row in replaced:
+            refused[row] = ("", "")
+
+        def payload(row: int) -> bytes:
+            return as_json(rows, row)
+
+        def payloads() -> pa.Array:
+            return pa.array([as_json(rows, row) for row in range(rows.num_rows)], pa.binary())
+
+        return _without(replaced, self._conform(values, refused, part, positions, payload, payloads))
+
+    def _repaired(self, part: FileRange, repaired: Mapping[int, bytes]) -> Parsed:
+        """The records of the overlay that lie in the range; those of Parquet are JSON."""
+        lines = Lines(b"".join(payload.removesuffix(b"\n") + b"\n" for payload in repaired.values()), 0)
+        positions = np.array(list(repaired), np.int64)
+        reader = self if self.format != "parquet" else FileReader("jsonl", self.schema, self.keep_payload)
+        return reader._parse(lines, part, positions, skip={})
+
+    def _conform(
+        self,
+        values: Mapping[str, pa.Array],
+        refused: Refusals,
+        part: FileRange,
+        positions: Any,
+        payload: Callable[[int], bytes],
+        payloads: Callable[[], pa.Array],
+    ) -> Parsed:
+        return conform(
+            self.schema,
+            values,
+            refused,
+            positions=positions,
+            payload=payload,
+            payloads=payloads if self.keep_payload else None,
+            origin=Origin(part.source, part.ordinal, part.start),
+        )
+
+
+def _without(replaced: list[int], parsed: Parsed) -> Parsed:
+    """What is read in other words by the overlay leaves no trace here: it is read and judged there."""
+    if not replaced:
+        return parsed
+    dead = parsed.dead.filter(pc.not_equal(parsed.dead["reason"], ""))
+    return Parsed(parsed.batch, dead, parsed.read - len(replaced))
+
+
+def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
+    """The lines that begin in a byte range, in blocks of about `block_bytes`."""
+    with open_file(part.path) as file:
+        position = _first_start(file, part)
+        while position is not None and (part.end is None or position < part.end):
+            wanted = block_bytes if part.end is None else min(block_bytes, part.end - position)
+            block = file.read(wanted)
+            if not block:
+                return
+            size = len(block)
+            if not block.endswith(b"\n"):
+                rest, passed = _rest_of_line(file, _LONGEST_KEPT)
+                block += rest
+                size += passed
+            yield Lines(block, position)
+            position += size
+
+
+def _first_start(file: Any, part: FileRange) -> int | None:
+    """Where the first line that begins in the range begins; None: none does. Leaves `file` there."""
+    if part.opens or part.end is None:
+        file.read(part.start)
+        return part.start
+    file.seek(part.start - 1)
+    position = part.start - 1
+    while position < (part.end or 0):
+        chunk = file.read(min(1 << 16, part.end - position))
+        if not chunk:
+            return None
+        newline = chunk.find(b"\n")
+        if newline >= 0:
+            position += newline + 1
+            file.seek(position)
+            return position
+        position += len(chunk)
+    return None
+
+
+def _rest_of_line(file: Any, keep: int) -> tuple[bytes, int]:
+    """Reads to the end of the line; returns what is kept of it, and how many bytes were read."""
+    kept, read = [], 0
+    while True:
+        chunk = file.readline(1 << 20)
+        if read < keep:
+            kept.append(chunk)
+        read += len(chunk)
+        if not chunk or chunk.endswith(b"\n"):
+            return b"".join(kept), read
+
+
+TAGS: Final = ("dead_letters", "ledger")
+
+
+class ReadFn(beam.DoFn):
+    """FileRange to batches; tagged `dead_letters` and `ledger` beside them."""
+
+    def __init__(self, reader: FileReader):
+        self._reader = reader
+
+    def process(self, part: FileRange) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        read = dead = 0
+        for parsed in self._reader.read(part):
+            read += parsed.read
+            dead += parsed.dead.num_rows
+            TALLY.add(parsed.read, parsed.dead.num_rows)
+            if parsed.dead.num_rows:
+                yield beam.pvalue.TaggedOutput("dead_letters", parsed.dead)
+            step = self._reader.batch_rows or parsed.batch.num_rows
+            for start in range(0, parsed.batch.num_rows, max(step, 1)):
+                yield parsed.batch.slice(start, step)
+        yield beam.pvalue.TaggedOutput("ledger", ledger.entry(part.source, part.start, read=read, dead=dead))
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadFiles(beam.PTransform):
+    """Reads ranges of files side by side.
+
+    Out: `batches` (the schema's columns, POSITION, EVENT_TIME, with an Origin), `dead_letters`
+    (dead_letter.SCHEMA, stage `parse`) and `ledger` (`read` and `dead` of each range).
+    """
+
+    reader: FileReader
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
+        read = beam.ParDo(ReadFn(self.reader)).with_output_types(pa.RecordBatch)
+        return ranges | "Spread" >> beam.Reshuffle() | "Read" >> read.with_outputs(*TAGS, main="batches")

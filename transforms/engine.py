@@ -1,0 +1,58 @@
+"""The embedded columnar engine: one DuckDB connection a thread, locked down.
+
+It evaluates expressions over Arrow data and nothing else: no file, network, extension or Python variable
+can be reached from a query, and no setting can be changed by one.
+"""
+
+import threading
+from collections.abc import Mapping
+
+import duckdb
+import pyarrow as pa
+
+_local = threading.local()
+
+
+def connection(time_zone: str = "UTC") -> duckdb.DuckDBPyConnection:
+    """This thread's connection whose naive times are read in `time_zone`; made at first use."""
+    open_ones: dict[str, duckdb.DuckDBPyConnection] | None = getattr(_local, "connections", None)
+    if open_ones is None:
+        open_ones = _local.connections = {}
+    if time_zone not in open_ones:
+        open_ones[time_zone] = _connect(time_zone)
+    return open_ones[time_zone]
+
+
+def _connect(time_zone: str) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(
+        config={
+            "threads": 1,  # Beam brings the parallelism; more threads here would fight its own
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+            "temp_directory": "",
+        }
+    )
+    quoted = time_zone.replace("'", "''")
+    database.execute(f"SET TimeZone = '{quoted}'")
+    database.execute("SET enable_external_access = false")
+    database.execute("SET lock_configuration = true")
+    return database
+
+
+def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch], time_zone: str = "UTC") -> pa.RecordBatch:
+    """Runs one query over the named Arrow tables and returns its whole result, rows in input order.
+
+    Raises:
+        duckdb.Error: what the engine says.
+    """
+    database = connection(time_zone)
+    for name, table in tables.items():
+        database.register(name, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table)
+    try:
+        result = database.sql(sql).to_arrow_table()
+    finally:
+        for name in tables:
+            database.unregister(name)
+    batches = result.combine_chunks().to_batches()
+    return batches[0] if batches else pa.record_batch([pa.nulls(0, f.type) for f in result.schema], schema=result.schema)

@@ -1,0 +1,149 @@
+"""Event time and how it is cut: windows, and the slices that windows are made of.
+
+A slice is the smallest stretch of event time an aggregation keeps figures for: the window itself when
+windows do not overlap, `every` when they slide, the calendar unit when they follow a calendar. Slices and
+windows are [start, end), named by their start in µs since the epoch.
+"""
+
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, model_validator
+
+from transforms.specification import Duration, Spec, format_duration, microseconds, not_in_this_version
+
+Instants = npt.NDArray[np.int64]
+"""µs since the epoch."""
+
+EARLIEST: Final = microseconds(datetime(2, 1, 1, tzinfo=timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc))
+LATEST: Final = microseconds(datetime(9998, 1, 1, tzinfo=timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc))
+"""Event times lie in [EARLIEST, LATEST): a window around one then has bounds that are dates too."""
+
+LONGEST: Final = timedelta(days=366)
+TIMESTAMP: Final = pa.timestamp("us", "UTC")
+
+
+def known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(known_zone)]
+
+
+class Window(Spec):
+    """How event time is cut: `size` (with `every`: sliding), or `calendar` with `time_zone`.
+
+    >>> Window(size="1d", every="6h").overlap
+    4
+    """
+
+    size: Duration | None = None
+    every: Duration | None = None
+    calendar: Literal["day", "week", "month"] | None = None
+    time_zone: TimeZone = "UTC"
+    session_gap: Annotated[
+        Duration | None, not_in_this_version("session_gap", "use `size`, `every` or `calendar`")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_way_of_cutting(self) -> "Window":
+        if (self.size is None) == (self.calendar is None):
+            raise ValueError("window must have exactly one of `size` and `calendar`")
+        if self.every is not None and self.size is None:
+            raise ValueError("window.every goes with `size`, not with `calendar`")
+        for name in ("size", "every"):
+            value = getattr(self, name)
+            if value is not None and not timedelta(0) < value <= LONGEST:
+                raise ValueError(f"window.{name} must be longer than 0s and at most 366d, is {format_duration(value)}")
+        if self.size is not None and self.every is not None and self.size % self.every:
+            size, every = format_duration(self.size), format_duration(self.every)
+            raise ValueError(f"window.every must divide window.size ({size}), is {every}")
+        if self.size is not None and "time_zone" in self.model_fields_set:
+            raise ValueError("window.time_zone goes with `calendar`; windows of a fixed size are aligned to UTC")
+        return self
+
+    @property
+    def overlap(self) -> int:
+        """How many slices a window is made of, which is also how many windows hold a slice."""
+        return self.size // self.every if self.size is not None and self.every is not None else 1
+
+    @property
+    def step(self) -> int | None:
+        """The length of a slice in µs; None when it follows the calendar."""
+        length = self.every or self.size
+        return None if length is None else microseconds(length)
+
+    def slices(self, event_times: pa.Array) -> Instants:
+        """The start of the slice that holds each event time (timestamp[us, UTC], no nulls)."""
+        if self.step is not None:
+            times = event_times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            starts: Instants = times // self.step * self.step
+            return starts
+        local = pc.local_timestamp(event_times.cast(pa.timestamp("us", self.time_zone)))
+        return self._midnights(pc.floor_temporal(local, unit=self.calendar, week_starts_monday=True))
+
+    def slice_ends(self, starts: Instants) -> Instants:
+        """The end of each slice, which is the start of the next."""
+        if self.step is not None:
+            return starts + self.step
+        distinct, places = np.unique(starts, return_inverse=True)
+        ends = np.array([self._next(start) for start in distinct.tolist()], np.int64)
+        followed: Instants = ends[places]
+        return followed
+
+    def ordinals(self, starts: Instants) -> Instants:
+        """Numbers slices so that neighbours differ by 1, whatever their length."""
+        if self.step is not None:
+            return starts // self.step
+        local = pc.local_timestamp(as_timestamps(starts).cast(pa.timestamp("us", self.time_zone)))
+        if self.calendar == "month":
+            months: Instants = (12 * pc.year(local).to_numpy() + pc.month(local).to_numpy()).astype(np.int64)
+            return months
+        days = local.cast(pa.int64()).to_numpy(zero_copy_only=False) // 86_400_000_000
+        weeks: Instants = (days + 3) // 7  # the epoch was a Thursday; weeks begin on Monday
+        return days if self.calendar == "day" else weeks
+
+    def starts_of_windows_ending(self, ends: Instants, last_slices: Instants) -> Instants:
+        """The start of the window whose last slice starts at `last_slices` and that ends at `ends`."""
+        return last_slices if self.size is None else ends - microseconds(self.size)
+
+    def _next(self, start: int) -> int:
+        local = pc.local_timestamp(pa.array([start], pa.timestamp("us", self.time_zone)))[0].as_py()
+        days = {"day": 1, "week": 7}.get(str(self.calendar))
+        if days is not None:
+            following = datetime.combine(local.date() + timedelta(days=days), datetime.min.time())
+        else:
+            following = datetime(local.year + local.month // 12, local.month % 12 + 1, 1)
+        return int(self._midnights(pa.array([following], pa.timestamp("us")))[0])
+
+    def _midnights(self, local: pa.Array) -> Instants:
+        # A midnight that the clock skips is the instant it jumps; one that it passes twice is the first.
+        zoned = pc.assume_timezone(local, self.time_zone, ambiguous="earliest", nonexistent="latest")
+        instants: Instants = zoned.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return instants
+
+    def __str__(self) -> str:
+        if self.calendar is not None:
+            return f"calendar {self.calendar} {self.time_zone}"
+        size = format_duration(self.size or timedelta())
+        return size if self.every is None else f"{size} every {format_duration(self.every)}"
+
+
+def as_timestamps(instants: Instants) -> pa.Array:
+    """µs since the epoch as timestamp[us, UTC]."""
+    return pa.array(instants, pa.int64()).cast(TIMESTAMP)
+
+
+def as_instants(timestamps: Any) -> Instants:
+    """timestamp[us, UTC] without nulls as µs since the epoch."""
+    instants: Instants = timestamps.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return instants

@@ -1,0 +1,55 @@
+"""The ledger: for every range of a source, how many records were read and what became of each.
+
+It is data, not counters: a row a range, stored beside the tables, and always
+`read = accepted + dead + filtered + duplicate + late`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.batch import one_batch
+
+COUNTS: Final = ("read", "accepted", "dead", "filtered", "duplicate", "late", "partly_late")
+KEY: Final = ("source", "first_position")
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("first_position", pa.int64(), nullable=False),
+        *(pa.field(name, pa.int64(), nullable=False) for name in COUNTS),
+    ]
+)
+
+
+def entry(source: str, first_position: int, **counts: int) -> pa.RecordBatch:
+    """One row of SCHEMA; a count that is not given is 0.
+
+    >>> entry("a.csv", 0, read=3, accepted=2, dead=1).num_rows
+    1
+    """
+    unknown = counts.keys() - set(COUNTS)
+    if unknown:
+        raise ValueError(f"a ledger has the counts {', '.join(COUNTS)}, not {', '.join(sorted(unknown))}")
+    row = {"source": source, "first_position": first_position, **dict.fromkeys(COUNTS, 0), **counts}
+    return pa.RecordBatch.from_pylist([row], schema=SCHEMA)
+
+
+def merge(entries: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    """Adds up the entries of each range; commutes and associates, and no entries give an empty ledger."""
+    table = pa.Table.from_batches(entries, schema=SCHEMA)
+    summed = table.group_by(list(KEY), use_threads=False).aggregate([(name, "sum") for name in COUNTS])
+    columns = [summed[name] for name in KEY] + [summed[f"{name}_sum"] for name in COUNTS]
+    ordered = pa.table([column.combine_chunks() for column in columns], schema=SCHEMA)
+    return one_batch(ordered.sort_by([(name, "ascending") for name in KEY]).combine_chunks())
+
+
+def totals(ledger: pa.RecordBatch | pa.Table) -> dict[str, int]:
+    """The sum of each count over all ranges."""
+    return {name: int(pc.sum(ledger[name]).as_py() or 0) for name in COUNTS}
+
+
+def imbalance(counts: dict[str, int]) -> int:
+    """Records that were read and are not accounted for; 0 in every ledger that closes."""
+    return counts["read"] - sum(counts[name] for name in ("accepted", "dead", "filtered", "duplicate", "late"))

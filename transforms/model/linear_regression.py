@@ -1,0 +1,161 @@
+"""Linear regression from co-moments, for all keys of all windows at once.
+
+The coefficients are those of scikit-learn's `LinearRegression` on the raw rows (`Ridge` with `alpha` > 0):
+they minimise |y - Xw|^2 + alpha |w|^2 over the centred rows (over the rows themselves without an intercept),
+and where features are constant or collinear they are the solution of least norm. Features whose spreads differ
+by more than a factor of a million are as good as constant to scikit-learn, and so here: scale them first.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.aggregation.accumulator import State, nullable
+from transforms.model.comoments import CoMoments, Matrix
+from transforms.model.spec import LinearRegressionSpec
+
+TOLERANCE: Final = 1e-6
+"""scikit-learn's `LinearRegression(tol=1e-6)`: singular values below this share of the largest count as 0."""
+
+_DEPENDENT: Final = 1e-12
+"""Eigenvalues of the correlation matrix below this share of the largest are 0: co-moments carry 16 digits,
+and a feature that is a sum of others leaves a few of the last ones behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Fitted models, one an entry: coefficients (models, features), the rest (models,); null is NaN."""
+
+    n: npt.NDArray[np.int64]
+    intercept: Matrix
+    coefficients: Matrix
+    r2: Matrix
+    rmse: Matrix
+
+
+def fit(state: State, spec: LinearRegressionSpec) -> Fit:
+    """Solves the normal equations of every group of a state of `CoMoments(len(features) + 1)`, target last."""
+    moments = CoMoments(len(spec.features) + 1)
+    n, weight, pivot, delta, products = moments.arrays(state)
+    mean = pivot + delta
+    centred = moments.covariance(products)
+    cross, total = centred[:, :-1, -1], centred[:, -1, -1]
+    if spec.fit_intercept:
+        coefficients = solve(centred[:, :-1, :-1], cross, spec.alpha)
+        intercept = mean[:, -1] - np.einsum("gi,gi->g", coefficients, mean[:, :-1])
+        explained = 2 * cross - np.einsum("gij,gj->gi", centred[:, :-1, :-1], coefficients)
+        residual = total - np.einsum("gi,gi->g", coefficients, explained)
+    else:
+        coefficients, residual = solve_through_origin(centred, weight, mean, spec.alpha)
+        intercept = np.zeros(len(n))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residual = np.maximum(residual, 0.0)
+        r2 = np.where(total > 0, 1 - residual / total, np.nan)
+        rmse = np.sqrt(residual / weight)
+    unknown = n == 0
+    coefficients[unknown] = np.nan
+    intercept[unknown] = np.nan
+    return Fit(n, intercept, coefficients, r2, rmse)
+
+
+def solve(features: Matrix, cross: Matrix, alpha: float = 0.0) -> Matrix:
+    """The solution w of (features + alpha I) w = cross for a stack of symmetric matrices.
+
+    Full rank is solved in units of each feature's own spread, so that scales cost no digits. Directions whose
+    singular value is below TOLERANCE of the largest are left out, as scikit-learn does; the rest of least norm.
+    """
+    if alpha:
+        features = features + alpha * np.eye(features.shape[-1])
+    scale, values, vectors, finite = _eigen(features)
+    finite &= np.isfinite(cross).all(axis=1)
+    scaled = np.where(finite[:, None], cross, 0.0) / scale
+    projected = np.einsum("gij,gi->gj", vectors, scaled)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        solution: Matrix = np.einsum("gij,gj->gi", vectors, projected / values) / scale
+    if not alpha:
+        plain = np.linalg.eigvalsh(np.where(finite[:, None, None], features, 0.0))
+        deficient = (plain[:, 0] <= TOLERANCE**2 * plain[:, -1]) | (values[:, 0] <= _DEPENDENT)
+        for group in np.flatnonzero(deficient & finite).tolist():
+            solution[group] = np.linalg.pinv(features[group], rcond=TOLERANCE**2, hermitian=True) @ cross[group]
+    solution[~finite] = np.nan
+    return solution
+
+
+def solve_through_origin(centred: Matrix, weight: Matrix, mean: Matrix, alpha: float) -> tuple[Matrix, Matrix]:
+    """The least-norm coefficients without an intercept, and the sum of squared residuals.
+
+    The sums of products about the origin would lose the spread of a feature beside its mean. A factor F with
+    F^T F = `centred`, one row sqrt(weight) * mean below it, has the same normal equations and keeps both.
+    """
+    scale, values, vectors, finite = _eigen(centred)
+    kept = np.where(values > _DEPENDENT * np.maximum(values[:, -1:], 0.0), values, 0.0)
+    factor = np.sqrt(kept)[:, :, None] * vectors.transpose(0, 2, 1) * scale[:, None, :]
+    width = centred.shape[-1]
+    rows = [factor, (np.sqrt(weight)[:, None] * mean)[:, None, :]]
+    if alpha:
+        ridge = np.sqrt(alpha) * np.eye(width)[:-1]
+        rows.append(np.broadcast_to(ridge, (len(centred), *ridge.shape)))
+    stacked = np.concatenate(rows, axis=1)
+    finite &= np.isfinite(stacked).all(axis=(1, 2))
+    coefficients = np.full((len(centred), width - 1), np.nan)
+    residual = np.full(len(centred), np.nan)
+    for group in np.flatnonzero(finite).tolist():
+        design, goal = stacked[group, :, :-1], stacked[group, :, -1]
+        coefficients[group] = np.linalg.lstsq(design, goal, rcond=TOLERANCE)[0]
+        misfit = (design @ coefficients[group] - goal)[: width + 1]
+        residual[group] = misfit @ misfit
+    return coefficients, residual
+
+
+def _eigen(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix, npt.NDArray[np.bool_]]:
+    """The scale of each variable, the eigenvalues and eigenvectors of the correlations, and which are finite."""
+    with np.errstate(invalid="ignore"):
+        spread = np.sqrt(np.einsum("gii->gi", matrix))
+        scale = np.where(spread > 0, spread, 1.0)
+        correlation = matrix / (scale[:, :, None] * scale[:, None, :])
+    finite = np.isfinite(correlation).all(axis=(1, 2))
+    correlation[~finite] = 0.0
+    values, vectors = np.linalg.eigh(correlation)
+    return scale, values, vectors, finite
+
+
+def columns(fitted: Fit, spec: LinearRegressionSpec) -> dict[str, pa.Array]:
+    """A fit as columns of the models table: n, intercept, coefficient_FEATURE, r2, rmse."""
+
+    def floats(values: Matrix) -> pa.Array:
+        return nullable(values, ~np.isfinite(values), pa.float64())
+
+    named = {f"coefficient_{name}": floats(fitted.coefficients[:, i]) for i, name in enumerate(spec.features)}
+    return {
+        "n": pa.array(fitted.n),
+        "intercept": floats(fitted.intercept),
+        **named,
+        "r2": floats(fitted.r2),
+        "rmse": floats(fitted.rmse),
+    }
+
+
+def estimator(row: dict[str, Any], spec: LinearRegressionSpec) -> Any:
+    """A row of the models table as a fitted scikit-learn estimator.
+
+    Returns:
+        `LinearRegression`, or `Ridge` where `alpha` > 0, whose features are `spec.features` in their order.
+
+    Raises:
+        ValueError: if the model of that row saw no rows.
+    """
+    from sklearn.linear_model import LinearRegression, Ridge
+
+    if not row["n"]:
+        raise ValueError("the model saw no rows: there is nothing to export")
+    model = Ridge(alpha=spec.alpha, fit_intercept=spec.fit_intercept) if spec.alpha else LinearRegression(
+        fit_intercept=spec.fit_intercept
+    )
+    model.coef_ = np.array([row[f"coefficient_{name}"] for name in spec.features])
+    model.intercept_ = row["intercept"]
+    model.n_features_in_ = len(spec.features)
+    model.feature_names_in_ = np.array(spec.features, dtype=object)
+    return model

@@ -1,0 +1,147 @@
+"""Functions of the user's: a batch as a pandas DataFrame, and back.
+
+A nullable int64 or bool column arrives as pandas' `Int64` or `boolean`, so that nulls cost no digits; text as
+`object`, times as `datetime64[us, UTC]`. What comes back is converted by the value rules of the columns; records
+on which the function, or the way back, fails are isolated.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.batch import ARROW, RESERVED, set_column
+from transforms.specification import ColumnType
+
+Columns = Mapping[str, ColumnType]
+_EXTENSION: Final = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+
+@dataclass(frozen=True)
+class AppliedFunction:
+    """A function by its name, and the columns of the batches that it gives."""
+
+    name: str
+    columns: Columns
+
+    @cached_property
+    def function(self) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        return _load(self.name)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"name": self.name, "columns": self.columns}
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
+        """The batch with the function's columns, without the rows that failed; and why they failed."""
+        return self._apply(batch, 0)
+
+    def _apply(self, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
+        # A function of somebody's may raise anything; whatever it is, it is the record's failure, not the job's.
+        try:
+            return self._once(batch), {}
+        except Exception as error:  # noqa: BLE001
+            if batch.num_rows <= 1:
+                failed = {first: f"{type(error).__name__}: {error}"} if batch.num_rows else {}
+                return self._nothing(batch), failed
+        half = batch.num_rows // 2
+        left, failed = self._apply(batch.slice(0, half), first)
+        right, more = self._apply(batch.slice(half), first + half)
+        return pa.concat_batches([left, right]), failed | more
+
+    def _once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        frame = to_frame(batch)
+        given = self.function(frame.copy())
+        _check_shape(given, frame, self.name)
+        for name, kind in self.columns.items():
+            if name not in given.columns:
+                raise ValueError(f"{self.name} gave no column {name}")
+            batch = set_column(batch, name, _from_pandas(given[name], kind))
+        return batch
+
+    def _nothing(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        batch = batch.slice(0, 0)
+        for name, kind in self.columns.items():
+            batch = set_column(batch, name, pa.nulls(0, ARROW[kind]))
+        return batch
+
+
+def to_frame(batch: pa.RecordBatch) -> pd.DataFrame:
+    """The user's columns as a DataFrame with the index 0 … n-1."""
+    names = [name for name in batch.schema.names if name not in RESERVED]
+    return batch.select(names).to_pandas(types_mapper=_EXTENSION.get)
+
+
+def plan_function(name: str, columns: Columns) -> AppliedFunction:
+    """Finds the function and learns its columns by calling it on an empty frame.
+
+    Raises:
+        ValueError: if it cannot be imported, or an empty frame is too much for it.
+    """
+    empty = pa.record_batch([pa.nulls(0, ARROW[kind]) for kind in columns.values()], names=list(columns))
+    frame = to_frame(empty)
+    function = _load(name)
+    try:
+        given = function(frame.copy())
+        _check_shape(given, frame, name)
+    except Exception as error:
+        raise ValueError(f"{name} fails on a frame without rows: {type(error).__name__}: {error}") from error
+    lost = [column for column in columns if column not in given.columns]
+    if lost:
+        raise ValueError(f"{name} must keep every column, and drops {', '.join(lost)}")
+    found = {str(column): _column_type(given[column].dtype, name, str(column)) for column in given.columns}
+    return AppliedFunction(name, {**found, **columns})
+
+
+def _load(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    module, _, attribute = name.partition(":")
+    try:
+        function: Callable[[pd.DataFrame], pd.DataFrame] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be imported: {error}") from error
+    return function
+
+
+def _check_shape(given: object, frame: pd.DataFrame, name: str) -> None:
+    if not isinstance(given, pd.DataFrame):
+        raise TypeError(f"{name} must give a DataFrame, and gave a {type(given).__name__}")
+    if len(given) != len(frame) or not given.index.equals(frame.index):
+        raise ValueError(f"{name} must keep the index, and gave {len(given)} rows for {len(frame)}")
+
+
+def _column_type(dtype: object, name: str, column: str) -> ColumnType:
+    if pd.api.types.is_bool_dtype(dtype):
+        return "bool"
+    if pd.api.types.is_integer_dtype(dtype):
+        return "int64"
+    if pd.api.types.is_float_dtype(dtype):
+        return "float64"
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "timestamp"
+    if pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
+        return "string"
+    raise ValueError(f"{name} gives {column} as {dtype}, which is no column type")
+
+
+def _from_pandas(values: "pd.Series[object]", kind: ColumnType) -> pa.Array:
+    """A column in its type; NaN is null.
+
+    Raises:
+        ValueError: if a value does not fit, is infinite, or a text holds U+0000.
+    """
+    if kind == "timestamp" and values.dt.tz is None:
+        values = values.dt.tz_localize("UTC")
+    converted = pa.Array.from_pandas(values)
+    if isinstance(converted, pa.ChunkedArray):
+        converted = converted.combine_chunks()
+    converted = converted.cast(ARROW[kind], safe=kind != "timestamp")
+    if kind == "float64" and np.isinf(converted.fill_null(0.0).to_numpy(zero_copy_only=False)).any():
+        raise ValueError(f"{values.name} is infinite")
+    if kind == "string" and pc.any(pc.match_substring(converted, "\0")).as_py():
+        raise ValueError(f"{values.name} holds U+0000")
+    return converted

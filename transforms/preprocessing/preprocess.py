@@ -1,0 +1,96 @@
+"""Preprocessing: the steps of a job, in order, over every batch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms import ledger
+from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, origin_of, with_origin
+from transforms.dead_letter import dead_letters
+from transforms.event_time import as_instants
+from transforms.preprocessing.steps import Step, Stepped
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessed:
+    """What all steps together made of a batch."""
+
+    batch: pa.RecordBatch
+    dead: tuple[pa.RecordBatch, ...]
+    filtered: int
+
+
+def preprocess(batch: pa.RecordBatch, steps: Sequence[Step]) -> Preprocessed:
+    """Runs the steps in order; the batch that comes out carries no payloads."""
+    origin, dead, filtered = origin_of(batch), [], 0
+    for step in steps:
+        if not batch.num_rows:
+            # The columns that steps add must be there all the same.
+            batch = step.kernel(batch).batch
+            continue
+        stepped: Stepped = step.kernel(batch)
+        if stepped.failed:
+            dead.append(_dead_letters(batch, step, stepped.failed, origin.source))
+        filtered += stepped.filtered
+        batch = stepped.batch
+    if PAYLOAD in batch.schema.names:
+        batch = batch.drop_columns([PAYLOAD])
+    return Preprocessed(with_origin(batch, origin), tuple(dead), filtered)
+
+
+def _dead_letters(batch: pa.RecordBatch, step: Step, failed: Mapping[int, str], source: str) -> pa.RecordBatch:
+    rows = sorted(failed)
+    lost = batch.take(pa.array(rows))
+    payloads = lost[PAYLOAD].to_pylist() if PAYLOAD in lost.schema.names else [None] * len(rows)
+    return dead_letters(
+        source,
+        f"preprocess:{step.name}",
+        positions=lost[POSITION].to_pylist(),
+        reasons=[str(step.reason)] * len(rows),
+        details=[failed[row] for row in rows],
+        payloads=payloads,
+        event_times=as_instants(lost[EVENT_TIME]).tolist(),
+    )
+
+
+class PreprocessFn(beam.DoFn):
+    """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
+
+    def __init__(self, steps: Sequence[Step]):
+        self._steps = steps
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        result = preprocess(batch, self._steps)
+        for letters in result.dead:
+            yield beam.pvalue.TaggedOutput("dead_letters", letters)
+        origin = origin_of(batch)
+        counts = {
+            "accepted": result.batch.num_rows,
+            "dead": sum(letters.num_rows for letters in result.dead),
+            "filtered": result.filtered,
+        }
+        yield beam.pvalue.TaggedOutput("ledger", ledger.entry(origin.source, origin.first_position, **counts))
+        if result.batch.num_rows:
+            yield result.batch
+
+
+@dataclass(eq=False, kw_only=True)
+class Preprocess(beam.PTransform):
+    """Cleans, derives, filters and splits batches, by steps planned with `plan_step`.
+
+    Out: `batches` with the columns after the last step, `dead_letters` (stage `preprocess:STEP`) and `ledger`
+    (what was accepted, filtered and dead). Event times and positions are kept as they were read.
+    """
+
+    steps: Sequence[Step]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+        steps = beam.ParDo(PreprocessFn(self.steps)).with_output_types(pa.RecordBatch)
+        return batches | "Steps" >> steps.with_outputs("dead_letters", "ledger", main="batches")

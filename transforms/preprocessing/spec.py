@@ -1,0 +1,139 @@
+"""The steps of preprocessing, as the job file writes them: each a mapping with one name."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from transforms.specification import Spec
+
+Scalar = bool | int | float | str
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+
+
+class TrimSpec(Spec):
+    """Cuts white space off both ends of texts."""
+
+    trim: Names
+
+
+class DropNullsSpec(Spec):
+    """Drops records in which one of the columns is null; they count as `filtered`."""
+
+    drop_nulls: Names
+
+
+class FillSpec(Spec):
+    """Replaces nulls by a value."""
+
+    fill: dict[str, Scalar] = Field(min_length=1)
+
+
+class ClipSpec(Spec):
+    """Moves numbers outside [low, high] to the nearer bound; a bound that is null is open."""
+
+    clip: dict[str, tuple[float | None, float | None]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ClipSpec":
+        for column, (low, high) in self.clip.items():
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"clip.{column} must have its lower bound first, is [{low:g}, {high:g}]")
+        return self
+
+
+class DeriveSpec(Spec):
+    """Adds or replaces columns by SQL scalar expressions, each seeing those before it."""
+
+    derive: dict[str, str] = Field(min_length=1)
+
+
+class FilterSpec(Spec):
+    """Keeps records for which an SQL condition is true; the others count as `filtered`."""
+
+    filter: str
+
+
+class Pseudonymisation(Spec):
+    """Which columns, and the environment variable that holds the key."""
+
+    columns: Names
+    key_env: str = Field(min_length=1)
+
+
+class PseudonymiseSpec(Spec):
+    """Replaces values by their keyed HMAC-SHA256, in hexadecimal: the same value has the same pseudonym in every run."""
+
+    pseudonymise: Pseudonymisation
+
+
+class Split(Spec):
+    """The share of each part, and the columns whose values decide."""
+
+    into: dict[str, float] = Field(min_length=1)
+    by: Names
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Split":
+        if any(share <= 0 for share in self.into.values()) or abs(sum(self.into.values()) - 1) > 1e-9:
+            raise ValueError(f"split.into must be shares above 0 that add up to 1, and adds up to {sum(self.into.values()):g}")
+        return self
+
+
+class SplitSpec(Spec):
+    """Adds the column `split`, by a hash of values: the same values always land on the same side."""
+
+    split: Split
+
+
+class ApplySpec(Spec):
+    """Calls `module:function`, from one pandas DataFrame to one of the same length and index."""
+
+    apply: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+STEPS: Final = {
+    "trim": TrimSpec,
+    "drop_nulls": DropNullsSpec,
+    "fill": FillSpec,
+    "clip": ClipSpec,
+    "derive": DeriveSpec,
+    "filter": FilterSpec,
+    "pseudonymise": PseudonymiseSpec,
+    "split": SplitSpec,
+    "apply": ApplySpec,
+}
+"""Every step by its name."""
+
+
+def step_name(value: Any) -> str | None:
+    """The name of a step, as written or as validated."""
+    if isinstance(value, Spec):
+        return next(iter(type(value).model_fields))
+    if isinstance(value, dict) and len(value) == 1:
+        name = str(next(iter(value)))
+        return name if name in STEPS else None
+    return None
+
+
+StepSpec = Annotated[
+    Annotated[TrimSpec, Tag("trim")]
+    | Annotated[DropNullsSpec, Tag("drop_nulls")]
+    | Annotated[FillSpec, Tag("fill")]
+    | Annotated[ClipSpec, Tag("clip")]
+    | Annotated[DeriveSpec, Tag("derive")]
+    | Annotated[FilterSpec, Tag("filter")]
+    | Annotated[PseudonymiseSpec, Tag("pseudonymise")]
+    | Annotated[SplitSpec, Tag("split")]
+    | Annotated[ApplySpec, Tag("apply")],
+    Discriminator(
+        step_name,
+        custom_error_type="unknown_step",
+        custom_error_message="must be a mapping with one of the steps " + ", ".join(STEPS),
+    ),
+]

@@ -1,0 +1,80 @@
+"""The vocabulary of specifications: what every stage's options share.
+
+A specification is a frozen, validated value. It is written in the job file as YAML, or constructed in
+Python by people who use a transform in a pipeline of their own; both ways the same rules apply.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+ColumnType = Literal["string", "int64", "float64", "bool", "timestamp"]
+NUMERIC: frozenset[ColumnType] = frozenset({"int64", "float64", "bool"})
+
+DURATION_PATTERN = r"^(\d+)(ms|s|m|h|d)$"
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: Any) -> timedelta:
+    """Reads `90s`, `15m`, `1h`, `1d` (86,400 s) or `250ms`.
+
+    Raises:
+        ValueError: for anything else, a bare number included: a number has no unit.
+
+    >>> parse_duration("15m")
+    datetime.timedelta(seconds=900)
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.match(DURATION_PATTERN, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a duration such as 90s, 15m, 1h or 1d")
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ValueError("is longer than any calendar") from None
+
+
+def format_duration(value: timedelta) -> str:
+    """Writes a duration the way the job file does.
+
+    >>> format_duration(timedelta(hours=24))
+    '1d'
+    """
+    total = microseconds(value)
+    for suffix, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        if total % size == 0 and (total or suffix == "s"):
+            return f"{total // size}{suffix}"
+    return f"{total // 1000}ms"
+
+
+def microseconds(value: timedelta) -> int:
+    """A duration as whole microseconds, the unit of every event time in this package."""
+    return value // timedelta(microseconds=1)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15m", "1h", "1d"]}),
+]
+
+
+class Spec(BaseModel):
+    """A frozen, validated value; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=False)
+
+
+def not_in_this_version(name: str, until: str) -> Any:
+    """A validator that refuses a field the contract names and this version does not serve."""
+
+    def refuse(value: Any) -> Any:
+        if value is not None:
+            raise ValueError(f"`{name}` is not served by this version; {until}")
+        return value
+
+    return BeforeValidator(refuse)

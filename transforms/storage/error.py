@@ -1,0 +1,16 @@
+"""What goes wrong with a sink, told in one sentence."""
+
+
+class SinkError(Exception):
+    """A sink cannot be used or written: which one, and what the system says."""
+
+
+def sentence(place: str, error: BaseException) -> str:
+    """One line for an error of the operating system or a file format at `place`.
+
+    >>> sentence("out/flights", OSError(28, "No space left on device"))
+    'out/flights: No space left on device'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{place}: {error.strerror}"
+    return f"{place}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

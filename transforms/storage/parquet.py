@@ -1,0 +1,179 @@
+"""Parquet folders: published whole, by rename, after everything was written beside them.
+
+`prepare` copies staged files into a hidden folder next to the live ones; `Publication` records what shall become
+live; `finish` makes it so and may be repeated: after a crash anywhere in between, the next start goes on with it.
+A manifest in each folder names the live files, so that nothing else is ever removed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.storage.error import SinkError, sentence
+from transforms.storage.staging import Receipt, Table
+
+MANIFEST: Final = "_manifest.json"
+_SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
+"""Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
+
+
+def folder_name(table: str) -> str:
+    """The folder of a table: its name, with what a path cannot hold or would act on percent-encoded.
+
+    >>> folder_name("by carrier"), folder_name("../x")
+    ('by carrier', '%2E.%2Fx')
+    """
+    quoted = "".join(c if c.isalnum() else quote(c, safe=_SAFE) for c in table)
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A table's files, prepared in `incoming` and about to be the live ones of `path`."""
+
+    path: str
+    incoming: str
+    files: tuple[str, ...]
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Everything that becomes live together: the commit record of a run."""
+
+    run: str
+    folders: tuple[Folder, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Publication":
+        content = json.loads(text)
+        folders = tuple(Folder(**{**folder, "files": tuple(folder["files"])}) for folder in content["folders"])
+        return Publication(content["run"], folders)
+
+
+def check(path: str, job: str) -> None:
+    """Raises SinkError if the folder of a table holds Parquet files that are not this job's."""
+    system, inside = fsspec.core.url_to_fs(path)
+    try:
+        if not system.exists(inside):
+            return
+        manifest = read_manifest(path)
+        owner = manifest.get("job", job)
+        if owner != job:
+            raise SinkError(f"{path} belongs to the job {owner}; give this job another path")
+        live = set(manifest.get("files", []))
+        foreign = [name for name in _parquet_files(system, inside) if name not in live]
+        # Files of ours that a killed publication left behind have our form of name; it goes on at the next start.
+        foreign = [name for name in foreign if not name.startswith("part-")]
+        if foreign:
+            raise SinkError(f"{path} holds {foreign[0]}, which Streamgauge did not write; give the job another path")
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
+def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job: str) -> Folder:
+    """Copies staged files beside the live ones; an empty table has one file without rows."""
+    incoming = f"{path}/.incoming-{run}"
+    names = tuple(f"part-{index:05d}-{run}.parquet" for index in range(max(len(receipts), 1)))
+    try:
+        if not receipts:
+            with fsspec.open(f"{incoming}/{names[0]}", "wb", auto_mkdir=True) as file:
+                pq.write_table(table.schema.empty_table(), file, compression="zstd")
+        for name, receipt in zip(names, receipts, strict=False):
+            with fsspec.open(receipt.path, "rb") as staged, fsspec.open(f"{incoming}/{name}", "wb", auto_mkdir=True) as file:
+                shutil.copyfileobj(staged, file, 1 << 20)
+    except OSError as error:
+        discard([Folder(path, incoming, names, job)])
+        raise SinkError(sentence(path, error)) from error
+    return Folder(path, incoming, names, job)
+
+
+def discard(folders: Sequence[Folder]) -> None:
+    """Removes what was prepared and will not be published."""
+    for folder in folders:
+        system, inside = fsspec.core.url_to_fs(folder.incoming)
+        if system.exists(inside):
+            system.rm(inside, recursive=True)
+
+
+def finish(publication: Publication) -> None:
+    """Makes the prepared files the live ones; safe to repeat after a crash at any point."""
+    for folder in publication.folders:
+        try:
+            _finish(folder, publication.run)
+        except OSError as error:
+            raise SinkError(sentence(folder.path, error)) from error
+
+
+def _finish(folder: Folder, run: str) -> None:
+    system, inside = fsspec.core.url_to_fs(folder.path)
+    _, incoming = fsspec.core.url_to_fs(folder.incoming)
+    before = set(read_manifest(folder.path).get("files", []))
+    for name in folder.files:
+        if system.exists(f"{incoming}/{name}"):
+            _rename(system, f"{incoming}/{name}", f"{inside}/{name}")
+    stale = {name for name in _parquet_files(system, inside) if name.startswith("part-")} | before
+    for name in sorted(stale - set(folder.files)):
+        if system.exists(f"{inside}/{name}"):
+            system.rm_file(f"{inside}/{name}")
+    with fsspec.open(f"{folder.path}/{MANIFEST}.new", "w") as file:
+        json.dump({"job": folder.job, "run": run, "files": list(folder.files)}, file, indent=1)
+    _rename(system, f"{inside}/{MANIFEST}.new", f"{inside}/{MANIFEST}")
+    for leftover in system.glob(f"{_escaped(inside)}/.incoming-*"):
+        system.rm(leftover, recursive=True)
+
+
+def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
+    """The live rows of a table's folder; an empty table where there is none and a schema says which columns."""
+    files = read_manifest(path).get("files")
+    if files is None:
+        if schema is None:
+            raise SinkError(f"{path} holds no table")
+        return schema.empty_table()
+    tables = []
+    try:
+        for name in files:
+            with fsspec.open(f"{path}/{name}", "rb") as file:
+                tables.append(pq.read_table(file))
+    except (OSError, pa.ArrowException) as error:
+        raise SinkError(sentence(path, error)) from error
+    return pa.concat_tables(tables)
+
+
+def read_manifest(path: str) -> Mapping[str, Any]:
+    """The manifest of a table's folder; empty where there is none."""
+    system, inside = fsspec.core.url_to_fs(path)
+    if not system.exists(f"{inside}/{MANIFEST}"):
+        return {}
+    with fsspec.open(f"{path}/{MANIFEST}", "r") as file:
+        content: Mapping[str, Any] = json.load(file)
+    return content
+
+
+def _parquet_files(system: Any, inside: str) -> list[str]:
+    if not system.isdir(inside):
+        return []
+    names = (os.path.basename(entry.rstrip("/")) for entry in system.ls(inside, detail=False))
+    return [name for name in names if name.endswith(".parquet")]
+
+
+def _rename(system: Any, source: str, target: str) -> None:
+    if "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,)):
+        os.replace(source, target)
+    else:
+        system.mv(source, target)
+
+
+def _escaped(path: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)

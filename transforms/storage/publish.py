@@ -1,0 +1,160 @@
+"""Publication: once a run is complete, its tables replace those of the run before, in every sink.
+
+The order makes a failure harmless at any point: databases first, each in one transaction; then one record of what
+becomes live, written atomically; then renames. Before that record the previous tables stand; after it, the next
+start finishes what a crash interrupted. A run with too many dead letters publishes nothing.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow.compute as pc
+
+from transforms import ledger
+from transforms.storage import parquet, sql
+from transforms.storage.error import SinkError, sentence
+from transforms.storage.staging import Receipt, Table, read_staged
+
+OUTCOME: Final = "outcome.json"
+JOURNAL: Final = "publication.json"
+LEDGER: Final = "ledger"
+DEAD_LETTERS: Final = "dead_letters"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table of one sink: a Parquet folder or a database's URL."""
+
+    table: str
+    folder: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run publishes, and where.
+
+    Args:
+        job: the name that owns the folders.
+        run: names the run; a parameter, because a graph has no clock.
+        state: the job's folder for what outlives a run: the journal and the outcome.
+        fail_above: the share of dead letters above which nothing is published.
+    """
+
+    job: str
+    run: str
+    state: str
+    tables: Mapping[str, Table]
+    targets: Sequence[Target]
+    fail_above: float = 1.0
+
+    @property
+    def staging(self) -> str:
+        return f"{self.state}/staging-{self.run}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `published`, or `too_many_dead_letters`."""
+
+    status: str
+    run: str
+    ledger: Mapping[str, int]
+    rows: Mapping[str, int]
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def write(self, state: str) -> None:
+        _write_atomically(f"{state}/{OUTCOME}", json.dumps(self.__dict__))
+
+    @staticmethod
+    def read(state: str) -> "Outcome | None":
+        """The outcome of the last run; None: there was none."""
+        try:
+            with open(f"{state}/{OUTCOME}") as file:
+                return Outcome(**json.load(file))
+        except FileNotFoundError:
+            return None
+
+
+def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
+    """Publishes the staged tables of a complete run.
+
+    Raises:
+        SinkError: if a sink fails; the previous tables are whole.
+    """
+    staged: dict[str, list[Receipt]] = {name: [] for name in plan.tables}
+    for receipt in sorted(receipts, key=lambda receipt: receipt.path):
+        staged[receipt.table].append(receipt)
+    book = ledger.merge(read_staged(staged[LEDGER]))
+    counts = ledger.totals(book)
+    if ledger.imbalance(counts):
+        raise AssertionError(f"the ledger does not close: {counts}; nothing was published")
+    rows = {name: sum(receipt.rows for receipt in parts) for name, parts in staged.items()}
+    reasons = _count_reasons(staged[DEAD_LETTERS])
+    if counts["read"] and counts["dead"] > plan.fail_above * counts["read"]:
+        outcome = Outcome("too_many_dead_letters", plan.run, counts, rows, reasons)
+        outcome.write(plan.state)
+        return outcome
+    by_url: dict[str, list[str]] = {}
+    for target in plan.targets:
+        if target.url is not None:
+            by_url.setdefault(target.url, []).append(target.table)
+    folders: list[parquet.Folder] = []
+    try:
+        for target in plan.targets:
+            if target.folder is not None:
+                parts = staged[target.table]
+                folders.append(parquet.prepare(target.folder, plan.tables[target.table], parts, plan.run, plan.job))
+        for url, names in by_url.items():
+            contents = {_sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
+            sql.publish(url, contents, replace=True)
+    except sql.SqlSinkError as error:
+        parquet.discard(folders)
+        raise SinkError(str(error)) from None
+    except BaseException:
+        parquet.discard(folders)
+        raise
+    publication = parquet.Publication(plan.run, tuple(folders))
+    _write_atomically(f"{plan.state}/{JOURNAL}", publication.to_json())
+    finish_interrupted(plan.state)
+    outcome = Outcome("published", plan.run, counts, rows, reasons)
+    outcome.write(plan.state)
+    return outcome
+
+
+def finish_interrupted(state: str) -> bool:
+    """Finishes a publication that was recorded and not completed; says whether there was one."""
+    try:
+        with open(f"{state}/{JOURNAL}") as file:
+            publication = parquet.Publication.from_json(file.read())
+    except FileNotFoundError:
+        return False
+    parquet.finish(publication)
+    os.remove(f"{state}/{JOURNAL}")
+    return True
+
+
+def _count_reasons(receipts: Sequence[Receipt]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for batch in read_staged(receipts):
+        for entry in pc.value_counts(batch["reason"]).to_pylist():
+            counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
+    return counts
+
+
+def _sql_table(table: Table) -> sql.SqlTable:
+    return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
+
+
+def _write_atomically(path: str, text: str) -> None:
+    try:
+        with open(f"{path}.new", "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error

@@ -1,0 +1,76 @@
+"""The books of a run: dead letters stamped with when and how often, and ledger entries added up."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms import ledger
+from transforms.batch import set_column
+
+
+class StampFn(beam.DoFn):
+    """Dead letters to dead letters with `failed_at` and `attempts`."""
+
+    def __init__(self, failed_at: datetime, attempts: Mapping[tuple[str, int], int]):
+        self._failed_at = failed_at
+        self._attempts = attempts
+
+    def process(self, letters: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        stamp = pa.array([self._failed_at] * letters.num_rows, pa.timestamp("us", "UTC"))
+        letters = set_column(letters, "failed_at", stamp)
+        if self._attempts:
+            places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
+            tried = [self._attempts.get(place, 0) + 1 for place in places]
+            letters = set_column(letters, "attempts", pa.array(tried, pa.int64()))
+        yield letters
+
+
+@dataclass(eq=False, kw_only=True)
+class StampLetters(beam.PTransform):
+    """Writes into dead letters when they failed, and how often: once, and once more for each replay before."""
+
+    failed_at: datetime
+    attempts: Mapping[tuple[str, int], int]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, letters: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        return letters | beam.ParDo(StampFn(self.failed_at, self.attempts)).with_output_types(pa.RecordBatch)
+
+
+class MergeEntriesFn(beam.CombineFn):
+    """Ledger entries to one ledger."""
+
+    def create_accumulator(self) -> list[pa.RecordBatch]:
+        return []
+
+    def add_input(self, accumulator: list[pa.RecordBatch], entry: pa.RecordBatch) -> list[pa.RecordBatch]:
+        accumulator.append(entry)
+        return accumulator if len(accumulator) < 1000 else [ledger.merge(accumulator)]
+
+    def merge_accumulators(self, accumulators: Iterable[list[pa.RecordBatch]]) -> list[pa.RecordBatch]:
+        return [ledger.merge([entry for accumulator in accumulators for entry in accumulator])]
+
+    def compact(self, accumulator: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        return [ledger.merge(accumulator)]
+
+    def extract_output(self, accumulator: list[pa.RecordBatch]) -> pa.RecordBatch:
+        return ledger.merge(accumulator)
+
+
+@dataclass(eq=False)
+class CloseLedger(beam.PTransform):
+    """Adds up the entries of every stage: a row a range."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, entries: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        merged: Any = entries | "Merge" >> beam.CombineGlobally(MergeEntriesFn())
+        return merged

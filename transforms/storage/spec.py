@@ -1,0 +1,64 @@
+"""Where tables go, as the job file writes it."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import Discriminator, Field, Tag
+
+from transforms.specification import Spec
+
+
+class ParquetTarget(Spec):
+    """A folder; each table is a folder of Parquet files in it."""
+
+    path: str = Field(min_length=1)
+
+
+class SqlTarget(Spec):
+    """A database by its SQLAlchemy URL; secrets come from the environment as `${NAME}`."""
+
+    url: str = Field(min_length=1)
+
+
+class ParquetSinkSpec(Spec):
+    """Tables as Parquet files."""
+
+    parquet: ParquetTarget
+
+
+class SqlSinkSpec(Spec):
+    """Tables of a SQL database."""
+
+    sql: SqlTarget
+
+
+SINKS: Final = {"parquet": ParquetSinkSpec, "sql": SqlSinkSpec}
+
+
+def sink_name(value: Any) -> str | None:
+    """The kind of a sink, as written or as validated."""
+    if isinstance(value, Spec):
+        return next(iter(type(value).model_fields))
+    if isinstance(value, dict) and len(value) == 1:
+        name = str(next(iter(value)))
+        return name if name in SINKS else None
+    return None
+
+
+SinkSpec = Annotated[
+    Annotated[ParquetSinkSpec, Tag("parquet")] | Annotated[SqlSinkSpec, Tag("sql")],
+    Discriminator(
+        sink_name,
+        custom_error_type="unknown_sink",
+        custom_error_message="must be a mapping with one of " + ", ".join(SINKS),
+    ),
+]
+
+
+class DeadLettersSpec(Spec):
+    """Where dead letters go, and how many are too many.
+
+    `fail_above` is a share of the records read; above it the job publishes nothing and fails with exit 3.
+    """
+
+    path: str | None = None
+    fail_above: float = Field(default=1.0, ge=0, le=1)

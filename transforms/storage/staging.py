@@ -1,0 +1,86 @@
+"""Staging: tables are written aside first, so that what is published is whole or not at all.
+
+Each bundle writes its rows of a table to one Parquet file under the run's staging folder and passes on a receipt.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.storage.error import SinkError, sentence
+
+_ROW_GROUP_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An output table: its name, the columns that identify a row, and its schema."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A staged file: which table it belongs to, where it lies, and how many rows it holds."""
+
+    table: str
+    path: str
+    rows: int
+
+
+class StagedFile:
+    """A Parquet file that is written a row group at a time: rows wait until there are enough of them."""
+
+    def __init__(self, table: Table, folder: str):
+        self._table = table
+        # Workers stage side by side and know nothing of each other; publication gives the files their names.
+        self._path = f"{folder}/{uuid.uuid4().hex}.parquet"
+        self._waiting: list[pa.RecordBatch] = []
+        self._bytes = self._rows = 0
+        try:
+            self._file = fsspec.open(self._path, "wb", auto_mkdir=True).open()
+            self._writer = pq.ParquetWriter(self._file, table.schema, compression="zstd")
+        except OSError as error:
+            raise SinkError(sentence(folder, error)) from error
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(fit(batch, self._table.schema))
+        self._bytes += batch.nbytes
+        self._rows += batch.num_rows
+        if self._bytes >= _ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> Receipt:
+        self._flush()
+        try:
+            self._writer.close()
+            self._file.close()
+        except OSError as error:
+            raise SinkError(sentence(self._path, error)) from error
+        return Receipt(self._table.name, self._path, self._rows)
+
+    def _flush(self) -> None:
+        try:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._table.schema))
+        except OSError as error:
+            raise SinkError(sentence(self._path, error)) from error
+        self._waiting, self._bytes = [], 0
+
+
+def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch's columns under exactly `schema`, without our metadata."""
+    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
+
+
+def read_staged(receipts: Sequence[Receipt]) -> Iterator[pa.RecordBatch]:
+    """The rows of staged files, a row group at a time."""
+    for receipt in receipts:
+        with fsspec.open(receipt.path, "rb") as file:
+            yield from pq.ParquetFile(file).iter_batches()

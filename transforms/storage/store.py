@@ -1,0 +1,77 @@
+"""Storing: every table staged by the workers that made it, and all of them published by one step behind."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.storage.publish import Outcome, Plan, publish
+from transforms.storage.staging import Receipt, StagedFile, Table
+
+
+class StageFn(beam.DoFn):
+    """Batches of one table to a receipt a bundle."""
+
+    def __init__(self, table: Table, folder: str):
+        self._table = table
+        self._folder = folder
+
+    def start_bundle(self) -> None:
+        self._writer: StagedFile | None = None
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        if self._writer is None:
+            self._writer = StagedFile(self._table, self._folder)
+        self._writer.add(batch)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._writer is not None:
+            yield WindowedValue(self._writer.close(), MIN_TIMESTAMP, [GlobalWindow()])
+
+
+class PublishFn(beam.DoFn):
+    """All receipts of a run to its outcome."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+
+    def process(self, element: tuple[int, Iterable[Receipt | None]]) -> Iterator[Outcome]:
+        _, receipts = element
+        yield publish(self._plan, [receipt for receipt in receipts if receipt is not None])
+
+
+@dataclass(eq=False, kw_only=True)
+class Store(beam.PTransform):
+    """Stages every table of `plan` and, when all are complete, publishes them together.
+
+    In: a dictionary from table to a `PCollection[RecordBatch]` of its schema. Out: the run's Outcome.
+    """
+
+    plan: Plan
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, tables: dict[str, beam.PCollection[pa.RecordBatch]]) -> Any:
+        staged = [
+            rows | f"Stage {name}" >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}"))
+            for index, (name, rows) in enumerate(tables.items())
+        ]
+        pipeline = next(iter(tables.values())).pipeline
+        # One element of our own: a run without a single row is published too.
+        signal = pipeline | "Signal" >> beam.Create([None])
+        return (
+            (*staged, signal)
+            | "Receipts" >> beam.Flatten()
+            | "Together" >> beam.WithKeys(0)
+            | "Await all" >> beam.GroupByKey()
+            | "Publish" >> beam.ParDo(PublishFn(self.plan))
+        )
