@@ -58,7 +58,9 @@ class Document:
                 return f"--set {self.from_command_line[problem.place[:length]]}: {problem.sentence}"
         line = self._line(problem.place)
         where = f"{self.name}:{line}" if line else self.name
-        return f"{where}: {dotted(problem.place)}: {problem.sentence}" if problem.place else f"{where}: {problem.sentence}"
+        return (
+            f"{where}: {dotted(problem.place)}: {problem.sentence}" if problem.place else f"{where}: {problem.sentence}"
+        )
 
     def _line(self, place: Place) -> int | None:
         return next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None)
@@ -123,7 +125,8 @@ def _construct(node: yaml.Node, place: Place, lines: dict[Place, int], path: str
                 what = "a key must be a name" if not isinstance(key_node, yaml.ScalarNode) else f"{key} is there twice"
                 raise JobFileError([f"{path}:{key_node.start_mark.line + 1}: {what}"])
             content[key] = _construct(value_node, (*place, key), lines, path)
-            lines[(*place, key)] = key_node.start_mark.line + 1
+            here: Place = (*place, key)
+            lines[here] = key_node.start_mark.line + 1
         return content
     if isinstance(node, yaml.SequenceNode):
         return [_construct(child, (*place, index), lines, path) for index, child in enumerate(node.value)]

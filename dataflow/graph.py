@@ -1,7 +1,7 @@
 """The picture of a job, in code.
 
-              +-- dead letters, ledger ----------------------------------------------+
-    read -----+--> preprocess ---> summarize == by shard ==> close windows ---> store (published together)
+          +-- dead letters, ledger ----------------------------------------------+
+read -----+--> preprocess ---> summarize == by shard ==> close windows ---> store (published together)
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ import pyarrow as pa
 from dataflow.job import Job
 from transforms.aggregation.aggregate import AggregatePerKey
 from transforms.collection.files import FileRange
-from transforms.collection.read import FileReader, Overlay, ReadFiles
+from transforms.collection.read import FileReader, ReadFiles
+from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
 from transforms.storage.records import CloseLedger, StampLetters

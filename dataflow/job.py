@@ -105,7 +105,9 @@ class Job:
                 raise SourceError(f"record.columns.{name}: {source} has no column {name}; there are {', '.join(names)}")
         unknown = [name for name in names if name not in self.schema.columns]
         if self.schema.strict and unknown:
-            raise SourceError(f"record.unknown_fields: every record of {source} has {unknown[0]}, which is not in columns")
+            raise SourceError(
+                f"record.unknown_fields: every record of {source} has {unknown[0]}, which is not in columns"
+            )
 
 
 def plan(spec: JobSpec, document: Document) -> Job:
@@ -143,8 +145,8 @@ def plan(spec: JobSpec, document: Document) -> Job:
     if problems:
         raise document.error(problems)
     aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
-    for index, aggregation in enumerate(aggregations):
-        for output in aggregation.outputs:
+    for index, planned_one in enumerate(aggregations):
+        for output in planned_one.outputs:
             for name in {n for n in output.schema.names if output.schema.names.count(n) > 1}:
                 sentence = f"the table {output.table} would have two columns named {name}"
                 problems.append(Problem(("aggregations", index), sentence))
@@ -175,7 +177,9 @@ def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{source} cannot be read as parquet: {str(error).splitlines()[0]}") from error
     if spec.record.columns is not None:
-        names = [name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable]
+        names = [
+            name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable
+        ]
         if names:
             sentence = f"{source} has no column {names[0]}; there are {', '.join(found.names)}"
             raise document.error([Problem(("record", "columns", names[0]), sentence)])
@@ -188,7 +192,9 @@ def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
     columns: dict[str, Column] = {}
     for field in found:
         column = column_of(field)
-        if column is not None and (field.name in needed or any(isinstance(s, steps.ApplySpec) for s in spec.preprocess)):
+        if column is not None and (
+            field.name in needed or any(isinstance(s, steps.ApplySpec) for s in spec.preprocess)
+        ):
             columns[field.name] = column
     return _with_event_time(columns, spec, document, source, found)
 
@@ -244,4 +250,3 @@ def _read_by(step: Any) -> Iterator[str]:
                 yield from step.split.by
     except ExpressionError:
         return  # planning the step says what is wrong with it
-

@@ -4,67 +4,80 @@
 how often a record was tried, and applies only while the source still holds the bytes that were repaired.
 """
 
+import base64
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from transforms.collection.repair import Repair
 
 FILE = "overlay.jsonl"
 Place = tuple[str, int]
 
 
-@dataclass(frozen=True)
-class Overlay:
-    """Repaired payloads and attempts by (source, position); a payload that is None is the record's own."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record that was replayed: how often, and, if it was repaired, its payload and what that replaces."""
 
-    entries: Mapping[Place, tuple[bytes | None, int]] = field(default_factory=dict)
+    attempts: int
+    repair: Repair | None = None
+
+
+@dataclass(frozen=True)
+class ReplayOverlay:
+    """What was replayed, by (source, position)."""
+
+    entries: Mapping[Place, Entry] = field(default_factory=dict)
 
     @staticmethod
-    def read(state: str) -> "Overlay":
+    def read(state: str) -> "ReplayOverlay":
         """The overlay of a job; empty where nothing was replayed."""
-        entries: dict[Place, tuple[bytes | None, int]] = {}
+        entries: dict[Place, Entry] = {}
         try:
             with open(f"{state}/{FILE}", encoding="utf-8") as file:
                 for line in file:
                     entry = json.loads(line)
-                    payload = entry["payload"]
-                    place = (entry["source"], entry["position"])
-                    entries[place] = (None if payload is None else bytes.fromhex(payload), entry["attempts"])
+                    payload, replaces = entry.get("payload"), entry.get("replaces")
+                    repair = None if payload is None else Repair(base64.b64decode(payload), replaces)
+                    entries[entry["source"], entry["position"]] = Entry(entry["attempts"], repair)
         except FileNotFoundError:
             pass
-        return Overlay(entries)
+        return ReplayOverlay(entries)
 
     def write(self, state: str) -> None:
         """Keeps the overlay, atomically."""
         os.makedirs(state, exist_ok=True)
         with open(f"{state}/{FILE}.new", "w", encoding="utf-8") as file:
-            for (source, position), (payload, attempts) in sorted(self.entries.items()):
-                shown = None if payload is None else payload.hex()
-                entry = {"source": source, "position": position, "attempts": attempts, "payload": shown}
-                file.write(json.dumps(entry) + "\n")
+            for (source, position), entry in sorted(self.entries.items()):
+                line: dict[str, object] = {"source": source, "position": position, "attempts": entry.attempts}
+                if entry.repair is not None:
+                    line["payload"] = base64.b64encode(entry.repair.payload).decode()
+                    line["replaces"] = entry.repair.replaces
+                file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(f"{state}/{FILE}.new", f"{state}/{FILE}")
 
-    def tried(self, places: Iterable[Place], repaired: Mapping[Place, bytes]) -> "Overlay":
-        """The overlay with one more attempt at `places`, and the payloads that were repaired."""
+    def tried(self, repairs: Mapping[Place, Repair | None]) -> "ReplayOverlay":
+        """The overlay with one more attempt at these records; a repair that is None leaves the one before."""
         entries = dict(self.entries)
-        for place in places:
-            payload, attempts = entries.get(place, (None, 0))
-            entries[place] = (repaired.get(place, payload), attempts + 1)
-        return Overlay(entries)
+        for place, repair in repairs.items():
+            before = entries.get(place, Entry(0))
+            entries[place] = Entry(before.attempts + 1, repair or before.repair)
+        return ReplayOverlay(entries)
 
     @cached_property
-    def payloads(self) -> dict[str, dict[int, bytes]]:
-        """What is read in other words: source to position to payload."""
-        by_source: dict[str, dict[int, bytes]] = {}
-        for (source, position), (payload, _) in self.entries.items():
-            if payload is not None:
-                by_source.setdefault(source, {})[position] = payload
+    def repairs(self) -> dict[str, dict[int, Repair]]:
+        """What is read in other words: source to position to repair."""
+        by_source: dict[str, dict[int, Repair]] = {}
+        for (source, position), entry in self.entries.items():
+            if entry.repair is not None:
+                by_source.setdefault(source, {})[position] = entry.repair
         return by_source
 
     @cached_property
     def attempts(self) -> dict[Place, int]:
-        """How often each record was tried before this run."""
-        return {place: attempts for place, (_, attempts) in self.entries.items()}
+        """How often each record was replayed before."""
+        return {place: entry.attempts for place, entry in self.entries.items()}

@@ -1,6 +1,7 @@
 """Running a job: plan, lock, build, execute, tell how it ended."""
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -31,11 +32,26 @@ class JobRunning(JobFileError):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A finished run: how it ended and how long it took."""
+    """A finished run: how it ended, how long it took, on what, and when it was over."""
 
     status: str
     seconds: float
     runner: str
+    finished: datetime
+
+    def write(self, state: str) -> None:
+        """Keeps it for the report."""
+        content = {**asdict(self), "finished": self.finished.isoformat()}
+        Path(state, "ran.json").write_text(json.dumps(content), encoding="utf-8")
+
+    @staticmethod
+    def read(state: str) -> "Ran | None":
+        """The last run of a job; None: it never ran."""
+        try:
+            content = json.loads(Path(state, "ran.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Ran(**{**content, "finished": datetime.fromisoformat(content["finished"])})
 
 
 def execute(job: Job, flags: Sequence[str]) -> Ran:
@@ -48,7 +64,7 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
     """
     quieten()
     from dataflow.graph import Run, build
-    from dataflow.overlay import Overlay
+    from dataflow.overlay import ReplayOverlay
     from runners import direct
     from transforms.storage.publish import Outcome, finish_interrupted
 
@@ -59,9 +75,9 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         finish_interrupted(job.state)
         clean_staging(job.state)
         check_sinks(job)
-        overlay = Overlay.read(job.state)
+        overlay = ReplayOverlay.read(job.state)
         name = f"{began:%Y%m%dT%H%M%S%f}"
-        run = Run(name, began, tuple(ranges), overlay.payloads, overlay.attempts)
+        run = Run(name, began, tuple(ranges), overlay.repairs, overlay.attempts)
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)
@@ -73,7 +89,9 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         outcome = Outcome.read(job.state)
         if outcome is None or outcome.run != name:
             raise JobFailed("the run ended without publishing its tables")
-    return Ran(outcome.status, time.monotonic() - started, direct.name(flags))
+    ran = Ran(outcome.status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
+    ran.write(job.state)
+    return ran
 
 
 def quieten() -> None:
@@ -110,7 +128,9 @@ def locked(state: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise JobRunning([f"{state}: this job is running already; wait for it, or give this one another `state`"]) from None
+            raise JobRunning(
+                [f"{state}: this job is running already; wait for it, or give this one another `state`"]
+            ) from None
         yield
     finally:
         file.close()

@@ -15,7 +15,15 @@ from transforms.collection.spec import FilesSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import STEPS, StepSpec
 from transforms.specification import Duration, Spec, not_in_this_version
-from transforms.storage.spec import SINKS, DeadLettersSpec, ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
+from transforms.storage.spec import (
+    SINKS,
+    DeadLettersSpec,
+    ParquetSinkSpec,
+    ParquetTarget,
+    SinkSpec,
+    SqlSinkSpec,
+    SqlTarget,
+)
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 _LIVE = "this version reads `files`"
@@ -39,7 +47,7 @@ class SourceSpec(Spec):
 class Aggregation(AggregationSpec):
     """Statistics and models for every key and window."""
 
-    models: dict[str, LinearRegressionSpec] = {}
+    models: dict[str, LinearRegressionSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "Aggregation":
@@ -165,9 +173,9 @@ def _walkable(loc: tuple[Any, ...], content: Any) -> Place:
     """The place in the document of a pydantic location, which also names union members and validators."""
     place: list[str | int] = []
     for index, part in enumerate(loc):
-        if isinstance(content, dict) and part in content:
-            content = content[part]
-        elif isinstance(content, list) and isinstance(part, int) and part < len(content):
+        if (isinstance(content, dict) and part in content) or (
+            isinstance(content, list) and isinstance(part, int) and part < len(content)
+        ):
             content = content[part]
         elif isinstance(content, dict) and index == len(loc) - 1 and part not in ("[key]",):
             pass  # a field that is missing: its place is where it should stand
@@ -230,5 +238,3 @@ def schema() -> dict[str, Any]:
     published["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     published["title"] = "Streamgauge job"
     return published
-
-

@@ -55,4 +55,6 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch], time_zone: 
         for name in tables:
             database.unregister(name)
     batches = result.combine_chunks().to_batches()
-    return batches[0] if batches else pa.record_batch([pa.nulls(0, f.type) for f in result.schema], schema=result.schema)
+    return (
+        batches[0] if batches else pa.record_batch([pa.nulls(0, f.type) for f in result.schema], schema=result.schema)
+    )

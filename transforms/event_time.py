@@ -50,9 +50,9 @@ class Window(Spec):
     every: Duration | None = None
     calendar: Literal["day", "week", "month"] | None = None
     time_zone: TimeZone = "UTC"
-    session_gap: Annotated[
-        Duration | None, not_in_this_version("session_gap", "use `size`, `every` or `calendar`")
-    ] = None
+    session_gap: Annotated[Duration | None, not_in_this_version("session_gap", "use `size`, `every` or `calendar`")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _one_way_of_cutting(self) -> "Window":

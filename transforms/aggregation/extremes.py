@@ -1,6 +1,7 @@
 """Extremes: the smallest and the largest value of a column of any type."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def _comparable(values: pa.Array):  # type: ignore[no-untyped-def]  # a numpy ar
     return as_numpy(plain.fill_null(0)), same
 
 
-def _worst(kind: np.dtype[np.generic], better: np.ufunc) -> float | int:
+def _worst(kind: np.dtype[Any], better: np.ufunc) -> float | int:
     if kind.kind == "f":
         return np.inf if better is np.minimum else -np.inf
     return np.iinfo(kind).max if better is np.minimum else np.iinfo(kind).min

@@ -65,7 +65,11 @@ class Frequent:
         return pa.ListArray.from_arrays(offsets, entries, mask=state["over"])
 
     def _state(
-        self, members: npt.NDArray[np.intp], values: pa.Array, counts: npt.NDArray[np.int64], over: npt.NDArray[np.bool_]
+        self,
+        members: npt.NDArray[np.intp],
+        values: pa.Array,
+        counts: npt.NDArray[np.int64],
+        over: npt.NDArray[np.bool_],
     ) -> State:
         encoded = values.dictionary_encode()
         codes = as_numpy(encoded.indices).astype(np.int64)

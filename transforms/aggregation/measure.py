@@ -16,11 +16,12 @@ from transforms.aggregation.extremes import Extremes
 from transforms.aggregation.frequent import Frequent
 from transforms.aggregation.groups import Groups
 from transforms.aggregation.moments import Moments
+from transforms.aggregation.presence import Presence
 from transforms.aggregation.quantiles import Quantiles
 from transforms.aggregation.spec import AggregationSpec, family
-from transforms.aggregation.presence import Presence
 from transforms.batch import ARROW
 from transforms.specification import NUMERIC, ColumnType
+
 
 class Measure(Protocol):
     """Something that is measured per group of a batch and merged."""

@@ -69,7 +69,7 @@ class AggregationSpec(Spec):
     key: Names = ()
     window: Window
     allowed_lateness: Duration = timedelta(0)
-    statistics: dict[str, Statistics] = {}
+    statistics: dict[str, Statistics] = Field(default_factory=dict)
 
     def problems(self, columns: dict[str, ColumnType]) -> list[tuple[tuple[str | int, ...], str]]:
         """What does not fit these columns: the place within this spec, and a sentence."""

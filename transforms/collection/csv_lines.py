@@ -65,7 +65,7 @@ def parse_csv(lines: Lines, schema: Schema, refused: Refusals, header: Sequence[
 
 
 def _refuse_open_quotes(lines: Lines, refused: Refusals) -> None:
-    quotes = lines.bytes == _QUOTE
+    quotes = lines.octets == _QUOTE
     if quotes.any():
         odd = np.add.reduceat(quotes, lines.offsets[:-1], dtype=np.int64) % 2 == 1
         for row in np.flatnonzero(odd).tolist():
@@ -141,4 +141,3 @@ def _count(found: int | None, wanted: int) -> tuple[str, str]:
     if found is None:
         return "malformed", "not CSV: its quotes cannot be read"
     return "malformed", f"the line has {found} fields; the header names {wanted}"
-

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,7 +119,7 @@ def _byte_ranges(path: str, source: str, ordinal: int, format_: str, range_bytes
         return [FileRange(path, source, ordinal, begin, None, opens=True, header=header)]
     size = _size(path)
     cuts = [begin, *range(begin + range_bytes, size, range_bytes), size]
-    bounds = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    bounds = [(a, b) for a, b in pairwise(cuts) if a < b]
     return [FileRange(path, source, ordinal, a, b, opens=a == begin, header=header) for a, b in bounds]
 
 
@@ -153,7 +154,7 @@ def _expand(path: str, base: str) -> list[tuple[str, str]]:
     if _is_url(path):
         filesystem, inside = fsspec.core.url_to_fs(path)
         names = sorted(filesystem.glob(inside)) if _is_glob(path) else [inside] * filesystem.exists(inside)
-        return [(filesystem.unstrip_protocol(name),) * 2 for name in names]  # type: ignore[misc]  # a pair of one name
+        return [(filesystem.unstrip_protocol(name),) * 2 for name in names]
     absolute = os.path.join(base, path)
     exact = Path(absolute)
     names = [absolute] if exact.is_file() or not _is_glob(path) else sorted(glob.glob(absolute, recursive=True))

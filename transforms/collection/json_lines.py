@@ -150,7 +150,7 @@ def _typed(texts: pa.Array, valid: Bools, name: str, schema: Schema, suspect: Bo
 
 def _trailing_commas(lines: Lines) -> Bools:
     """Lines that may have a comma before their closing brace, which the engine lets pass and JSON does not."""
-    data, ends = lines.bytes, lines.offsets[1:].astype(np.int64)
+    data, ends = lines.octets, lines.offsets[1:].astype(np.int64)
     if not len(data):
         return np.zeros(0, bool)
     newline = data[ends - 1] == 10
@@ -222,7 +222,10 @@ def _take_fields(
             return "missing_field", f"{name} is missing, and is not {column.type}?"
         value = record.get(name)
         if isinstance(value, dict | list):
-            return "wrong_type", f"{name}: {'an object' if isinstance(value, dict) else 'an array'} is not {column.type}"
+            return (
+                "wrong_type",
+                f"{name}: {'an object' if isinstance(value, dict) else 'an array'} is not {column.type}",
+            )
         if isinstance(value, _Number):
             if column.type == "string":
                 if value in ("NaN", "Infinity", "-Infinity") or np.isinf(float(value)):
@@ -253,5 +256,3 @@ def _as_engine_writes(numbers: Sequence[str]) -> list[str]:
 def _flags(values: pa.Array) -> Bools:
     flags: Bools = values.to_numpy(zero_copy_only=False).copy()
     return flags
-
-

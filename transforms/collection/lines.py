@@ -24,13 +24,13 @@ class Lines:
     position: int
 
     @cached_property
-    def bytes(self) -> npt.NDArray[np.uint8]:
+    def octets(self) -> npt.NDArray[np.uint8]:
         return np.frombuffer(self.data, np.uint8)
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int32]:
         """Where each line begins, and where the last one ends; newlines belong to the line they end."""
-        ends = np.flatnonzero(self.bytes == _NEWLINE).astype(np.int32) + np.int32(1)
+        ends = np.flatnonzero(self.octets == _NEWLINE).astype(np.int32) + np.int32(1)
         size = np.int32(len(self.data))
         closed = not len(self.data) or (len(ends) and ends[-1] == size)
         return np.concatenate(([np.int32(0)], ends) if closed else ([np.int32(0)], ends, [size])).astype(np.int32)
@@ -47,7 +47,7 @@ class Lines:
     def lengths(self) -> npt.NDArray[np.int64]:
         """The bytes of each line, its newline not counted."""
         ends = self.offsets[1:].astype(np.int64)
-        ended = self.bytes[np.maximum(ends - 1, 0)] == _NEWLINE if len(self.data) else np.zeros(0, bool)
+        ended = self.octets[np.maximum(ends - 1, 0)] == _NEWLINE if len(self.data) else np.zeros(0, bool)
         return ends - self.offsets[:-1] - ended
 
     def payload(self, row: int) -> bytes:
@@ -80,7 +80,7 @@ class Lines:
         return refused
 
     def _find_invalid_utf8(self, refused: Refusals) -> None:
-        high = np.flatnonzero(self.bytes >= 0x80)
+        high = np.flatnonzero(self.octets >= 0x80)
         for row in np.unique(np.searchsorted(self.offsets, high, side="right") - 1).tolist():
             if row in refused:
                 continue

@@ -92,7 +92,9 @@ def _from_floats(values: pa.Array, kind: ColumnType, column: str) -> Converted:
         return _refuse(values, integers, why)
     if kind == "bool":
         return _refuse(values, _zero_or_one(integers), why)
-    return _refuse(values, pa.nulls(len(values), ARROW[kind]), lambda value: refusal(column, kind, value, out_of_range=False))
+    return _refuse(
+        values, pa.nulls(len(values), ARROW[kind]), lambda value: refusal(column, kind, value, out_of_range=False)
+    )
 
 
 def _from_whole(values: pa.Array, kind: ColumnType, column: str) -> Converted:

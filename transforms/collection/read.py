@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import as_json, convert
 from transforms.collection.parsed import Parsed, Schema, conform
+from transforms.collection.repair import Overlay, Repair, digest
 from transforms.collection.values import Refusals
 from transforms.progress import TALLY
 
@@ -31,9 +33,8 @@ _PARQUET_ROWS: Final = 1 << 18
 _LONGEST_KEPT: Final = 64 << 20
 """Bytes of one line that are kept: a file without a newline must not be held in memory whole."""
 
+Positions = npt.NDArray[np.int64]
 Format = Literal["parquet", "jsonl", "csv"]
-Overlay = Mapping[str, Mapping[int, bytes]]
-"""Source to position to the payload that is read there instead of what the source holds."""
 
 
 @dataclass(frozen=True)
@@ -53,71 +54,77 @@ class FileReader:
 
     def read(self, part: FileRange) -> Iterator[Parsed]:
         """Everything the range holds, block by block, in order."""
-        repaired = self._repairs(part)
-        stretches = self._row_group(part, repaired) if self.format == "parquet" else self._text(part, repaired)
-        yield from stretches
-        if repaired:
-            yield self._repaired(part, repaired)
+        repairs = self.overlay.get(part.source, {})
+        applied: dict[int, bytes] = {}
+        if self.format == "parquet":
+            yield from self._row_group(part, repairs, applied)
+        else:
+            for lines in read_lines(part, BLOCK_BYTES):
+                yield self._parse(lines, part, lines.positions, repairs, applied)
+        if applied:
+            yield self._repaired(part, applied)
 
-    def _repairs(self, part: FileRange) -> dict[int, bytes]:
-        places = self.overlay.get(part.source, {})
-        end = part.end if part.end is not None else 1 << 62
-        return {position: payload for position, payload in places.items() if part.start <= position < end}
-
-    def _text(self, part: FileRange, repaired: Mapping[int, bytes]) -> Iterator[Parsed]:
-        for lines in read_lines(part, BLOCK_BYTES):
-            yield self._parse(lines, part, lines.positions, skip=repaired)
-
-    def _parse(self, lines: Lines, part: FileRange, positions: Any, skip: Mapping[int, bytes]) -> Parsed:
+    def _parse(
+        self,
+        lines: Lines,
+        part: FileRange,
+        positions: Positions,
+        repairs: Mapping[int, Repair],
+        applied: dict[int, bytes],
+    ) -> Parsed:
         refused: Refusals = lines.unreadable(self.schema.max_line)
-        replaced = [row for row in np.flatnonzero(np.isin(positions, list(skip))).tolist()] if skip else []
-        for row in replaced:
-            refused[row] = ("", "")
+        replaced = _replaced(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
             values = parse_csv(lines, self.schema, refused, part.header)
         else:
             values = parse_json(lines, self.schema, refused)
         return _without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
 
-    def _row_group(self, part: FileRange, repaired: Mapping[int, bytes]) -> Iterator[Parsed]:
+    def _row_group(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parsed]:
         with open_file(part.path) as file:
             reader = pq.ParquetFile(file)
             present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
             batches = reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=False)
             first = part.start
             for rows in batches:
-                yield self._rows(rows, first, part, repaired)
+                yield self._rows(rows, first, part, repairs, applied)
                 first += rows.num_rows
 
-    def _rows(self, rows: pa.RecordBatch, first: int, part: FileRange, repaired: Mapping[int, bytes]) -> Parsed:
+    def _rows(
+        self,
+        rows: pa.RecordBatch,
+        first: int,
+        part: FileRange,
+        repairs: Mapping[int, Repair],
+        applied: dict[int, bytes],
+    ) -> Parsed:
         positions = np.arange(first, first + rows.num_rows, dtype=np.int64)
         refused: Refusals = {}
         values = convert(rows, self.schema, refused)
-        replaced = [position - first for position in repaired if first <= position < first + rows.num_rows]
-        for row in replaced:
-            refused[row] = ("", "")
 
         def payload(row: int) -> bytes:
             return as_json(rows, row)
+
+        replaced = _replaced(repairs, positions, payload, applied, refused)
 
         def payloads() -> pa.Array:
             return pa.array([as_json(rows, row) for row in range(rows.num_rows)], pa.binary())
 
         return _without(replaced, self._conform(values, refused, part, positions, payload, payloads))
 
-    def _repaired(self, part: FileRange, repaired: Mapping[int, bytes]) -> Parsed:
+    def _repaired(self, part: FileRange, applied: Mapping[int, bytes]) -> Parsed:
         """The records of the overlay that lie in the range; those of Parquet are JSON."""
-        lines = Lines(b"".join(payload.removesuffix(b"\n") + b"\n" for payload in repaired.values()), 0)
-        positions = np.array(list(repaired), np.int64)
+        lines = Lines(b"".join(payload.removesuffix(b"\n") + b"\n" for payload in applied.values()), 0)
+        positions = np.array(list(applied), np.int64)
         reader = self if self.format != "parquet" else FileReader("jsonl", self.schema, self.keep_payload)
-        return reader._parse(lines, part, positions, skip={})
+        return reader._parse(lines, part, positions, {}, {})
 
     def _conform(
         self,
         values: Mapping[str, pa.Array],
         refused: Refusals,
         part: FileRange,
-        positions: Any,
+        positions: Positions,
         payload: Callable[[int], bytes],
         payloads: Callable[[], pa.Array],
     ) -> Parsed:
@@ -130,6 +137,26 @@ class FileReader:
             payloads=payloads if self.keep_payload else None,
             origin=Origin(part.source, part.ordinal, part.start),
         )
+
+
+def _replaced(
+    repairs: Mapping[int, Repair],
+    positions: Positions,
+    payload: Callable[[int], bytes],
+    applied: dict[int, bytes],
+    refused: Refusals,
+) -> list[int]:
+    """The rows that are read in other words; these go to `applied`, and the rows out of the way."""
+    if not repairs:
+        return []
+    replaced = []
+    for row in np.flatnonzero(np.isin(positions, list(repairs))).tolist():
+        repair = repairs[int(positions[row])]
+        if digest(payload(row)) == repair.replaces:
+            applied[int(positions[row])] = repair.payload
+            refused[row] = ("", "")
+            replaced.append(row)
+    return replaced
 
 
 def _without(replaced: list[int], parsed: Parsed) -> Parsed:

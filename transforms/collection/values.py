@@ -78,7 +78,10 @@ def from_text(texts: pa.Array, kind: ColumnType, column: str, time_zone: str = "
     if values.null_count > texts.null_count:
         rows = np.flatnonzero(pc.and_(values.is_null(), texts.is_valid()).to_numpy(zero_copy_only=False))
         for row, text, code in zip(
-            rows.tolist(), texts.take(pa.array(rows)).to_pylist(), result["r"].take(pa.array(rows)).to_pylist(), strict=True
+            rows.tolist(),
+            texts.take(pa.array(rows)).to_pylist(),
+            result["r"].take(pa.array(rows)).to_pylist(),
+            strict=True,
         ):
             refused[row] = refusal(column, kind, text, out_of_range=code == 2)
     return Converted(values, refused)

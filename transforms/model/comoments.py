@@ -109,9 +109,7 @@ class CoMoments:
         )
         return as_numpy(state["n"]), as_numpy(state["weight"]), pivot, delta, products
 
-    def state(
-        self, n: npt.NDArray[np.int64], weight: Matrix, pivot: Matrix, delta: Matrix, products: Matrix
-    ) -> State:
+    def state(self, n: npt.NDArray[np.int64], weight: Matrix, pivot: Matrix, delta: Matrix, products: Matrix) -> State:
         """The inverse of `arrays`."""
         columns = [pa.array(n), pa.array(weight)]
         for matrix, field in zip((pivot, delta, products), list(self.schema)[2:], strict=True):

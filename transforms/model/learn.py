@@ -187,5 +187,3 @@ def _run_starts(summary: Summary, batch: pa.RecordBatch) -> npt.NDArray[np.intp]
     ids = _key_ids(summary, batch)
     changes = np.r_[True, ids[1:] != ids[:-1]] if len(ids) else np.empty(0, bool)
     return np.maximum.accumulate(np.where(changes, np.arange(len(ids)), 0))
-
-

@@ -151,8 +151,10 @@ def estimator(row: dict[str, Any], spec: LinearRegressionSpec) -> Any:
 
     if not row["n"]:
         raise ValueError("the model saw no rows: there is nothing to export")
-    model = Ridge(alpha=spec.alpha, fit_intercept=spec.fit_intercept) if spec.alpha else LinearRegression(
-        fit_intercept=spec.fit_intercept
+    model = (
+        Ridge(alpha=spec.alpha, fit_intercept=spec.fit_intercept)
+        if spec.alpha
+        else LinearRegression(fit_intercept=spec.fit_intercept)
     )
     model.coef_ = np.array([row[f"coefficient_{name}"] for name in spec.features])
     model.intercept_ = row["intercept"]

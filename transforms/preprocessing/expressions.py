@@ -29,7 +29,19 @@ _CAST: Final[Mapping[ColumnType, str]] = {
     "timestamp": "TIMESTAMPTZ",
 }
 _NODES: Final = frozenset(
-    {"COLUMN_REF", "CONSTANT", "FUNCTION", "CAST", "CASE", "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "COLLATE", "TYPE"}
+    {
+        "COLUMN_REF",
+        "CONSTANT",
+        "FUNCTION",
+        "CAST",
+        "CASE",
+        "COMPARISON",
+        "CONJUNCTION",
+        "OPERATOR",
+        "BETWEEN",
+        "COLLATE",
+        "TYPE",
+    }
 )
 _MACROS: Final = frozenset({"nullif", "round_even", "roundbankers", "fdiv", "fmod"})
 _REACHES_OUT: Final = frozenset(

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -114,7 +114,7 @@ def _check_shape(given: object, frame: pd.DataFrame, name: str) -> None:
         raise ValueError(f"{name} must keep the index, and gave {len(given)} rows for {len(frame)}")
 
 
-def _column_type(dtype: object, name: str, column: str) -> ColumnType:
+def _column_type(dtype: Any, name: str, column: str) -> ColumnType:
     if pd.api.types.is_bool_dtype(dtype):
         return "bool"
     if pd.api.types.is_integer_dtype(dtype):
@@ -128,7 +128,7 @@ def _column_type(dtype: object, name: str, column: str) -> ColumnType:
     raise ValueError(f"{name} gives {column} as {dtype}, which is no column type")
 
 
-def _from_pandas(values: "pd.Series[object]", kind: ColumnType) -> pa.Array:
+def _from_pandas(values: "pd.Series[Any]", kind: ColumnType) -> pa.Array:
     """A column in its type; NaN is null.
 
     Raises:

@@ -67,7 +67,7 @@ class Pseudonymisation(Spec):
 
 
 class PseudonymiseSpec(Spec):
-    """Replaces values by their keyed HMAC-SHA256, in hexadecimal: the same value has the same pseudonym in every run."""
+    """Replaces values by their keyed HMAC-SHA256 in hexadecimal: the same value, the same pseudonym, in every run."""
 
     pseudonymise: Pseudonymisation
 
@@ -81,7 +81,9 @@ class Split(Spec):
     @model_validator(mode="after")
     def _shares(self) -> "Split":
         if any(share <= 0 for share in self.into.values()) or abs(sum(self.into.values()) - 1) > 1e-9:
-            raise ValueError(f"split.into must be shares above 0 that add up to 1, and adds up to {sum(self.into.values()):g}")
+            raise ValueError(
+                f"split.into must be shares above 0 that add up to 1, and adds up to {sum(self.into.values()):g}"
+            )
         return self
 
 

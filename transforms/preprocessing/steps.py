@@ -68,7 +68,9 @@ def plan_step(step: Spec, columns: Columns) -> Step:
     return planned
 
 
-def _need(columns: Columns, names: Mapping[str, object] | tuple[str, ...], place: str, types: frozenset[ColumnType]) -> None:
+def _need(
+    columns: Columns, names: Mapping[str, object] | tuple[str, ...], place: str, types: frozenset[ColumnType]
+) -> None:
     for index, name in enumerate(names):
         where = (place, name) if isinstance(names, Mapping) else (place, index)
         if name not in columns:
@@ -236,7 +238,9 @@ class Pseudonymise:
         key = os.environ[self.key_env].encode()
         for name in self.names:
             encoded = batch[name].cast(pa.string()).dictionary_encode()
-            digests = [hmac.new(key, value.encode(), hashlib.sha256).hexdigest() for value in encoded.dictionary.to_pylist()]
+            digests = [
+                hmac.new(key, value.encode(), hashlib.sha256).hexdigest() for value in encoded.dictionary.to_pylist()
+            ]
             batch = set_column(batch, name, pa.array(digests, pa.string()).take(encoded.indices))
         return Stepped(batch)
 
@@ -246,7 +250,11 @@ def _plan_pseudonymise(step: specs.PseudonymiseSpec, columns: Columns) -> Step:
     _need(columns, wanted.columns, "columns", frozenset({"string", "int64"}))
     if not os.environ.get(wanted.key_env):
         raise StepError(("pseudonymise", "key_env"), f"the environment variable {wanted.key_env} is not set")
-    return Step("pseudonymise", Pseudonymise(wanted.columns, wanted.key_env), {**columns, **dict.fromkeys(wanted.columns, "string")})
+    return Step(
+        "pseudonymise",
+        Pseudonymise(wanted.columns, wanted.key_env),
+        {**columns, **dict.fromkeys(wanted.columns, "string")},
+    )
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,9 @@ def _plan_split(step: specs.SplitSpec, columns: Columns) -> Step:
     if "split" in columns:
         raise StepError(("split",), "there is a column `split` already")
     bounds = np.cumsum(list(step.split.into.values()))[:-1].tolist()
-    return Step("split", SplitRows(tuple(step.split.into), tuple(bounds), step.split.by), {**columns, "split": "string"})
+    return Step(
+        "split", SplitRows(tuple(step.split.into), tuple(bounds), step.split.by), {**columns, "split": "string"}
+    )
 
 
 @dataclass(frozen=True)

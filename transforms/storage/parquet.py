@@ -91,7 +91,10 @@ def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job:
             with fsspec.open(f"{incoming}/{names[0]}", "wb", auto_mkdir=True) as file:
                 pq.write_table(table.schema.empty_table(), file, compression="zstd")
         for name, receipt in zip(names, receipts, strict=False):
-            with fsspec.open(receipt.path, "rb") as staged, fsspec.open(f"{incoming}/{name}", "wb", auto_mkdir=True) as file:
+            with (
+                fsspec.open(receipt.path, "rb") as staged,
+                fsspec.open(f"{incoming}/{name}", "wb", auto_mkdir=True) as file,
+            ):
                 shutil.copyfileobj(staged, file, 1 << 20)
     except OSError as error:
         discard([Folder(path, incoming, names, job)])

@@ -1,0 +1,44 @@
+# Every command of the project; `make` alone prints this list.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench clean
+
+help: ## prints this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## makes the environment in .venv
+
+$(READY): setup.py containers/requirements.txt tests/requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.10 to 3.13"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "Python 3.10 to 3.13 is needed; say which one with PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv --help >/dev/null 2>&1 || { echo "venv is missing: install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+run: $(READY) ## runs the example: the flights of 2013, by carrier and by route
+	@$(BIN)/python -m dataflow.main run examples/flights.yaml
+
+test: $(READY) ## runs every test
+	@tests/tools.sh
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, types, architecture, docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
+
+bench: $(READY) ## measures this and its peers on the same events, and prints tables
+	@$(BIN)/python -m benchmarks --install-peers
+	@$(BIN)/python -m benchmarks
+
+clean: ## removes the environment and everything that was built
+	rm -rf $(VENV) build dist examples/out examples/.streamgauge .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The commands, one a file; `dataflow.main` says how they are called."""

@@ -1,0 +1,30 @@
+"""`init`: a job file to start from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from dataflow.errors import UsageError
+from dataflow.inference import infer
+
+
+def write_job_file(files: Sequence[str], name: str | None, output: str | None) -> None:
+    """Prints the job file, or writes it to `output`, which must not exist yet.
+
+    Raises:
+        InferenceError: if the data are no job's.
+        UsageError: if there is a file already, or it cannot be written.
+    """
+    text = infer(files, job=name)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{output} is there already; give another -o") from None
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror}") from None
+    click.echo(f"{output}: look at it, then: streamgauge run {output}", err=True)

@@ -1,0 +1,22 @@
+"""Loading: a job file, read, validated and planned; what every command but `init` and `schema` begins with."""
+
+import sys
+from collections.abc import Sequence
+
+from dataflow.document import read_document
+from dataflow.job import Job, plan
+from dataflow.spec import validate
+
+
+def load_job(path: str, settings: Sequence[str] = ()) -> Job:
+    """The planned job.
+
+    Raises:
+        JobFileError: with everything that is wrong with it.
+        SourceError: if it takes its columns from files that cannot be read.
+    """
+    document = read_document(path, settings)
+    # A function that a step applies may stand beside the job file.
+    if document.folder not in sys.path:
+        sys.path.append(document.folder)
+    return plan(validate(document), document)

@@ -1,0 +1,127 @@
+"""`replay`: dead letters, tried again; each record counts once, however often it is replayed."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from dataflow.commands.load import load_job
+from dataflow.commands.run import run_planned
+from dataflow.errors import UsageError
+from dataflow.job import Job
+from dataflow.overlay import Place, ReplayOverlay
+from dataflow.run import quieten
+from dataflow.stored import read_table
+from transforms.collection.repair import Repair, digest
+from transforms.storage.publish import DEAD_LETTERS, finish_interrupted
+
+
+def replay_job(
+    path: str, repaired: str | None, settings: Sequence[str], flags: Sequence[str], export: str | None
+) -> int:
+    """Runs the job again with dead letters repaired, or exports them for repair.
+
+    Returns:
+        The exit code of the run.
+
+    Raises:
+        UsageError: if there is nothing to replay, or the export cannot be read.
+    """
+    quieten()
+    job = load_job(path, settings)
+    finish_interrupted(job.state)
+    letters = read_table(job, DEAD_LETTERS)
+    if export is not None:
+        _export(letters, export)
+        return 0
+    overlay = ReplayOverlay.read(job.state)
+    repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
+    if not repairs:
+        click.echo(f"{job.spec.job}: nothing to replay")
+        return 0
+    return _run(job, overlay, repairs, flags)
+
+
+def _run(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
+    overlay.tried(repairs).write(job.state)
+    try:
+        code = run_planned(job, flags)
+    except BaseException:
+        overlay.write(job.state)
+        raise
+    if code:
+        overlay.write(job.state)
+        return code
+    remaining = set(_all(read_table(job, DEAD_LETTERS)))
+    brought_in = len(repairs.keys() - remaining)
+    click.echo(f"  replayed      {len(repairs):,}: {brought_in:,} brought in, {len(repairs) - brought_in:,} still dead")
+    return 0
+
+
+def _all(letters: pa.Table) -> dict[Place, Repair | None]:
+    """Every dead record, as it is."""
+    return dict.fromkeys(zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True))
+
+
+def _export(letters: pa.Table, target: str) -> None:
+    """Writes a JSON object a dead letter; a payload that is no UTF-8 stands in `payload_base64`."""
+    lines = []
+    for letter in letters.to_pylist():
+        payload = letter["payload"] or b""
+        entry: dict[str, Any] = {name: letter[name] for name in ("source", "position", "stage", "reason", "detail")}
+        try:
+            entry["payload"] = payload.decode("utf-8")
+        except UnicodeDecodeError:
+            entry["payload_base64"] = base64.b64encode(payload).decode()
+        lines.append(json.dumps(entry, ensure_ascii=False))
+    try:
+        Path(target).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{target}: {error.strerror}") from None
+    click.echo(f"{target}: {len(lines):,} dead letters; repair `payload`, then replay with this file")
+
+
+def _read_repaired(path: Path, letters: pa.Table, overlay: ReplayOverlay) -> dict[Place, Repair | None]:
+    """The repairs of an export, without those that are in already."""
+    originals = {
+        (source, position): payload or b""
+        for source, position, payload in zip(
+            letters["source"].to_pylist(), letters["position"].to_pylist(), letters["payload"].to_pylist(), strict=True
+        )
+    }
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    repairs: dict[Place, Repair | None] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place, payload = _entry(line, f"{path}:{number}")
+        before = overlay.entries.get(place)
+        known = before.repair if before else None
+        if place in originals:
+            # A repair of a repair replaces what the source holds, not the repair.
+            replaces = known.replaces if known else digest(originals[place])
+            changed = payload is not None and payload != originals[place]
+            repairs[place] = Repair(payload, replaces) if changed and payload is not None else None
+        elif known is None:
+            raise UsageError(f"{path}:{number}: {place[0]} has no dead letter at {place[1]}")
+    return repairs
+
+
+def _entry(line: bytes, where: str) -> tuple[Place, bytes | None]:
+    try:
+        entry = json.loads(line)
+        place = (str(entry["source"]), int(entry["position"]))
+        if "payload" in entry:
+            return place, entry["payload"].encode("utf-8")
+        if "payload_base64" in entry:
+            return place, base64.b64decode(entry["payload_base64"], validate=True)
+        return place, None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{where}: is no line of an export ({type(error).__name__}: {error})") from None

@@ -1,0 +1,102 @@
+"""`report`: the report, from the stored tables."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+import pyarrow as pa
+
+from dataflow import __version__
+from dataflow.commands.load import load_job
+from dataflow.errors import UsageError
+from dataflow.job import Job, PlannedAggregation
+from dataflow.report import AggregationView, ModelView, ReportData, render
+from dataflow.run import Ran
+from dataflow.stored import places, read_table
+from transforms import ledger
+from transforms.storage.error import SinkError, sentence
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, finish_interrupted
+
+_SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
+
+
+def write_report(path: str, settings: Sequence[str], output: str | None) -> None:
+    """Renders the report of a job's stored tables.
+
+    Raises:
+        UsageError: if the job file says no place for it and neither does the command line, or nothing was stored.
+    """
+    job = load_job(path, settings)
+    target = output or job.spec.report
+    if target is None:
+        raise UsageError("say where to: a `report` in the job file, or -o PATH")
+    finish_interrupted(job.state)
+    ran = Ran.read(job.state)
+    if ran is None:
+        raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")
+    render_stored(job, target, ran)
+    click.echo(target)
+
+
+def render_stored(job: Job, target: str, ran: Ran) -> None:
+    """Writes the report of a job that has run."""
+    letters = read_table(job, DEAD_LETTERS)
+    page = render(
+        ReportData(
+            job=job.spec.job,
+            versions={"streamgauge": __version__, **_versions()},
+            finished=ran.finished.astimezone(timezone.utc) if ran.finished else datetime.now(timezone.utc),
+            seconds=ran.seconds,
+            runner=ran.runner,
+            ledger=ledger.totals(read_table(job, LEDGER)),
+            dead_letters=_by_reason(letters),
+            aggregations=tuple(_view(job, aggregation) for aggregation in job.aggregations),
+            sinks=tuple(places(job)),
+        )
+    )
+    try:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{target}.new").write_text(page, encoding="utf-8")
+        os.replace(f"{target}.new", target)
+    except OSError as error:
+        raise SinkError(sentence(target, error)) from error
+
+
+def _view(job: Job, aggregation: PlannedAggregation) -> AggregationView:
+    spec = aggregation.spec
+    return AggregationView(
+        name=spec.name,
+        key=spec.key,
+        window=str(spec.window),
+        statistics=spec.statistics,
+        models={name: ModelView(target=model.target, features=model.features) for name, model in spec.models.items()},
+        table=read_table(job, spec.name),
+        models_table=read_table(job, f"{spec.name}_models") if spec.models else None,
+    )
+
+
+def _by_reason(letters: pa.Table) -> pa.Table:
+    counted = letters.group_by(["reason", "stage"], use_threads=False).aggregate(
+        [("detail", "first"), ([], "count_all")]
+    )
+    return pa.table(
+        {
+            "reason": counted["reason"],
+            "stage": counted["stage"],
+            "letters": counted["count_all"],
+            "example_detail": counted["detail_first"],
+        }
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _SHOWN_VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # pragma: no cover  # all are requirements
+            continue
+    return found

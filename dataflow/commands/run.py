@@ -1,0 +1,116 @@
+"""`run`: a job from its file to its report."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from dataflow.commands.load import load_job
+from dataflow.errors import UsageError
+from dataflow.job import Job
+from dataflow.run import Ran, execute, quieten
+from dataflow.stored import places
+from transforms.progress import TALLY
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
+
+TOO_MANY_DEAD = 3
+
+
+def run_job(path: str, settings: Sequence[str], flags: Sequence[str], *, streaming: bool = False) -> int:
+    """Runs a job and tells how it ended.
+
+    Returns:
+        The exit code: 0, or 3 when too many records were dead.
+    """
+    quieten()
+    job = load_job(path, settings)
+    if streaming:
+        raise UsageError("--streaming needs a source without an end, and `files` end")
+    return run_planned(job, flags)
+
+
+def run_planned(job: Job, flags: Sequence[str]) -> int:
+    """Runs a planned job, writes its report and tells how it ended."""
+    with _progress(job.spec.job):
+        ran = execute(job, flags)
+    outcome = Outcome.read(job.state)
+    if outcome is None:
+        raise AssertionError("a run ended without an outcome")
+    if ran.status != "published":
+        _tell_refusal(job, outcome)
+        return TOO_MANY_DEAD
+    if job.spec.report:
+        from dataflow.commands.report import render_stored
+
+        render_stored(job, job.spec.report, ran)
+    _tell(job, outcome, ran)
+    return 0
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[None]:
+    """Shows rows, rows a second and dead letters while a job runs on a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    done = threading.Event()
+    started = time.monotonic()
+
+    def line() -> str:
+        seconds = max(time.monotonic() - started, 1e-3)
+        return f"{name}: {TALLY.read:,} records, {TALLY.read / seconds:,.0f} a second, {TALLY.dead:,} dead letters"
+
+    with console.status(line()) as status:
+
+        def show() -> None:
+            while not done.wait(0.2):
+                status.update(line())
+
+        thread = threading.Thread(target=show, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
+    book = outcome.ledger
+    parts = " + ".join(
+        f"{name} {book[name]:,}" for name in ("accepted", "filtered", "dead", "late", "duplicate") if book[name]
+    )
+    rate = book["read"] / max(ran.seconds, 1e-9)
+    click.echo(
+        f"{job.spec.job}: {book['read']:,} records in {ran.seconds:.1f} s ({rate:,.0f} a second) on {ran.runner}"
+    )
+    click.echo(f"  ledger        read {book['read']:,} = {parts or 0}")
+    for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):
+        click.echo(f"  dead letters  {reason} {count:,}")
+    width = max(len(name) for name in job.tables)
+    for name in job.tables:
+        if name != LEDGER:
+            click.echo(f"  {name:{width}}  {outcome.rows[name]:>9,} rows")
+    for place in places(job):
+        click.echo(f"  in            {place}")
+    if job.spec.report:
+        click.echo(f"  report        {job.spec.report}")
+
+
+def _tell_refusal(job: Job, outcome: Outcome) -> None:
+    book, limit = outcome.ledger, job.spec.dead_letters.fail_above
+    share = book["dead"] / book["read"]
+    click.echo(
+        f"error: {book['dead']:,} of {book['read']:,} records are dead letters ({share:.1%}; dead_letters.fail_above is"
+        f" {limit:.1%}); nothing was published, the tables of the run before are whole",
+        err=True,
+    )
+    for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):
+        click.echo(f"  {reason} {count:,}", err=True)
+    index = list(job.tables).index(DEAD_LETTERS)
+    click.echo(f"  to look at them: {job.state}/staging-{outcome.run}/{index}", err=True)

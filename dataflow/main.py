@@ -1,0 +1,186 @@
+"""The command line: `python -m dataflow.main COMMAND …`, also installed as `streamgauge`.
+
+Nothing heavy is imported before a command runs: `--help` answers at once. Every failure that a user can cause or
+meet ends in one clear message and an exit code: 1 the job failed, 2 the job file, command line or input is
+wrong, 3 too many dead letters, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from dataflow import __version__
+
+FAILED, WRONG, TOO_MANY_DEAD, INTERRUPTED = 1, 2, 3, 130
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+_JOB = click.argument("job", metavar="JOB", type=click.Path(dir_okay=False))
+_SET = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Overrides a field of the job file: execution.shards=4.",
+)
+
+
+class _Commands(click.Group):
+    """The commands in the order of a job's life, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="streamgauge")
+def cli() -> None:
+    """Keyed, windowed statistics and models over event streams, at Arrow speed on Apache Beam."""
+
+
+@cli.command()
+@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@click.option("--job", "name", metavar="NAME", help="The job's name; by default that of the first file.")
+@click.option("-o", "--output", metavar="PATH", help="Writes the job file there instead of to the terminal.")
+def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
+    """Looks at data and writes a job file to start from."""
+    from dataflow.commands.init import write_job_file
+
+    write_job_file(files, name, output)
+
+
+@cli.command(context_settings=_PASS_ON)
+@_JOB
+@_SET
+@click.option("--streaming", is_flag=True, help="Reads an endless source for ever.")
+@click.pass_context
+def run(ctx: click.Context, job: str, settings: tuple[str, ...], streaming: bool) -> None:
+    """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
+    from dataflow.commands.run import run_job
+
+    _exit(run_job(job, settings, ctx.args, streaming=streaming))
+
+
+@cli.command(context_settings=_PASS_ON)
+@_JOB
+@_SET
+@click.pass_context
+def check(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
+    """The doctor: is the job valid, can its input be read, are its sinks reachable, what would run it?"""
+    from dataflow.commands.check import check_job
+
+    _exit(check_job(job, settings, ctx.args))
+
+
+@cli.command()
+@_JOB
+@_SET
+@click.option("--svg", metavar="FILE", help="Draws the graph into a file.")
+def plan(job: str, settings: tuple[str, ...], svg: str | None) -> None:
+    """Shows the graph, the output tables with their columns, and an estimate of state."""
+    from dataflow.commands.plan import show_plan
+
+    show_plan(job, settings, svg)
+
+
+@cli.command()
+@_JOB
+@_SET
+@click.option("-o", "--output", metavar="PATH", help="Where to; by default the job file's `report`.")
+def report(job: str, settings: tuple[str, ...], output: str | None) -> None:
+    """Renders the report from the stored tables."""
+    from dataflow.commands.report import write_report
+
+    write_report(job, settings, output)
+
+
+@cli.command(context_settings=_PASS_ON)
+@_JOB
+@click.argument("repaired", metavar="[REPAIRED.jsonl]", required=False)
+@_SET
+@click.option("--export", metavar="FILE", help="Writes the dead letters as JSON lines to repair, and runs nothing.")
+@click.pass_context
+def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[str, ...], export: str | None) -> None:
+    """Tries dead letters again, once: as they are, or with the payloads of a repaired export."""
+    from dataflow.commands.replay import replay_job
+
+    if repaired is not None and repaired.startswith("--"):
+        ctx.args.insert(0, repaired)
+        repaired = None
+    _exit(replay_job(job, repaired, settings, ctx.args, export))
+
+
+@cli.command()
+def schema() -> None:
+    """Prints the JSON schema of the job file."""
+    from dataflow.commands.schema import print_schema
+
+    print_schema()
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command and ends the process with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(args=_as_launched(given), prog_name="streamgauge", standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = WRONG
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nInterrupted: nothing was published; the tables of the run before are whole.", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = 0
+    except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
+        code = _tell(error)
+    _leave(code)
+
+
+def _as_launched(arguments: list[str]) -> list[str]:
+    """Beam's launchers call a job without a sub-command: `--job=JOB --runner=…`."""
+    for index, argument in enumerate(arguments):
+        if argument in cli.commands:
+            break
+        if argument.startswith("--job="):
+            return ["run", argument.removeprefix("--job="), *arguments[:index], *arguments[index + 1 :]]
+        if argument == "--job" and index + 1 < len(arguments):
+            return ["run", arguments[index + 1], *arguments[:index], *arguments[index + 2 :]]
+    return arguments
+
+
+def _tell(error: Exception) -> int:
+    """Says what went wrong, and returns the exit code for it; a bug of ours shows its traceback."""
+    from dataflow.errors import exit_code
+
+    code = exit_code(error)
+    if code is None:
+        raise error
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+    return code
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; the interpreter must not try again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stderr.flush()
+    if code == INTERRUPTED:
+        # Worker threads of the local runner would go on to the end of their bundles.
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Stored tables, read back from where a job put them."""
+
+import pyarrow as pa
+
+from dataflow.job import Job
+from transforms.storage import parquet, sql
+from transforms.storage.error import SinkError
+from transforms.storage.publish import DEAD_LETTERS
+from transforms.storage.sql.database import parsed
+from transforms.storage.sql.error import shown
+
+
+def read_table(job: Job, name: str) -> pa.Table:
+    """A table as the first sink that has it holds it; empty where nothing was published yet.
+
+    Raises:
+        SinkError: if it cannot be read.
+    """
+    table = job.tables[name]
+    target = next(target for target in job.targets if target.table == name)
+    if target.folder is not None:
+        return parquet.read(target.folder, table.schema)
+    try:
+        return sql.read(str(target.url), sql.SqlTable(name=table.name, key=table.key, schema=table.schema))
+    except sql.SqlSinkError as error:
+        raise SinkError(str(error)) from None
+
+
+def places(job: Job) -> list[str]:
+    """Where the tables of a job lie, without secrets."""
+    found = []
+    for target in job.targets:
+        if target.url is not None:
+            found.append(shown(parsed(target.url)))
+        elif target.folder is not None:
+            found.append(target.folder if target.table == DEAD_LETTERS else target.folder.rsplit("/", 1)[0])
+    return list(dict.fromkeys(found))

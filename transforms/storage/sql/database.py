@@ -1,0 +1,84 @@
+"""From a url to a SQLAlchemy engine that waits for a bounded time."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from transforms.storage.sql.error import Refusal, SqlSinkError, translated
+
+CONNECT_PATIENCE: Final = timedelta(seconds=5)
+LOCK_PATIENCE: Final = timedelta(seconds=30)
+"""How long somebody else may hold a lock before we give up."""
+
+EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge[sqlite]"}
+"""Which extra brings a driver; other drivers have a distribution of their own name."""
+
+CONNECT_TIMEOUT_OPTION: Final = {
+    "psycopg": "connect_timeout",
+    "psycopg2": "connect_timeout",
+    "pg8000": "timeout",
+    "pymysql": "connect_timeout",
+    "mysqldb": "connect_timeout",
+}
+"""What each driver calls its patience; others keep their own."""
+
+
+def parsed(url: str) -> sa.URL:
+    """The parts of a url; `postgresql://` means psycopg.
+
+    Raises:
+        SqlSinkError: when it has no such parts. The message does not hold the url: without its parts nobody knows
+            which of it is the password.
+    """
+    try:
+        parts = sa.make_url(url)
+        ended_early = parts.get_backend_name() != "sqlite" and "@" in f"{parts.host}{parts.database}"
+    except (sa.exc.SQLAlchemyError, ValueError):
+        ended_early = True
+    if ended_early:
+        raise SqlSinkError(
+            "the url of the SQL sink cannot be read: it must look like DIALECT://USER:PASSWORD@HOST:PORT/DATABASE,"
+            " with special characters of the password percent-encoded (@ is %40, / is %2F, : is %3A)"
+        ) from None
+    return parts.set(drivername="postgresql+psycopg") if parts.drivername == "postgresql" else parts
+
+
+def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.Engine:
+    """An engine without a pool: a connection that is closed is gone, and with it everything uncommitted.
+
+    Raises:
+        SqlSinkError: when the dialect or its driver is not installed.
+    """
+    with translated(url):
+        try:
+            # hide_parameters: SQLAlchemy's errors would quote values of records.
+            return sa.create_engine(
+                url, poolclass=sa.NullPool, hide_parameters=True, connect_args=patience(url, lock_patience)
+            )
+        except ImportError as error:
+            module = (error.name or "").partition(".")[0] or url.get_driver_name()
+            raise missing_driver(module) from None
+        except sa.exc.NoSuchModuleError:
+            raise Refusal(f"no SQLAlchemy dialect {url.drivername!r} is installed") from None
+
+
+def missing_driver(module: str) -> Refusal:
+    """Says what to install."""
+    return Refusal(f"the Python package {module!r} is needed: pip install '{EXTRAS.get(module, module)}'")
+
+
+def patience(url: sa.URL, lock_patience: timedelta) -> dict[str, Any]:
+    """The driver's arguments that bound its waiting, unless the url sets them."""
+    if url.get_backend_name() == "sqlite":
+        return {} if "timeout" in url.query else {"timeout": lock_patience.total_seconds()}
+    option = CONNECT_TIMEOUT_OPTION.get(url.get_driver_name())
+    return {} if option is None or option in url.query else {option: int(CONNECT_PATIENCE.total_seconds())}
+
+
+def sqlite_file(url: sa.URL) -> Path | None:
+    """The file of a SQLite url; None for a database in memory and for other databases."""
+    if url.get_backend_name() != "sqlite" or "uri" in url.query or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))

@@ -1,0 +1,146 @@
+"""A table in the words of one database: column types, and what its unique index stands on.
+
+Unique indexes take two nulls for different, so the key's index is built such that nulls are equal and yet
+nothing else becomes equal to a null.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy.sql.elements import Grouping
+
+from transforms.storage.sql.error import Refusal
+from transforms.storage.sql.table import TIMESTAMP, SqlTable, is_list
+
+# PostgreSQL refuses index rows above 2,704 bytes (a third of a page, nbtree); the rest is for fixed-width columns.
+POSTGRESQL_INDEX_BYTES: Final = 2_400
+DIGEST_BYTES: Final = 64
+POSTGRESQL_NAME_BYTES: Final = 63
+
+
+def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
+    """The table as SQLAlchemy knows it, with its key's index; columns have the keys c0, c1, … in schema order.
+
+    Names are always quoted; bind parameters and staging columns use the keys, so no name reaches a driver's
+    parameter syntax.
+
+    Raises:
+        Refusal: for names that the database would cut off.
+    """
+    check_names(table, dialect)
+    target = sa.Table(
+        sa.quoted_name(table.name, quote=True),
+        sa.MetaData(),
+        *(
+            sa.Column(
+                sa.quoted_name(field.name, quote=True),
+                sql_type(field.type, dialect, in_key=field.name in table.key),
+                key=f"c{place}",
+                nullable=field.nullable,
+                primary_key=False,
+            )
+            for place, field in enumerate(table.schema)
+        ),
+    )
+    parts = [
+        in_byte_order(part) if dialect.name == "postgresql" else part for part in key_index(table, target, dialect)
+    ]
+    name = "streamgauge_key_" + hashlib.sha256(table.name.encode()).hexdigest()[:16]
+    if dialect.name in ("sqlite", "postgresql"):
+        sa.Index(name, *parts, unique=True, postgresql_nulls_not_distinct=True)
+    else:  # only there to find rows: what other databases make of nulls and of long text in an index differs
+        prefixes = {column.name: 64 for column in key_columns(table, target) if isinstance(column.type, mysql.LONGTEXT)}
+        sa.Index(name, *parts, mysql_length=prefixes, mariadb_length=prefixes)
+    return target
+
+
+def check_names(table: SqlTable, dialect: sa.Dialect) -> None:
+    """Raises Refusal for a name that is longer than the database keeps: PostgreSQL would cut it off silently."""
+    limit = dialect.max_identifier_length
+    for name in (table.name, *table.schema.names):
+        if dialect.name == "postgresql" and len(name.encode()) > POSTGRESQL_NAME_BYTES:
+            raise Refusal(f"the name {name!r} has {len(name.encode())} bytes, PostgreSQL keeps {POSTGRESQL_NAME_BYTES}")
+        if len(name) > limit:
+            raise Refusal(f"the name {name!r} has {len(name)} characters, {dialect.name} keeps {limit}")
+
+
+def sql_type(type_: pa.DataType, dialect: sa.Dialect, *, in_key: bool) -> sa.types.TypeEngine[Any]:
+    """The column type for an Arrow type."""
+    is_mysql = dialect.name in ("mysql", "mariadb")
+    if type_ == pa.int64():
+        return sa.BigInteger()
+    if type_ == pa.float64():
+        return sa.Double()
+    if type_ == pa.bool_():
+        return sa.Boolean()
+    if type_ == pa.binary():
+        return mysql.LONGBLOB() if is_mysql else sa.LargeBinary()
+    if type_ == TIMESTAMP and dialect.name != "sqlite":
+        return mysql.DATETIME(fsp=6) if is_mysql else sa.DateTime(timezone=True)
+    assert type_ in (pa.string(), TIMESTAMP) or is_list(type_), type_
+    if is_mysql:  # its TEXT ends at 64 KiB, and its usual collations hold 'a' and 'A' equal
+        return mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin")
+    if in_key and dialect.name not in ("sqlite", "postgresql"):
+        return sa.Unicode(255)  # elsewhere unbounded text cannot be compared or indexed
+    return sa.Text()
+
+
+def key_columns(table: SqlTable, target: sa.Table) -> list[sa.Column[Any]]:
+    """The key's columns, in the key's order."""
+    return [target.c[f"c{place}"] for place in table.key_places]
+
+
+def key_index(table: SqlTable, target: sa.Table, dialect: sa.Dialect) -> Sequence[sa.ColumnElement[Any]]:
+    """What the key's index stands on, and therefore what ON CONFLICT has to name."""
+    columns = key_columns(table, target)
+    if dialect.name == "sqlite":
+        return [without_null(column) if column.nullable else column for column in columns]
+    if dialect.name == "postgresql":
+        long = [column for column in columns if isinstance(column.type, (sa.Text, sa.LargeBinary))]
+        return [
+            shortened(column, POSTGRESQL_INDEX_BYTES // len(long)) if column in long else column for column in columns
+        ]
+    return columns
+
+
+def without_null(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """For SQLite: the column, with a value of another storage class for null.
+
+    SQLite never holds values of two storage classes equal, so the empty blob differs from every text and number,
+    and the empty text from every blob.
+    """
+    other = "''" if isinstance(column.type, sa.LargeBinary) else "x''"
+    return sa.func.ifnull(column, sa.literal_column(other))
+
+
+def shortened(column: sa.Column[Any], budget: int) -> sa.ColumnElement[Any]:
+    """For PostgreSQL: the column while it is short, else its beginning and its SHA-256, so that any key fits an index.
+
+    What is shortened is longer than anything that is not, so the two never meet. Null stays null.
+    """
+    most: sa.ColumnElement[int] = sa.literal_column(
+        str(max((budget - DIGEST_BYTES) // 4, 1))
+    )  # a character may take four bytes
+    short = sa.func.octet_length(column) <= most
+    if isinstance(column.type, sa.LargeBinary):
+        digested = sa.func.substr(column, sa.literal_column("1"), most).op("||")(sa.func.sha256(column))
+        return Grouping(sa.case((short, column), else_=digested))
+    # A text's cast to bytea reads backslashes as escapes; convert_to() is not immutable, so not for an index.
+    backslash = sa.func.chr(sa.literal_column("92"))
+    data = sa.cast(sa.func.replace(column, backslash, backslash.op("||")(backslash)), BYTEA)
+    digest = sa.func.encode(sa.func.sha256(data), sa.literal_column("'hex'"))
+    text = sa.case((short, column), else_=sa.func.left(column, most).op("||")(digest))
+    return Grouping(text)
+
+
+def in_byte_order(part: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A part of PostgreSQL's index, text by its bytes: faster, and no upgrade of a language's order breaks the index.
+
+    In ON CONFLICT the order stays away: there PostgreSQL takes it for a part of the expression and finds no index.
+    """
+    return Grouping(sa.collate(part, "C")) if isinstance(part.type, sa.Text) else part

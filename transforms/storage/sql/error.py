@@ -1,0 +1,64 @@
+"""What can go wrong with a SQL sink, said in one message that holds no secret.
+
+SqlSinkError          what callers catch
+└─ made by `translated` from SQLAlchemy's errors and from
+   Refusal            our own reasons, raised where neither url nor table is known
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+import sqlalchemy as sa
+
+LONGEST_REASON: Final = 400  # characters; a driver may append its whole statement
+SECRET_OPTIONS: Final = ("pass", "secret", "token", "key", "credential")
+
+
+class SqlSinkError(Exception):
+    """A SQL sink cannot be used: names the url without its password, the table, and what went wrong."""
+
+
+class Refusal(Exception):
+    """What went wrong, without url and table; never leaves this package."""
+
+
+@contextmanager
+def translated(url: sa.URL, table: str | None = None) -> Iterator[None]:
+    """Turns whatever a database says inside the block into a SqlSinkError; other exceptions pass as they are.
+
+    Errors are not chained: drivers' exceptions hold statements, values of records and connection strings,
+    and a logged traceback prints every exception of its chain.
+    """
+    try:
+        yield
+    except (Refusal, sa.exc.SQLAlchemyError) as error:
+        subject = f"{shown(url)}: " + (f"table {table!r}: " if table is not None else "")
+        raise SqlSinkError(subject + without_secrets(reason(error), url)) from None
+
+
+def shown(url: sa.URL) -> str:
+    """The url with `***` for its password and without options, which may hold secrets too."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def reason(error: BaseException) -> str:
+    """What a driver has to say, in one line: its first message without the record that it complains about."""
+    original = getattr(error, "orig", None) or error
+    # psycopg's text goes on with DETAIL and CONTEXT, which quote the row.
+    primary = getattr(getattr(original, "diag", None), "message_primary", None)
+    words = " ".join(str(primary or original).split())
+    return words if len(words) <= LONGEST_REASON else words[:LONGEST_REASON] + " …"
+
+
+def without_secrets(text: str, url: sa.URL) -> str:
+    """`text` with every secret of `url`, plain or percent-encoded, replaced by `***`."""
+    secrets = [url.password] if url.password else []
+    for option, values in url.normalized_query.items():
+        if any(part in option.lower() for part in SECRET_OPTIONS):
+            secrets.extend(values)
+    for secret in sorted(filter(None, map(str, secrets)), key=len, reverse=True):
+        for spelling in (secret, quote_plus(secret), quote(secret), quote(secret, safe="")):
+            text = text.replace(spelling, "***")
+    return text

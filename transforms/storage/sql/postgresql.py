@@ -1,0 +1,133 @@
+"""Publishes into PostgreSQL at bulk speed: COPY into temporary tables, then one statement a table, all or nothing.
+
+The key is a unique index with NULLS NOT DISTINCT, which PostgreSQL has since version 15.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+
+from transforms.storage.sql.database import LOCK_PATIENCE
+from transforms.storage.sql.definition import sql_type
+from transforms.storage.sql.error import Refusal, reason, translated
+from transforms.storage.sql.registry import claim
+from transforms.storage.sql.stored_form import chunked, to_stored
+from transforms.storage.sql.table import REGISTRY, SqlTable
+from transforms.storage.sql.upsert import upsert
+
+OLDEST_VERSION: Final = (15,)
+POSITION: Final = "position"
+"""Where a staged row stood in what was given: the later of two rows of one key counts."""
+
+
+def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+    """`publish` of this package for PostgreSQL."""
+    written: dict[str, int] = {}
+    with engine.begin() as connection:
+        version = connection.dialect.server_version_info or OLDEST_VERSION
+        if version < OLDEST_VERSION:
+            raise Refusal(f"PostgreSQL 15 or newer is needed, this server is {'.'.join(map(str, version))}")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE.total_seconds():.0f}s'")
+        connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")  # for the sort; 4 MB would send it to disk
+        staged: dict[SqlTable, sa.Table] = {}
+        for number, (table, batches) in enumerate(tables.items()):
+            with translated(engine.url, table.name):
+                staged[table] = stage(connection, number, table, batches)
+        lock(connection, tables)
+        for table, staging in staged.items():
+            with translated(engine.url, table.name):
+                target = claim(connection, table, replace=replace)
+                if replace:  # not TRUNCATE: readers go on with the old rows until the commit
+                    connection.execute(sa.delete(target))
+                statement = upsert(table, target, last_of_each_key(table, staging), engine.dialect)
+                written[table.name] = connection.execute(statement).rowcount
+    return written
+
+
+def lock(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
+    """Lets publications of the same tables take turns; in one order, so that they cannot block each other."""
+    names = sorted(table.name for table in tables)
+    if not sa.inspect(connection).has_table(REGISTRY):  # two first runs would both create it
+        names.insert(0, REGISTRY)
+    for name in names:
+        digest = hashlib.sha256(b"streamgauge " + name.encode()).digest()
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
+
+
+def stage(connection: sa.Connection, number: int, table: SqlTable, batches: Iterable[pa.RecordBatch]) -> sa.Table:
+    """Copies the rows into a temporary table that ends with the transaction."""
+    staging = sa.Table(
+        f"streamgauge_staging_{number}",
+        sa.MetaData(),
+        *(
+            sa.Column(f"c{place}", staging_type(field.type, connection.dialect))
+            for place, field in enumerate(table.schema)
+        ),
+        sa.Column(POSITION, sa.BigInteger),
+        schema="pg_temp",  # no table of the user's can be meant
+        prefixes=["TEMPORARY"],
+        postgresql_on_commit="DROP",
+    )
+    staging.create(connection)
+    before = 0
+    for batch in chunked(table, batches):
+        columns = to_stored(batch, timestamps_as_text=False)
+        positions = pa.array(range(before, before + batch.num_rows), pa.int64())
+        before += batch.num_rows
+        load(connection, staging, pa.record_batch([*columns, positions], staging.c.keys()))
+    return staging
+
+
+def staging_type(type_: pa.DataType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+    """The column type of a staged column; text in byte order, which sorts faster than a language's."""
+    staged = sql_type(type_, dialect, in_key=False)
+    return sa.Text(collation="C") if isinstance(staged, sa.Text) else staged
+
+
+def load(connection: sa.Connection, staging: sa.Table, batch: pa.RecordBatch) -> None:
+    """Brings a batch into the staging table: by COPY with psycopg, by INSERT with other drivers."""
+    if connection.dialect.driver != "psycopg":
+        names = batch.schema.names
+        rows = zip(*(column.to_pylist() for column in batch.columns))
+        connection.execute(sa.insert(staging), [dict(zip(names, row)) for row in rows])
+        return
+    raw: Any = connection.connection.driver_connection
+    copy = f"COPY {staging.schema}.{staging.name} FROM STDIN (FORMAT csv, ENCODING 'UTF8')"
+    try:
+        with raw.cursor() as cursor, cursor.copy(copy) as sink:
+            sink.write(csv_of(batch))
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise Refusal(reason(error)) from None
+
+
+def csv_of(batch: pa.RecordBatch) -> bytes:
+    """The rows as COPY reads them: all text in quotes, null as nothing at all, bytes in hexadecimal."""
+    columns = [
+        pa.array([None if value is None else "\\x" + value.hex() for value in column.to_pylist()], pa.string())
+        if column.type == pa.binary()
+        else column
+        for column in batch.columns
+    ]
+    sink = io.BytesIO()
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
+    pyarrow.csv.write_csv(pa.record_batch(columns, batch.schema.names), sink, options)
+    return sink.getvalue()
+
+
+def last_of_each_key(table: SqlTable, staging: sa.Table) -> sa.Select[Any]:
+    """Of the staged rows of one key the last final one, or the last; ON CONFLICT takes a key only once.
+
+    They come in the key's order, which fills the index faster.
+    """
+    key = [staging.c[f"c{place}"] for place in table.key_places]
+    order = [staging.c[POSITION].desc()]
+    if table.final_place is not None:
+        order.insert(0, sa.func.coalesce(staging.c[f"c{table.final_place}"], sa.false()).desc())
+    place = sa.func.row_number().over(partition_by=key, order_by=order).label("place")
+    ranked = sa.select(*staging.c, place).subquery()
+    return sa.select(*(ranked.c[f"c{i}"] for i in range(len(table.schema)))).where(ranked.c.place == 1)

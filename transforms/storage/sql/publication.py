@@ -1,0 +1,133 @@
+"""The SQL sink's three verbs: check, publish, read."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from transforms.storage.sql import generic, postgresql, sqlite
+from transforms.storage.sql.database import CONNECT_PATIENCE, open_engine, parsed, sqlite_file
+from transforms.storage.sql.definition import define
+from transforms.storage.sql.error import Refusal, translated
+from transforms.storage.sql.stored_form import from_stored
+from transforms.storage.sql.table import SqlTable
+
+FETCH_ROWS = 50_000
+
+
+def check(url: str) -> None:
+    """Returns when the database can be reached and written to, without changing anything.
+
+    Waits for about five seconds at most.
+
+    Raises:
+        SqlSinkError: when it cannot.
+    """
+    parts = parsed(url)
+    file = sqlite_file(parts)
+    with translated(parts):
+        if file is not None:
+            there = next(path for path in (file, *file.parents) if path.exists())
+            if there != file and not there.is_dir():
+                raise Refusal(f"{there} is not a folder")
+            for path in {there, file.parent if there == file else there}:  # a journal comes to stand beside the file
+                if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                    raise Refusal(f"{path} cannot be written to")
+            if there != file:  # connecting would create it
+                return
+        with open_engine(parts, lock_patience=CONNECT_PATIENCE).connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA schema_version")
+            connection.execute(sa.select(1))
+            if connection.dialect.name == "postgresql":
+                creates = sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")
+                if not connection.scalar(sa.select(creates)):
+                    raise Refusal(
+                        f"permission denied: {parts.username} may not create tables in the schema that"
+                        " search_path names first"
+                    )
+
+
+def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+    """Writes all tables in one transaction: afterwards all of them are as asked, or all as they were.
+
+    Running it twice with the same rows leaves the same tables. Missing tables are created; readers see the old rows
+    until the end.
+
+    Args:
+        url: any SQLAlchemy url. PostgreSQL 15 or newer and SQLite are written at bulk speed. Missing folders of
+            a SQLite file are created.
+        tables: the rows of each table, taken once, batch by batch, before the tables are touched. Rows of one key
+            count as if they were upserted one after the other. Strings hold no U+0000, floats no NaN.
+        replace: true: a table holds exactly these rows afterwards, and one that was published with other columns is
+            made again. False: rows are upserted by their key, and a row with `final` = true is never replaced by
+            one without.
+
+    Returns:
+        The rows written to each table; provisional rows kept out by a final one are not counted, and several rows
+        of one key count at least once.
+
+    Raises:
+        SqlSinkError: when nothing was written, with the reason. What the iterables raise passes as it is, and then
+            nothing was written either.
+    """
+    parts = parsed(url)
+    with translated(parts):
+        names = [table.name.lower() if parts.get_backend_name() == "sqlite" else table.name for table in tables]
+        if len(set(names)) != len(names):
+            raise Refusal(f"tables must have different names, they are {', '.join(sorted(names))}")
+        file = sqlite_file(parts)
+        if file is not None:
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Refusal(f"the folder {file.parent} cannot be made: {error.strerror}") from None
+        engine = open_engine(parts)
+        if engine.dialect.name == "postgresql":
+            return postgresql.publish(engine, tables, replace=replace)
+        if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
+            return sqlite.publish(engine, tables, replace=replace)
+        return generic.publish(engine, tables, replace=replace)
+
+
+def read(url: str, table: SqlTable) -> pa.Table:
+    """The rows of a table, in the types of `table.schema`, ordered by key, nulls last.
+
+    The order is that of Arrow (text by code point), so it is the same from every database. Other columns that the
+    table may have are left out.
+
+    Returns:
+        No rows when there is no such table.
+
+    Raises:
+        SqlSinkError: when the database cannot be read, or the table lacks a column.
+    """
+    parts = parsed(url)
+    file = sqlite_file(parts)
+    if file is not None and not file.exists():  # connecting would create it
+        return table.schema.empty_table()
+    with translated(parts, table.name), open_engine(parts).connect() as connection:
+        source = define(table, connection.dialect)
+        inspector = sa.inspect(connection)
+        if not inspector.has_table(source.name):
+            return table.schema.empty_table()
+        present = {column["name"] for column in inspector.get_columns(source.name)}
+        missing = [name for name in table.schema.names if name not in present]
+        if missing:
+            raise Refusal(f"the table lacks the columns {', '.join(missing)}")
+        if connection.dialect.name == "postgresql":  # Python's years end at 9999, and zones reach beyond
+            connection.exec_driver_sql("SET TIME ZONE 'UTC'")
+        rows = connection.execution_options(yield_per=FETCH_ROWS).execute(sa.select(*source.c))
+        batches = [
+            pa.record_batch([from_stored(*pair) for pair in zip(zip(*part), table.schema.types)], schema=table.schema)
+            for part in rows.partitions()
+        ]
+    return in_key_order(pa.Table.from_batches(batches, table.schema), table)
+
+
+def in_key_order(rows: pa.Table, table: SqlTable) -> pa.Table:
+    """The rows ordered by key."""
+    # By place, because Arrow reads some names (".a", "[0]") as paths.
+    key = {f"k{number}": rows.column(place) for number, place in enumerate(table.key_places)}
+    return rows.take(pa.compute.sort_indices(pa.table(key), sort_keys=[(name, "ascending") for name in key]))
