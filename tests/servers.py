@@ -33,7 +33,16 @@ def postgres() -> Iterator[str]:
         owner = unprivileged_owner(folder)
         password = folder / "password"
         password.write_text(POSTGRES_PASSWORD)
-        command = [programs / "initdb", "-D", folder / "data", "-U", POSTGRES_USER, "-E", "UTF8", "--no-sync"]
+        command: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            POSTGRES_USER,
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         run([*command, "--auth=scram-sha-256", f"--pwfile={password}"], folder, owner)
         port = start_postgres(programs, folder, owner)
         try:

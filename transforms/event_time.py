@@ -26,6 +26,8 @@ LATEST: Final = microseconds(datetime(9998, 1, 1, tzinfo=timezone.utc) - datetim
 
 LONGEST: Final = timedelta(days=366)
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
+_SHORTEST: Final = {"day": timedelta(hours=20), "week": timedelta(days=6), "month": timedelta(days=27)}
+"""No calendar unit that shows a date twice is as short as this, whatever its clock changes."""
 
 
 def known_zone(name: str) -> str:
@@ -88,23 +90,25 @@ class Window(Spec):
             times = event_times.cast(pa.int64()).to_numpy(zero_copy_only=False)
             starts: Instants = times // self.step * self.step
             return starts
-        local = pc.local_timestamp(event_times.cast(pa.timestamp("us", self.time_zone)))
-        return self._midnights(pc.floor_temporal(local, unit=self.calendar, week_starts_monday=True))
+        floors = pc.floor_temporal(self._local(event_times), unit=self.calendar, week_starts_monday=True)
+        return self._within(self._midnights(floors), as_instants(event_times))
 
     def slice_ends(self, starts: Instants) -> Instants:
         """The end of each slice, which is the start of the next."""
         if self.step is not None:
             return starts + self.step
-        distinct, places = np.unique(starts, return_inverse=True)
-        ends = np.array([self._next(start) for start in distinct.tolist()], np.int64)
-        followed: Instants = ends[places]
-        return followed
+        dates = self._local(as_timestamps(starts)).to_numpy(zero_copy_only=False).astype("datetime64[D]")
+        if self.calendar == "month":
+            following = dates.astype("datetime64[M]") + 1
+        else:
+            following = dates + (1 if self.calendar == "day" else 7)
+        return self._midnights(pa.array(following.astype("datetime64[us]")))
 
     def ordinals(self, starts: Instants) -> Instants:
         """Numbers slices so that neighbours differ by 1, whatever their length."""
         if self.step is not None:
             return starts // self.step
-        local = pc.local_timestamp(as_timestamps(starts).cast(pa.timestamp("us", self.time_zone)))
+        local = self._local(as_timestamps(starts))
         if self.calendar == "month":
             months: Instants = (12 * pc.year(local).to_numpy() + pc.month(local).to_numpy()).astype(np.int64)
             return months
@@ -116,14 +120,18 @@ class Window(Spec):
         """The start of the window whose last slice starts at `last_slices` and that ends at `ends`."""
         return last_slices if self.size is None else ends - microseconds(self.size)
 
-    def _next(self, start: int) -> int:
-        local = pc.local_timestamp(pa.array([start], pa.timestamp("us", self.time_zone)))[0].as_py()
-        days = {"day": 1, "week": 7}.get(str(self.calendar))
-        if days is not None:
-            following = datetime.combine(local.date() + timedelta(days=days), datetime.min.time())
-        else:
-            following = datetime(local.year + local.month // 12, local.month % 12 + 1, 1)
-        return int(self._midnights(pa.array([following], pa.timestamp("us")))[0])
+    def _within(self, starts: Instants, times: Instants) -> Instants:
+        # A clock that goes back across midnight (St. John's, one minute past it, to 2011) shows the old date again
+        # after the new day has begun: such instants belong to the new day, or windows would not be [start, end).
+        late = np.flatnonzero(times - starts >= microseconds(_SHORTEST[str(self.calendar)]))
+        if len(late):
+            ends = self.slice_ends(starts[late])
+            starts = starts.copy()
+            starts[late] = np.where(times[late] >= ends, ends, starts[late])
+        return starts
+
+    def _local(self, instants: pa.Array) -> pa.Array:
+        return pc.local_timestamp(instants.cast(pa.timestamp("us", self.time_zone)))
 
     def _midnights(self, local: pa.Array) -> Instants:
         # A midnight that the clock skips is the instant it jumps; one that it passes twice is the first.

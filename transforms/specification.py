@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 ColumnType = Literal["string", "int64", "float64", "bool", "timestamp"]
 NUMERIC: frozenset[ColumnType] = frozenset({"int64", "float64", "bool"})
 
-DURATION_PATTERN = r"^(\d+)(ms|s|m|h|d)$"
+DURATION_PATTERN = r"^([0-9]+)(ms|s|m|h|d)$"
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -28,7 +28,7 @@ def parse_duration(value: Any) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    match = re.match(DURATION_PATTERN, value) if isinstance(value, str) else None
+    match = re.fullmatch(DURATION_PATTERN, value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration such as 90s, 15m, 1h or 1d")
     try:

@@ -32,7 +32,9 @@ class Extremes:
         return {"low": self._extreme(low, groups, np.minimum), "high": self._extreme(high, groups, np.maximum)}
 
     def finish(self, state: State, statistic: str) -> pa.Array:
-        return state["low" if statistic == "min" else "high"]
+        figure = state["low" if statistic == "min" else "high"]
+        # 0.0 and -0.0 are one value, and which of them came first must not show.
+        return pc.add(figure, 0.0) if pa.types.is_floating(self.kind) else figure
 
     def _extreme(self, values: pa.Array, groups: Groups, better: np.ufunc) -> pa.Array:
         if not len(groups):

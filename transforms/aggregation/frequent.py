@@ -40,6 +40,8 @@ class Frequent:
         present = np.flatnonzero(as_numpy(values.is_valid())) if values.null_count else np.arange(len(values))
         members = group_of_rows(groups)[present]
         counts = np.ones(len(present), np.int64)
+        if pa.types.is_floating(self.kind):
+            values = pc.add(values, 0.0)  # 0.0 and -0.0 are one value
         return self._state(members, values.drop_null(), counts, np.zeros(len(groups), bool))
 
     def merge(self, state: State, groups: Groups) -> State:

@@ -81,12 +81,9 @@ def group(columns: Mapping[str, pa.Array]) -> Groups:
 def encode(values: pa.Array) -> tuple[npt.NDArray[np.int64], int]:
     """Codes 0 … n-1 for the values of a column, null included, and n (at least 1)."""
     if pa.types.is_int64(values.type) and not values.null_count and len(values):
-        numbers = values.to_numpy()
-        low, high = int(numbers.min()), int(numbers.max())
-        if high - low < max(1 << 16, len(numbers)):
-            return numbers - low, high - low + 1
-        distinct, codes = np.unique(numbers, return_inverse=True)
-        return codes.astype(np.int64), len(distinct)
+        encoded = values.dictionary_encode()
+        order, ranks = np.unique(encoded.dictionary.to_numpy(), return_inverse=True)
+        return ranks[encoded.indices.to_numpy()], len(order)
     encoded = values.dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(len(encoded.dictionary), 1)
 

@@ -72,7 +72,7 @@ class Quantiles:
         place = np.minimum(first + passed, max(len(codes) - 1, 0))
         figure = representatives(as_numpy(codes)[place]) if len(codes) else np.zeros(size)
         low, high = as_numpy(state["low"]), as_numpy(state["high"])
-        return nullable(np.clip(figure, low, high), totals == 0, pa.float64())
+        return nullable(np.clip(figure, low, high) + 0.0, totals == 0, pa.float64())  # + 0.0: no -0.0
 
 
 def quantile(statistic: str) -> float:
@@ -89,6 +89,7 @@ def bins(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     size = np.abs(values)
     with np.errstate(divide="ignore"):
         index = np.ceil(np.log(np.where(size == 0, 1.0, size)) / _LOG_GAMMA) + _BIAS
+    index = np.minimum(index, 2 * _BIAS)  # an infinity's own bin
     signed = np.where(values == 0, 0.0, np.copysign(index, values))
     return signed.astype(np.int32)
 

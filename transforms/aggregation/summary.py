@@ -5,18 +5,19 @@ seen, and the state of every measure. The slice is a column, not a Beam window, 
 is one table and Beam's work does not grow with the number of windows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups, group
 from transforms.aggregation.measure import Measure
-from transforms.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of
+from transforms.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of, set_column
 from transforms.event_time import Window, as_instants
 from transforms.hashing import hash_rows
 
@@ -26,7 +27,7 @@ ROWS: Final = "rows"
 
 def key_column(name: str) -> str:
     """The name of a key column in a partial, where it cannot meet one of ours."""
-    return f"key|{name}"
+    return f"{name}|key"
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Summary:
     def summarize(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The partial of one batch.
 
-        The batch has EVENT_TIME and POSITION, the key columns and those the measures read.
+        The batch has EVENT_TIME and POSITION, the key columns and those the measures read; NaN counts as null.
         """
         if not batch.num_rows:
             return empty(self.schema)
+        batch = _without_nan(batch, {name for measure in self.measures for name in measure.columns})
         slices = pa.array(self.window.slices(batch[EVENT_TIME]))
         groups = group({SLICE: slices, **{key_column(name): batch[name] for name in self.key}})
         arrival = Arrival(as_instants(batch[EVENT_TIME]), origin_of(batch).ordinal, as_numpy(batch[POSITION]))
@@ -89,3 +91,13 @@ class Summary:
         for measure, state in zip(self.measures, states, strict=True):
             columns += [state[name] for name in measure.schema.names]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _without_nan(batch: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
+    for name in names:
+        values = batch[name]
+        if pa.types.is_floating(values.type):
+            undefined = pc.is_nan(values)
+            if pc.any(undefined).as_py():
+                batch = set_column(batch, name, pc.if_else(undefined, pa.scalar(None, values.type), values))
+    return batch

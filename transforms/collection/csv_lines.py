@@ -77,7 +77,7 @@ def _cut(
 ) -> dict[str, pa.Array]:
     """The wanted fields of `rows` as texts; rows with another number of fields are refused and left out."""
     if len(rows) == len(lines):
-        block = lines.data
+        block = lines.data[: len(lines.octets)]
     else:
         block = b"".join(lines.data[lines.offsets[row] : lines.offsets[row + 1]] for row in rows.tolist())
     wrong: list[int] = []

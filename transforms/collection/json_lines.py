@@ -1,15 +1,17 @@
 """JSON lines: one query parses a block; the few lines it is unsure of are read one by one.
 
-The engine's strict transform turns a line into typed columns at 200 ns a row, or into null. What it lets
-through that the value rules do not, shows in the result: 1.7 in a column of integers, an infinity, text that
-begins with a brace, a comma before the closing brace. Those lines, and those that became null, are suspects,
-read again by Python's parser, whose numbers stay text until the value rules have judged them.
+The engine's strict transform turns lines into typed columns at 190 ns a row, or fails on the first line that is
+no complete record; its lenient one turns what it cannot read into null, and then absent fields are told from
+failed ones by asking for their types. What either lets through that the value rules do not, shows in the result:
+1.7 in a column of integers, an infinity, text that begins with a brace, a comma before the closing brace. All
+such lines are suspects, read again by Python's parser, whose numbers stay text until the value rules judge them.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -34,14 +36,14 @@ _NOT_FINITE: Final = pa.array(["inf", "-inf", "infinity", "-infinity", "nan", "-
 def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.Array]:
     """The columns of every line; lines that are no record are added to `refused` and null in every column.
 
-    A name that an object has twice counts with its last value, as in JavaScript and Python.
+    Of a name that an object has twice, the first counts.
 
     Args:
         refused: lines that are refused already and must not be looked at, such as invalid UTF-8.
     """
-    readable = _readable(lines, refused)
-    columns, suspect = _parse_block(readable, schema)
-    suspect |= _trailing_commas(lines)
+    framed, suspect = _frames(lines)
+    columns, unsure = _parse_block(_readable(lines, refused), framed, schema)
+    suspect |= unsure
     suspect[list(refused)] = False
     rows = np.flatnonzero(suspect)
     if len(rows):
@@ -63,16 +65,13 @@ def _readable(lines: Lines, refused: Refusals) -> pa.Array:
     return lines.text.filter(pa.array(keep)).take(pa.array(places, mask=~keep))
 
 
-def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
+def _parse_block(text: pa.Array, framed: Bools, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
     """The columns of a block of lines, and which lines must be looked at again."""
-    integers = [name for name, column in schema.columns.items() if column.type == "int64"]
-    records, parsed = _transform(text, schema, _SHAPE["int64"])
-    if any(_exceeds(parsed[name]) for name in integers):
-        records, parsed = _transform(text, schema, _WIDE)
-    suspect = _flags(records.is_null())
+    parsed, suspect = _fields(text, framed, schema, _SHAPE["int64"])
     if schema.strict:
         keys = query("SELECT len(json_keys(t)) AS n FROM texts", {"texts": pa.table({"t": text.filter(~suspect)})})
         suspect[np.flatnonzero(~suspect)[_flags(pc.not_equal(keys["n"], len(schema.columns)))]] = True
+    large, exact = _large_integers(text, framed, schema, parsed)
     columns = {}
     for name, column in schema.columns.items():
         values = parsed[name]
@@ -81,7 +80,10 @@ def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], B
             suspect |= valid & ~np.isfinite(values.fill_null(0.0).to_numpy())
         elif column.type == "int64":
             values, unsure = _integers(values, valid)
-            suspect |= unsure
+            if name in exact:
+                values = pc.replace_with_mask(values, pa.array(large), exact[name])
+                unsure[large] = _flags(exact[name].is_null())
+            suspect |= unsure & valid
         else:
             suspect |= valid & _odd_texts(values)
             if column.type != "string":
@@ -90,32 +92,85 @@ def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], B
     return columns, suspect
 
 
-def _transform(text: pa.Array, schema: Schema, integer: str) -> tuple[pa.Array, dict[str, pa.Array]]:
+def _fields(text: pa.Array, framed: Bools, schema: Schema, integer: str) -> tuple[dict[str, pa.Array], Bools]:
+    """The fields of every line as the engine reads them, and the lines that it could not read."""
     shape = {name: integer if c.type == "int64" else _SHAPE[c.type] for name, c in schema.columns.items()}
     literal = json.dumps(shape, ensure_ascii=False).replace("'", "''")
-    sql = f"SELECT try(json_transform_strict(t, '{literal}')) AS r FROM texts"
-    records = query(sql, {"texts": pa.table({"t": text})})["r"]
+    try:
+        # Every line of nearly every block is a record with all its fields: one strict pass, and no error to catch.
+        records = _transform(f"json_transform_strict(t, '{literal}')", text)
+        return _children(records, schema), _flags(records.is_null())
+    except duckdb.Error:
+        text = text if framed.all() else pc.if_else(pa.array(framed), text, pa.scalar(None, pa.string()))
+    try:
+        records = _transform(f"json_transform(t, '{literal}')", text)
+    except duckdb.Error:
+        records = _transform(f"CASE WHEN json_valid(t) THEN json_transform(t, '{literal}') END", text)
+    suspect = _flags(records.is_null())
+    fields = _children(records, schema)
+    suspect |= _failed_casts(text, fields, suspect, schema)
+    return fields, suspect
+
+
+def _failed_casts(text: pa.Array, fields: dict[str, pa.Array], unread: Bools, schema: Schema) -> Bools:
+    """Lines with a field that is null though something was written there, or that must not be null."""
+    failed = np.zeros(len(text), bool)
+    doubtful = np.zeros(len(text), bool)
+    optional = [name for name, column in schema.columns.items() if column.nullable and fields[name].null_count]
+    for name, column in schema.columns.items():
+        if not column.nullable and fields[name].null_count:
+            failed |= _flags(fields[name].is_null())
+    for name in optional:
+        doubtful |= _flags(fields[name].is_null())
+    rows = np.flatnonzero(doubtful & ~failed & ~unread)
+    if not len(rows):
+        return failed
+    paths = ", ".join("'/" + name.replace("~", "~0").replace("/", "~1").replace("'", "''") + "'" for name in optional)
+    chosen = pa.array(rows)
+    types = query(f"SELECT json_type(t, [{paths}]) AS k FROM texts", {"texts": pa.table({"t": text.take(chosen)})})["k"]
+    found = types.flatten()
+    for index, name in enumerate(optional):
+        written = found.take(pa.array(np.arange(len(rows)) * len(optional) + index))
+        something = pc.not_equal(written, "NULL").fill_null(False)
+        failed[rows] |= _flags(pc.and_(something, fields[name].take(chosen).is_null()))
+    return failed
+
+
+def _transform(expression: str, text: pa.Array) -> pa.Array:
+    return query(f"SELECT {expression} AS r FROM texts", {"texts": pa.table({"t": text})})["r"]
+
+
+def _children(records: pa.Array, schema: Schema) -> dict[str, pa.Array]:
     fields = records.flatten() if records.null_count else [records.field(i) for i in range(records.type.num_fields)]
-    return records, dict(zip(schema.columns, fields, strict=True))
+    return dict(zip(schema.columns, fields, strict=True))
 
 
-def _exceeds(values: pa.Array) -> bool:
-    bounds = pc.min_max(values)
-    return any(bound.is_valid and abs(bound.as_py()) >= EXACT for bound in bounds.values())
+def _integers(floats: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
+    """A column read as DOUBLE as int64, null where that would lose something, and where it would."""
+    plain = floats.fill_null(0.0).to_numpy(zero_copy_only=False)
+    good = whole(plain, valid) & valid
+    return pa.array(np.where(good, plain, 0.0).astype(np.int64), mask=~good), valid & ~good
 
 
-def _integers(values: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
-    """A column read as DOUBLE or _WIDE as int64, null where that would lose something, and where it would."""
-    if pa.types.is_floating(values.type):
-        floats = values.fill_null(0.0).to_numpy(zero_copy_only=False)
-        good = whole(floats, valid)
-        return pa.array(np.where(good, floats, 0.0).astype(np.int64), mask=~(good & valid)), valid & ~good
-    result = query(
-        """SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807
-                       THEN d::BIGINT END AS v FROM decimals""",
-        {"decimals": pa.table({"d": values})},
-    )["v"]
-    return result, valid & _flags(result.is_null())
+def _large_integers(
+    text: pa.Array, framed: Bools, schema: Schema, parsed: dict[str, pa.Array]
+) -> tuple[Bools, dict[str, pa.Array]]:
+    """The lines with an integer that float64 may round, and their columns of integers read exactly.
+
+    Only integers are taken from this reading: beside decimals the engine writes numbers for text in another form.
+    """
+    integers = [name for name, column in schema.columns.items() if column.type == "int64"]
+    large = np.zeros(len(text), bool)
+    for name in integers:
+        with np.errstate(invalid="ignore"):
+            large |= np.abs(parsed[name].fill_null(0.0).to_numpy(zero_copy_only=False)) >= EXACT
+    rows = np.flatnonzero(large)
+    if not len(rows):
+        return large, {}
+    fields, _ = _fields(text.take(pa.array(rows)), framed[rows], schema, _WIDE)
+    whole_ones = """SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807
+                           THEN d::BIGINT END AS v FROM decimals"""
+    return large, {name: query(whole_ones, {"decimals": pa.table({"d": fields[name]})})["v"] for name in integers}
 
 
 def _odd_texts(values: pa.Array) -> Bools:
@@ -148,22 +203,25 @@ def _typed(texts: pa.Array, valid: Bools, name: str, schema: Schema, suspect: Bo
     return converted.values.take(pa.array(places, mask=~valid))
 
 
-def _trailing_commas(lines: Lines) -> Bools:
-    """Lines that may have a comma before their closing brace, which the engine lets pass and JSON does not."""
-    data, ends = lines.octets, lines.offsets[1:].astype(np.int64)
+def _frames(lines: Lines) -> tuple[Bools, Bools]:
+    """Lines that begin and end in braces, and lines with a comma before the last one.
+
+    The engine lets such a comma pass, and JSON does not; a line without its braces would only slow it down.
+    """
+    data = lines.octets
     if not len(data):
-        return np.zeros(0, bool)
-    newline = data[ends - 1] == 10
-    brace = ends - 1 - newline
-    plain = (brace >= 1) & (data[np.maximum(brace, 0)] == ord("}"))
-    before = data[np.maximum(brace - 1, 0)]
-    suspect: Bools = plain & (before == ord(","))
-    unsure = ~plain | (before <= 32)
-    rows = np.flatnonzero(unsure)
-    if len(rows):
-        spaced = [lines.payload(row).rstrip().removesuffix(b"}").rstrip().endswith(b",") for row in rows.tolist()]
-        suspect[rows] = spaced
-    return suspect
+        return np.zeros(0, bool), np.zeros(0, bool)
+    last = np.maximum(lines.offsets[1:] - 2, 1)
+    last -= data[last] == ord("\r")
+    before = data[last - 1]
+    framed = (data[last] == ord("}")) & (data[lines.offsets[:-1]] == ord("{"))
+    comma = framed & (before == ord(","))
+    spaced = np.flatnonzero(~framed | (before <= 32))
+    for row in spaced.tolist():
+        payload = lines.payload(row).strip()
+        framed[row] = payload.startswith(b"{") and payload.endswith(b"}")
+        comma[row] = framed[row] and payload[:-1].rstrip().endswith(b",")
+    return framed, comma
 
 
 class _Number(str):
@@ -172,7 +230,13 @@ class _Number(str):
     __slots__ = ()
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_first_wins
+)
 _Texts = dict[str, list[str | None]]
 
 
@@ -228,7 +292,7 @@ def _take_fields(
             )
         if isinstance(value, _Number):
             if column.type == "string":
-                if value in ("NaN", "Infinity", "-Infinity") or np.isinf(float(value)):
+                if value in ("NaN", "Infinity", "-Infinity"):
                     return refusal(name, "float64", value, out_of_range=True)
                 numbers.append((name, row, value))
             texts[name][row] = str(value)

@@ -15,25 +15,30 @@ _NEWLINE = 10
 
 @dataclass(frozen=True)
 class Lines:
-    """Whole lines of a source: `data` holds them, each ended by a newline, the last one perhaps not.
+    """Whole lines of a source: the first `size` bytes of `data`, each line ended by a newline, the last perhaps not.
 
     `position` is where `data` begins in the source's decompressed bytes.
     """
 
     data: bytes
     position: int
+    size: int | None = None
 
     @cached_property
     def octets(self) -> npt.NDArray[np.uint8]:
-        return np.frombuffer(self.data, np.uint8)
+        return np.frombuffer(self.data, np.uint8, count=len(self.data) if self.size is None else self.size)
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int32]:
         """Where each line begins, and where the last one ends; newlines belong to the line they end."""
-        ends = np.flatnonzero(self.octets == _NEWLINE).astype(np.int32) + np.int32(1)
-        size = np.int32(len(self.data))
-        closed = not len(self.data) or (len(ends) and ends[-1] == size)
-        return np.concatenate(([np.int32(0)], ends) if closed else ([np.int32(0)], ends, [size])).astype(np.int32)
+        ends = np.flatnonzero(self.octets == _NEWLINE)
+        size = len(self.octets)
+        open_ended = size and not (len(ends) and ends[-1] == size - 1)
+        offsets = np.zeros(1 + len(ends) + open_ended, np.int32)
+        np.add(ends, 1, out=offsets[1 : 1 + len(ends)], casting="unsafe")
+        if open_ended:
+            offsets[-1] = size
+        return offsets
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -43,12 +48,10 @@ class Lines:
         """Where each line begins in the source."""
         return self.offsets[:-1].astype(np.int64) + self.position
 
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """The bytes of each line, its newline not counted."""
-        ends = self.offsets[1:].astype(np.int64)
-        ended = self.octets[np.maximum(ends - 1, 0)] == _NEWLINE if len(self.data) else np.zeros(0, bool)
-        return ends - self.offsets[:-1] - ended
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """The bytes of each line, the newline that ends it counted."""
+        return np.diff(self.offsets)
 
     def payload(self, row: int) -> bytes:
         """The original bytes of a line, without its newline."""
@@ -67,10 +70,11 @@ class Lines:
     def unreadable(self, max_line: int) -> Refusals:
         """Lines that are too long, empty, or no UTF-8: no format can read these."""
         refused: Refusals = {}
-        lengths = self.lengths
-        for row in np.flatnonzero(lengths > max_line).tolist():
-            refused[row] = ("too_long", f"the line has {lengths[row]:,} bytes; record.max_line is {max_line:,}")
-        for row in np.flatnonzero(lengths <= 1).tolist():
+        for row in np.flatnonzero(self.lengths > max_line).tolist():
+            size = len(self.payload(row))
+            if size > max_line:
+                refused[row] = ("too_long", f"the line has {size:,} bytes; record.max_line is {max_line:,}")
+        for row in np.flatnonzero(self.lengths <= 2).tolist():
             if not self.payload(row).strip():
                 refused[row] = ("malformed", "the line is empty")
         try:

@@ -30,6 +30,8 @@ BLOCK_BYTES: Final = 16 << 20
 _PARQUET_ROWS: Final = 1 << 18
 """Rows of Parquet converted at a time: a file of one giant row group is not held in memory whole."""
 
+_READ_AHEAD: Final = 1 << 16
+
 _LONGEST_KEPT: Final = 64 << 20
 """Bytes of one line that are kept: a file without a newline must not be held in memory whole."""
 
@@ -171,18 +173,24 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
     """The lines that begin in a byte range, in blocks of about `block_bytes`."""
     with open_file(part.path) as file:
         position = _first_start(file, part)
+        ahead = b""
         while position is not None and (part.end is None or position < part.end):
             wanted = block_bytes if part.end is None else min(block_bytes, part.end - position)
-            block = file.read(wanted)
+            # A little more than is wanted, so that the block need not be copied for the rest of its last line.
+            block = file.read(wanted + _READ_AHEAD - len(ahead))
+            block = ahead + block if ahead else block
             if not block:
                 return
-            size = len(block)
-            if not block.endswith(b"\n"):
-                rest, passed = _rest_of_line(file, _LONGEST_KEPT)
-                block += rest
-                size += passed
-            yield Lines(block, position)
-            position += size
+            size = passed = block.find(b"\n", wanted - 1) + 1
+            if not size:
+                size = passed = len(block)
+                if size >= wanted + _READ_AHEAD:
+                    rest, read = _rest_of_line(file, _LONGEST_KEPT)
+                    block += rest
+                    size, passed = len(block), size + read
+            ahead = block[size:]
+            yield Lines(block, position, size)
+            position += passed
 
 
 def _first_start(file: Any, part: FileRange) -> int | None:

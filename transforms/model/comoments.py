@@ -97,7 +97,7 @@ class CoMoments:
             apart = shift - groups.spread(mean)
             between = groups.reduce(np.add, weight[:, None] * apart[:, rows] * apart[:, columns])
             pivot, delta = two_sum(centre, mean)
-        merged = groups.reduce(np.add, products) + between
+            merged = groups.reduce(np.add, products) + between
         return self.state(groups.reduce(np.add, n), total, pivot, delta, merged)
 
     def arrays(self, state: State) -> tuple[npt.NDArray[np.int64], Matrix, Matrix, Matrix, Matrix]:

@@ -36,6 +36,7 @@ class Fit:
     rmse: Matrix
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # what overflows is null, as `columns` writes it
 def fit(state: State, spec: LinearRegressionSpec) -> Fit:
     """Solves the normal equations of every group of a state of `CoMoments(len(features) + 1)`, target last."""
     moments = CoMoments(len(spec.features) + 1)
@@ -51,10 +52,9 @@ def fit(state: State, spec: LinearRegressionSpec) -> Fit:
     else:
         coefficients, residual = solve_through_origin(centred, weight, mean, spec.alpha)
         intercept = np.zeros(len(n))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        residual = np.maximum(residual, 0.0)
-        r2 = np.where(total > 0, 1 - residual / total, np.nan)
-        rmse = np.sqrt(residual / weight)
+    residual = np.maximum(residual, 0.0)
+    r2 = np.where(total > 0, 1 - residual / total, np.nan)
+    rmse = np.sqrt(residual / weight)
     unknown = n == 0
     coefficients[unknown] = np.nan
     intercept[unknown] = np.nan
@@ -64,22 +64,31 @@ def fit(state: State, spec: LinearRegressionSpec) -> Fit:
 def solve(features: Matrix, cross: Matrix, alpha: float = 0.0) -> Matrix:
     """The solution w of (features + alpha I) w = cross for a stack of symmetric matrices.
 
-    Full rank is solved in units of each feature's own spread, so that scales cost no digits. Directions whose
-    singular value is below TOLERANCE of the largest are left out, as scikit-learn does; the rest of least norm.
+    It is solved in units of each feature's own spread, so that scales cost no digits; what dependent features
+    leave open is then taken away in the features' own units, where the norm is to be least. Directions whose
+    singular value in those units is below TOLERANCE of the largest are left out, as scikit-learn does.
     """
     if alpha:
         features = features + alpha * np.eye(features.shape[-1])
+    if features.shape[-1] == 1:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return np.where(features[:, 0] > 0, cross / features[:, 0], np.where(features[:, 0] == 0, 0.0, np.nan))
     scale, values, vectors, finite = _eigen(features)
     finite &= np.isfinite(cross).all(axis=1)
     scaled = np.where(finite[:, None], cross, 0.0) / scale
-    projected = np.einsum("gij,gi->gj", vectors, scaled)
+    kept = values > (0.0 if alpha else _DEPENDENT)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        solution: Matrix = np.einsum("gij,gj->gi", vectors, projected / values) / scale
+        projected = np.where(kept, np.einsum("gij,gi->gj", vectors, scaled) / values, 0.0)
+        solution: Matrix = np.einsum("gij,gj->gi", vectors, projected) / scale
     if not alpha:
+        loose = finite & ~kept.all(axis=1)
+        free = np.where(kept[loose, None, :], 0.0, vectors[loose]) / scale[loose, :, None]
+        along = np.einsum("gij,gj->gi", np.linalg.pinv(free), solution[loose])
+        solution[loose] -= np.einsum("gij,gj->gi", free, along)
         plain = np.linalg.eigvalsh(np.where(finite[:, None, None], features, 0.0))
-        deficient = (plain[:, 0] <= TOLERANCE**2 * plain[:, -1]) | (values[:, 0] <= _DEPENDENT)
-        for group in np.flatnonzero(deficient & finite).tolist():
-            solution[group] = np.linalg.pinv(features[group], rcond=TOLERANCE**2, hermitian=True) @ cross[group]
+        faint = finite & ((plain > TOLERANCE**2 * plain[:, -1:]).sum(axis=1) < kept.sum(axis=1))
+        inverse = np.linalg.pinv(features[faint], rcond=TOLERANCE**2, hermitian=True)
+        solution[faint] = np.einsum("gij,gj->gi", inverse, cross[faint])
     solution[~finite] = np.nan
     return solution
 
@@ -98,15 +107,18 @@ def solve_through_origin(centred: Matrix, weight: Matrix, mean: Matrix, alpha: f
     if alpha:
         ridge = np.sqrt(alpha) * np.eye(width)[:-1]
         rows.append(np.broadcast_to(ridge, (len(centred), *ridge.shape)))
+    # A penalty leaves no direction undetermined, however faint it is beside the mean: nothing is cut then.
+    cut = 0.0 if alpha else TOLERANCE
     stacked = np.concatenate(rows, axis=1)
     finite &= np.isfinite(stacked).all(axis=(1, 2))
-    coefficients = np.full((len(centred), width - 1), np.nan)
-    residual = np.full(len(centred), np.nan)
-    for group in np.flatnonzero(finite).tolist():
-        design, goal = stacked[group, :, :-1], stacked[group, :, -1]
-        coefficients[group] = np.linalg.lstsq(design, goal, rcond=TOLERANCE)[0]
-        misfit = (design @ coefficients[group] - goal)[: width + 1]
-        residual[group] = misfit @ misfit
+    design = np.where(finite[:, None, None], stacked, 0.0)
+    goal = design[:, :, -1]
+    design = design[:, :, :-1]
+    coefficients: Matrix = np.einsum("gij,gj->gi", np.linalg.pinv(design, rcond=cut), goal)
+    misfit = (np.einsum("gij,gj->gi", design, coefficients) - goal)[:, : width + 1]
+    residual = np.einsum("gi,gi->g", misfit, misfit)
+    coefficients[~finite] = np.nan
+    residual[~finite] = np.nan
     return coefficients, residual
 
 

@@ -54,7 +54,7 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
     with translated(url):
         try:
             # hide_parameters: SQLAlchemy's errors would quote values of records.
-            return sa.create_engine(
+            engine = sa.create_engine(
                 url, poolclass=sa.NullPool, hide_parameters=True, connect_args=patience(url, lock_patience)
             )
         except ImportError as error:
@@ -62,6 +62,20 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
             raise missing_driver(module) from None
         except sa.exc.NoSuchModuleError:
             raise Refusal(f"no SQLAlchemy dialect {url.drivername!r} is installed") from None
+        except (TypeError, ValueError) as error:
+            raise Refusal(f"an option of the url is wrong: {error}") from None
+        if engine.dialect.is_async:
+            raise Refusal(f"{url.get_driver_name()} is an asyncio driver; name one of the others")
+        sa.event.listen(engine, "do_connect", connect)
+        return engine
+
+
+def connect(dialect: sa.Dialect, record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connects; drivers in Python answer unknown options of the url with a TypeError."""
+    try:
+        return dialect.connect(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise Refusal(f"an option of the url is wrong: {error}") from None
 
 
 def missing_driver(module: str) -> Refusal:
@@ -82,3 +96,14 @@ def sqlite_file(url: sa.URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or "uri" in url.query or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database))
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is there; something that we may not look at is not missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

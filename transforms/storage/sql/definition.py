@@ -59,6 +59,16 @@ def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
     return target
 
 
+def present_columns(connection: sa.Connection, target: sa.Table) -> list[str] | None:
+    """The columns that the database's table of this name has; None when it has no such table."""
+    if not sa.inspect(connection).has_table(target.name):
+        return None
+    # Not by reflection: that of MySQL parses CREATE TABLE and loses names with backquotes or line breaks.
+    nothing: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(target).where(sa.false())
+    # SQLAlchemy shortens "a.b" to "b" for the sake of SQLite before 3.10.
+    return list(connection.execute(nothing, execution_options={"sqlite_raw_colnames": True}).keys())
+
+
 def check_names(table: SqlTable, dialect: sa.Dialect) -> None:
     """Raises Refusal for a name that is longer than the database keeps: PostgreSQL would cut it off silently."""
     limit = dialect.max_identifier_length

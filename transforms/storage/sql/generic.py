@@ -47,7 +47,8 @@ def row_chunks(table: SqlTable, batches: Iterable[pa.RecordBatch], dialect: sa.D
     keys = [f"c{place}" for place in range(len(table.schema))]
     for batch in chunked(table, batches):
         columns = to_stored(batch, timestamps_as_text=dialect.name == "sqlite")
-        yield [dict(zip(keys, row)) for row in zip(*(column.to_pylist() for column in columns))]
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        yield [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def write(connection: sa.Connection, table: SqlTable, target: sa.Table, rows: list[Row]) -> int:
@@ -91,7 +92,7 @@ def same_key(target: sa.Table, key: list[str], nulls: Nulls) -> sa.ColumnElement
     return sa.and_(
         *(
             target.c[name].is_(None) if null else target.c[name] == sa.bindparam(f"p_{name}", type_=target.c[name].type)
-            for name, null in zip(key, nulls)
+            for name, null in zip(key, nulls, strict=True)
         )
     )
 

@@ -93,8 +93,8 @@ def load(connection: sa.Connection, staging: sa.Table, batch: pa.RecordBatch) ->
     """Brings a batch into the staging table: by COPY with psycopg, by INSERT with other drivers."""
     if connection.dialect.driver != "psycopg":
         names = batch.schema.names
-        rows = zip(*(column.to_pylist() for column in batch.columns))
-        connection.execute(sa.insert(staging), [dict(zip(names, row)) for row in rows])
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        connection.execute(sa.insert(staging), [dict(zip(names, row, strict=True)) for row in rows])
         return
     raw: Any = connection.connection.driver_connection
     copy = f"COPY {staging.schema}.{staging.name} FROM STDIN (FORMAT csv, ENCODING 'UTF8')"

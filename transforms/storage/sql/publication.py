@@ -1,25 +1,27 @@
 """The SQL sink's three verbs: check, publish, read."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from transforms.storage.sql import generic, postgresql, sqlite
-from transforms.storage.sql.database import CONNECT_PATIENCE, open_engine, parsed, sqlite_file
-from transforms.storage.sql.definition import define
+from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, sqlite_file
+from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
 
-FETCH_ROWS = 50_000
+FETCH_ROWS: Final = 50_000
 
 
 def check(url: str) -> None:
     """Returns when the database can be reached and written to, without changing anything.
 
-    Waits for about five seconds at most.
+    Waits for about five seconds at most, with the drivers of PostgreSQL, MySQL and SQLite.
 
     Raises:
         SqlSinkError: when it cannot.
@@ -28,7 +30,7 @@ def check(url: str) -> None:
     file = sqlite_file(parts)
     with translated(parts):
         if file is not None:
-            there = next(path for path in (file, *file.parents) if path.exists())
+            there = next(path for path in (file, *file.parents) if not is_missing(path))
             if there != file and not there.is_dir():
                 raise Refusal(f"{there} is not a folder")
             for path in {there, file.parent if there == file else there}:  # a journal comes to stand beside the file
@@ -105,29 +107,33 @@ def read(url: str, table: SqlTable) -> pa.Table:
     """
     parts = parsed(url)
     file = sqlite_file(parts)
-    if file is not None and not file.exists():  # connecting would create it
+    if file is not None and is_missing(file):  # connecting would create it
         return table.schema.empty_table()
     with translated(parts, table.name), open_engine(parts).connect() as connection:
         source = define(table, connection.dialect)
-        inspector = sa.inspect(connection)
-        if not inspector.has_table(source.name):
+        present = present_columns(connection, source)
+        if present is None:
             return table.schema.empty_table()
-        present = {column["name"] for column in inspector.get_columns(source.name)}
         missing = [name for name in table.schema.names if name not in present]
         if missing:
             raise Refusal(f"the table lacks the columns {', '.join(missing)}")
         if connection.dialect.name == "postgresql":  # Python's years end at 9999, and zones reach beyond
             connection.exec_driver_sql("SET TIME ZONE 'UTC'")
         rows = connection.execution_options(yield_per=FETCH_ROWS).execute(sa.select(*source.c))
-        batches = [
-            pa.record_batch([from_stored(*pair) for pair in zip(zip(*part), table.schema.types)], schema=table.schema)
-            for part in rows.partitions()
-        ]
+        batches = [batch_of(part, table.schema) for part in rows.partitions()]
     return in_key_order(pa.Table.from_batches(batches, table.schema), table)
+
+
+def batch_of(rows: Sequence[sa.Row[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as the driver gives them, as Arrow."""
+    columns = zip(*rows, strict=True)
+    return pa.record_batch(
+        [from_stored(values, type_) for values, type_ in zip(columns, schema.types, strict=True)], schema=schema
+    )
 
 
 def in_key_order(rows: pa.Table, table: SqlTable) -> pa.Table:
     """The rows ordered by key."""
     # By place, because Arrow reads some names (".a", "[0]") as paths.
     key = {f"k{number}": rows.column(place) for number, place in enumerate(table.key_places)}
-    return rows.take(pa.compute.sort_indices(pa.table(key), sort_keys=[(name, "ascending") for name in key]))
+    return rows.take(pc.sort_indices(pa.table(key), sort_keys=[(name, "ascending") for name in key]))

@@ -7,18 +7,21 @@ has the columns written down, may be dropped for that; any other table belongs t
 import json
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
-from transforms.storage.sql.definition import define
+from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal
 from transforms.storage.sql.table import REGISTRY, SqlTable
 
 
 def registry() -> sa.Table:
     """The table of our tables."""
+    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+    name_type = sa.Unicode(255).with_variant(exact, "mysql", "mariadb")
     return sa.Table(
         REGISTRY,
         sa.MetaData(),
-        sa.Column("name", sa.Unicode(255), primary_key=True),
+        sa.Column("name", name_type, primary_key=True),
         sa.Column("layout", sa.Text, nullable=False),
     )
 
@@ -27,6 +30,13 @@ def layout_of(table: SqlTable) -> str:
     """All that decides how the table is made, as text that can be compared."""
     columns = [[field.name, str(field.type), field.nullable] for field in table.schema]
     return json.dumps({"columns": columns, "key": table.key}, ensure_ascii=False)
+
+
+def words(layout: str) -> str:
+    """A layout as one reads it in a message."""
+    parts = json.loads(layout)
+    columns = [f"{name} {type_}" + ("" if nullable else " not null") for name, type_, nullable in parts["columns"]]
+    return f"the key {', '.join(parts['key'])} and the columns {', '.join(columns)}"
 
 
 def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
@@ -41,9 +51,8 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
     mine = ours.c.name == table.name
     known = connection.scalar(sa.select(ours.c.layout).where(mine))
     wanted = layout_of(table)
-    inspector = sa.inspect(connection)
-    if inspector.has_table(target.name):
-        present = [column["name"] for column in inspector.get_columns(target.name)]
+    present = present_columns(connection, target)
+    if present is not None:
         if known is None or present != [name for name, *_ in json.loads(known)["columns"]]:
             raise Refusal(
                 f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
@@ -53,8 +62,8 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
             return target
         if not replace:
             raise Refusal(
-                f"the table was made by another version of the job, as {known}, and is now to be {wanted};"
-                " drop it, or publish the whole job again"
+                f"the table was made by another version of the job: it has {words(known)}, and is now to have"
+                f" {words(wanted)}; drop it, or publish the whole job again"
             )
         target.drop(connection)
     target.create(connection)

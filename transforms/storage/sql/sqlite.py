@@ -31,7 +31,7 @@ PAGE_BYTES: Final = 4_096  # SQLite's default since 3.12
 def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
     """`publish` of this package for SQLite."""
     written: dict[str, int] = {}
-    with TemporaryDirectory(prefix="streamgauge-sql-") as folder, engine.connect() as connection:
+    with staging_folder() as folder, engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # BEGIN and COMMIT are ours
         connection.exec_driver_sql("PRAGMA schema_version")  # a file that cannot be read says so before the work
         file = Path(folder) / "staging.db"
@@ -49,6 +49,14 @@ def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch
         busy_timeout(connection, LOCK_PATIENCE)
         connection.exec_driver_sql("COMMIT")
     return written
+
+
+def staging_folder() -> TemporaryDirectory[str]:
+    """A folder for the staging file, where TMPDIR says."""
+    try:
+        return TemporaryDirectory(prefix="streamgauge-sql-")
+    except OSError as error:
+        raise Refusal(f"no folder to stage the rows in: {error.strerror}") from None
 
 
 def begin(connection: sa.Connection, staging: Path) -> None:

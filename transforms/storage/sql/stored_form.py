@@ -72,7 +72,10 @@ def to_stored(batch: pa.RecordBatch, *, timestamps_as_text: bool) -> list[pa.Arr
     Raises:
         Refusal: for a timestamp outside the years 1 to 9999.
     """
-    return [stored_column(column, field, timestamps_as_text) for column, field in zip(batch.columns, batch.schema)]
+    return [
+        stored_column(column, field, timestamps_as_text)
+        for column, field in zip(batch.columns, batch.schema, strict=True)
+    ]
 
 
 def stored_column(column: pa.Array, field: pa.Field, timestamps_as_text: bool) -> pa.Array:

@@ -1,7 +1,7 @@
 """A SQL sink for tests to publish to: every way of writing, on SQLite and on PostgreSQL."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,13 +9,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from transforms.storage import sql
-from transforms.storage.sql import SqlTable, generic, postgresql, sqlite
-from transforms.storage.sql.database import parsed
 
 from tests.servers import postgres
+from transforms.storage import sql
+from transforms.storage.sql import SqlSinkError, SqlTable, generic, postgresql, sqlite
+from transforms.storage.sql.database import parsed
 
 ANOTHER: Final = itertools.count()
+PLAIN: Final = SqlTable(name="plain", key=("k",), schema=pa.schema([("k", pa.string()), ("n", pa.int64())]))
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,10 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_url(cluster: str) -> str:
-    """The url of a new, empty PostgreSQL database."""
+    """The url of a new, empty schema in PostgreSQL; a database of its own would cost 7 MB a test."""
     name = f"test_{next(ANOTHER)}"
-    engine = sa.create_engine(parsed(cluster), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return cluster.rpartition("/")[0] + f"/{name}"
+    Sink(cluster).execute(f"create schema {name}")
+    return f"{cluster}?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture
@@ -75,6 +74,20 @@ def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sin
     return Sink(request.getfixturevalue("sqlite_url" if way.endswith("sqlite") else "postgresql_url"))
 
 
-def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
-    """The rows of some batches."""
-    return [row for batch in batches for row in batch.to_pylist()]
+def message_of(call: Callable[[], object]) -> str:
+    """The words of the SqlSinkError that a call raises, which has nothing chained to it."""
+    with pytest.raises(SqlSinkError) as raised:
+        call()
+    assert raised.value.__suppress_context__
+    assert raised.value.__cause__ is None
+    return str(raised.value)
+
+
+def plain(**rows: int) -> list[dict[str, Any]]:
+    """Rows of PLAIN."""
+    return [{"k": k, "n": n} for k, n in rows.items()]
+
+
+def batches_of(table: SqlTable, rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """The rows as one batch."""
+    yield pa.RecordBatch.from_pylist(rows, table.schema)

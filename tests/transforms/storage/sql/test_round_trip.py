@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from transforms.storage import sql
 from transforms.storage.sql import SqlTable
-from transforms.storage.sql.table import SCALARS, TIMESTAMP
+from transforms.storage.sql.table import REGISTRY, SCALARS, TIMESTAMP
 
 from .conftest import Sink
 
@@ -41,7 +42,7 @@ VALUES: dict[pa.DataType, list[Any]] = {
     pa.int64(): [-(2**63), 2**63 - 1, 0, None],
     pa.float64(): [0.1 + 0.2, -1.7976931348623157e308, 5e-324, None],
     pa.bool_(): [True, False, True, None],
-    pa.string(): ["", "NULL", '"quoted", and ''single''', None],
+    pa.string(): ["", "NULL", '"quoted", and single', None],
     TIMESTAMP: [EARLIEST, LATEST, datetime(2024, 2, 29, 12, 30, 0, 1, tzinfo=UTC), None],
     pa.binary(): [b"", b"\x00\xff'\"\\", bytes(range(256)), None],
 }
@@ -98,9 +99,7 @@ def test_a_hostile_name_is_a_name(sink: Sink, name: str) -> None:
 def test_hostile_values_come_back_from_keys_lists_and_columns(sink: Sink) -> None:
     schema = pa.schema([("k", pa.string()), ("v", pa.string()), ("b", pa.binary()), ("top3", top(pa.string()))])
     table = SqlTable(name="t", key=("k",), schema=schema)
-    rows = [
-        {"k": value, "v": value, "b": value.encode(), "top3": [{"value": value, "count": 1}]} for value in HOSTILE
-    ]
+    rows = [{"k": value, "v": value, "b": value.encode(), "top3": [{"value": value, "count": 1}]} for value in HOSTILE]
     rows.sort(key=lambda row: str(row["k"]))
     sink.publish(table, rows, replace=False)
     sink.publish(table, rows, replace=False)
@@ -121,26 +120,17 @@ def test_a_table_that_is_not_there_has_no_rows_and_is_not_made(sink: Sink) -> No
     assert sink.publish(ALL_TYPES, [], replace=True) == 0
     other = SqlTable(name="other", key=("id",), schema=ALL_TYPES.schema)
     assert sql.read(sink.url, other).equals(other.schema.empty_table())
-    with pytest.raises(Exception, match="(?i)no such table|does not exist"):
+    with pytest.raises(Exception, match=r"(?i)no such table|does not exist"):
         sink.execute("select * from other")
-
-
-def test_sqlite_timestamps_sort_as_text_and_sqlite_reads_them(sqlite_url: str) -> None:
-    table = SqlTable(name="t", key=("at",), schema=pa.schema([("at", TIMESTAMP)]))
-    sink = Sink(sqlite_url)
-    times = [EARLIEST, datetime(1969, 12, 31, 23, 59, 59, 5, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC), LATEST]
-    sink.publish(table, [{"at": time} for time in times[::-1]], replace=True)
-    texts = [text for (text,) in sink.execute("select at from t order by at")]
-    assert texts == [time.isoformat(sep=" ", timespec="microseconds") for time in times]
-    assert sink.execute("select datetime(max(at)), max(length(at)), min(length(at)) from t") == [
-        ("9999-12-31 23:59:59", 32, 32)
-    ]
 
 
 def test_postgresql_has_native_types_and_json(postgresql_url: str) -> None:
     sink = Sink(postgresql_url)
     sink.publish(ALL_TYPES, rows_of_all_types(), replace=True)
-    types = sink.execute("select data_type from information_schema.columns where column_name like 'a %%' order by 1")
+    types = sink.execute(
+        "select data_type from information_schema.columns "
+        "where column_name like 'a %%' and table_schema = current_schema order by 1"
+    )
     assert [name for (name,) in types] == [
         "bigint", "boolean", "bytea", "double precision", "text", "timestamp with time zone"
     ]  # fmt: skip
@@ -181,26 +171,22 @@ def published(draw: st.DrawFn) -> tuple[SqlTable, list[dict[str, Any]]]:
         )
         for name, type_, is_list in zip(names, scalars, lists, strict=True)
     }
-    rows = st.lists(
-        st.fixed_dictionaries(row), max_size=8, unique_by=lambda one: tuple(one[name] for name in key)
-    )
-    return SqlTable(name=draw(TEXT.filter(bool)), key=tuple(key), schema=schema), draw(rows)
+    rows = st.lists(st.fixed_dictionaries(row), max_size=8, unique_by=lambda one: tuple(one[name] for name in key))
+    name = draw(TEXT.filter(lambda text: text and text.lower() != REGISTRY and not text.lower().startswith("sqlite_")))
+    return SqlTable(name=name, key=tuple(key), schema=schema), draw(rows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(published(), st.booleans())
 def test_anything_comes_back_from_sqlite(drawn: tuple[SqlTable, list[dict[str, Any]]], replace: bool) -> None:
     table, rows = drawn
-    if table.name.lower().startswith("sqlite_"):
-        return
     with tempfile.TemporaryDirectory() as folder:
         sink = Sink(f"sqlite:///{folder}/x.db")
         for _ in range(2):
             assert sink.publish(table, rows, replace=replace) == len(rows)
-            assert multiset(sink.read(table)) == multiset(rows)
+            assert multiset(sink.read(table), table) == multiset(rows, table)
 
 
-def multiset(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows in an order of their own, as text."""
-    # Times are equal in every zone object, but not in their repr.
-    return sorted(repr(row).replace("zoneinfo.ZoneInfo(key='UTC')", "datetime.timezone.utc") for row in rows)
+def multiset(rows: list[dict[str, Any]], table: SqlTable) -> list[str]:
+    """The rows in an order of their own, as Arrow words them."""
+    return sorted(map(repr, pa.Table.from_pylist(rows, table.schema).to_pylist()))

@@ -1,0 +1,1 @@
+"""Streamgauge against its peers, on the same events and the same cores: `python -m benchmarks`."""

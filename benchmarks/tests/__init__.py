@@ -1,0 +1,1 @@
+"""The benchmark measures right and refuses wrong answers."""

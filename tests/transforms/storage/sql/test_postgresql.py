@@ -1,0 +1,129 @@
+"""What is PostgreSQL's own: its limits, roles and locks."""
+
+import contextlib
+import random
+import string
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from pyarrow import csv
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from transforms.storage import sql
+from transforms.storage.sql import SqlSinkError, SqlTable
+from transforms.storage.sql.database import parsed
+
+from .conftest import PLAIN, Sink, batches_of, message_of, plain
+from .test_round_trip import ALL_TYPES, rows_of_all_types
+
+TABLE = SqlTable(name="t", key=("k",), schema=pa.schema([("k", pa.string()), ("n", pa.int64())]))
+ROWS = [pa.RecordBatch.from_pylist([{"k": "payload", "n": 1}], TABLE.schema)]
+
+
+def test_publications_of_one_postgresql_table_take_turns(postgresql_url: str) -> None:
+    sink = Sink(postgresql_url)
+    failures: list[SqlSinkError] = []
+    both_staged = threading.Barrier(2)
+
+    def run(number: int) -> None:
+        def rows() -> Iterator[pa.RecordBatch]:
+            yield from batches_of(PLAIN, plain(**{f"k{place}": number for place in range(50)}))
+            both_staged.wait(30)
+
+        try:
+            sql.publish(postgresql_url, {PLAIN: rows()}, replace=True)
+        except SqlSinkError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert len({row["n"] for row in sink.read(PLAIN)}) == 1
+    assert sink.execute("select count(*) from plain") == [(50,)]
+
+
+def test_postgresql_readers_see_the_old_rows_until_the_commit(postgresql_url: str) -> None:
+    sink = Sink(postgresql_url)
+    sink.publish(PLAIN, plain(a=1), replace=True)
+    engine = sa.create_engine(parsed(postgresql_url), poolclass=sa.NullPool)
+    with engine.connect() as reader:
+        assert reader.exec_driver_sql("select n from plain").scalars().all() == [1]
+        sink.publish(PLAIN, plain(a=2), replace=True)  # the reader's open transaction does not hold it up
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_postgresql_keys_may_be_longer_than_an_index_row(postgresql_url: str, replace: bool) -> None:
+    sink = Sink(postgresql_url)
+    schema = pa.schema([("a", pa.string()), ("b", pa.string()), ("c", pa.binary()), ("n", pa.int64())])
+    table = SqlTable(name="t", key=("a", "b", "c"), schema=schema)
+    # Random letters: PostgreSQL compresses repetitions, and they would fit.
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=9_000))
+    keys = [long, long + "x", "é" * 9_000 + "\\x41", "é" * 9_000 + "A", "short"]
+    for n in (1, 2):
+        rows: list[dict[str, Any]] = [{"a": key, "b": key, "c": key.encode(), "n": n} for key in sorted(keys)]
+        rows.append({"a": None, "b": None, "c": None, "n": n})
+        assert sink.publish(table, rows, replace=replace) == len(rows)
+        assert sink.read(table) == rows
+
+
+def test_a_user_who_may_not_create_tables(postgresql_url: str) -> None:
+    schema = postgresql_url.rpartition("%3D")[2]
+    Sink(postgresql_url).execute(f"create role reader login password 'stumm'; grant usage on schema {schema} to reader")
+    url = sa.make_url(postgresql_url).set(username="reader", password="stumm")
+    reader = url.render_as_string(hide_password=False)
+    assert "permission denied: reader may not create tables" in message_of(lambda: sql.check(reader))
+    message = message_of(lambda: sql.publish(reader, {TABLE: ROWS}, replace=True))
+    assert message.endswith(f"table 't': permission denied for schema {schema}")
+    assert "stumm" not in message
+
+
+def test_a_lock_held_by_somebody_else_is_given_up(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink(postgresql_url)
+    sink.publish(TABLE, [{"k": "a", "n": 1}], replace=True)
+    monkeypatch.setattr("transforms.storage.sql.postgresql.LOCK_PATIENCE", timedelta(seconds=1))
+    engine = sa.create_engine(sa.make_url(postgresql_url).set(drivername="postgresql+psycopg"))
+    with contextlib.closing(engine.connect()) as holder:
+        holder.exec_driver_sql("lock table t in access exclusive mode")
+        message = message_of(lambda: sink.publish(TABLE, [], replace=True))
+    engine.dispose()
+    assert message.endswith("table 't': canceling statement due to lock timeout")
+
+
+@pytest.mark.parametrize("place", ["table", "column"])
+def test_names_that_postgresql_would_cut_off_are_refused(postgresql_url: str, place: str) -> None:
+    for name, fits in (("é" * 31 + "x", True), ("é" * 32, False)):
+        table = SqlTable(
+            name=name if place == "table" else "t",
+            key=("k",),
+            schema=pa.schema([("k", pa.string()), (name, pa.int64())]),
+        )
+        rows = {table: [pa.RecordBatch.from_pylist([{"k": "a", name: 1}], table.schema)]}
+        if fits:
+            assert sql.publish(postgresql_url, rows, replace=True) == {table.name: 1}
+        else:
+            message = message_of(lambda rows=rows: sql.publish(postgresql_url, rows, replace=True))  # type: ignore[misc]
+            assert "has 64 bytes, PostgreSQL keeps 63" in message
+
+
+def test_an_old_postgresql_is_refused(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.storage.sql.postgresql.OLDEST_VERSION", (99,))
+    assert "or newer is needed, this server is 1" in message_of(
+        lambda: sql.publish(postgresql_url, {TABLE: ROWS}, replace=True)
+    )
+
+
+def test_a_driver_without_copy_writes_the_same_table(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PGDialect_psycopg, "driver", "another")
+    monkeypatch.setattr(csv, "write_csv", None)
+    sink = Sink(postgresql_url)
+    for replace in (True, False):
+        assert sink.publish(ALL_TYPES, rows_of_all_types(), replace=replace) == 4
+        assert sink.read(ALL_TYPES) == rows_of_all_types()
