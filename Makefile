@@ -37,7 +37,7 @@ check: $(READY) ## lint, types, architecture, docs
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
 
 bench: $(READY) ## measures this and its peers on the same events, and prints tables
-	@$(BIN)/python -m benchmarks --install-peers
+	-@$(BIN)/python -m benchmarks --install-peers
 	@$(BIN)/python -m benchmarks
 
 clean: ## removes the environment and everything that was built

@@ -40,7 +40,7 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]==2.77.0", "gcsfs>=2025.3"],
         "s3": ["s3fs>=2025.3"],
-        "postgres": ["adbc-driver-postgresql>=1.13,<2", "psycopg[binary]>=3.2,<4"],
+        "postgres": ["psycopg[binary]>=3.2,<4"],
     },
     entry_points={"console_scripts": ["streamgauge = dataflow.main:main"]},
     classifiers=[

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from dataflow.yaml_text import Place, YamlError, read_yaml
 
-Place = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 
@@ -91,15 +90,10 @@ def read_document(path: str, settings: Sequence[str] = ()) -> Document:
     except UnicodeDecodeError:
         raise JobFileError([f"{path}: is not UTF-8"]) from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Place, int] = {}
-        content = _construct(node, (), lines, path) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise JobFileError([f"{where}: is not YAML: {error.problem or error.context}"]) from None
-    except yaml.YAMLError as error:
-        raise JobFileError([f"{path}: is not YAML: {str(error).splitlines()[0]}"]) from None
+        content, lines = read_yaml(text)
+    except YamlError as error:
+        where = f"{path}:{error.line}" if error.line else path
+        raise JobFileError([f"{where}: {error}"]) from None
     if not isinstance(content, dict):
         raise JobFileError([f"{path}: must be a mapping with `job`, `source`, `record`, `aggregations` and `sinks`"])
     overridden = {}
@@ -115,33 +109,13 @@ def read_document(path: str, settings: Sequence[str] = ()) -> Document:
     return document
 
 
-def _construct(node: yaml.Node, place: Place, lines: dict[Place, int], path: str) -> Any:
-    lines[place] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        content = {}
-        for key_node, value_node in node.value:
-            key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode) or key in content:
-                what = "a key must be a name" if not isinstance(key_node, yaml.ScalarNode) else f"{key} is there twice"
-                raise JobFileError([f"{path}:{key_node.start_mark.line + 1}: {what}"])
-            content[key] = _construct(value_node, (*place, key), lines, path)
-            here: Place = (*place, key)
-            lines[here] = key_node.start_mark.line + 1
-        return content
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, (*place, index), lines, path) for index, child in enumerate(node.value)]
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return node.value
-    return yaml.SafeLoader("").construct_object(node)
-
-
 def _apply(content: Any, setting: str) -> Place:
     name, equals, text = setting.partition("=")
     if not equals or not name:
         raise JobFileError([f"--set {setting}: must be FIELD=VALUE, such as execution.shards=4"])
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value, _ = read_yaml(text)
+    except YamlError:
         value = text
     place: list[str | int] = []
     parts = name.split(".")

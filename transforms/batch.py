@@ -6,9 +6,9 @@ refuse it, its original bytes. Where the batch comes from stands in the schema's
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -75,18 +75,3 @@ def set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordB
     field = pa.field(name, values.type)
     changed = batch.append_column(field, values) if index < 0 else batch.set_column(index, field, values)
     return changed.replace_schema_metadata(batch.schema.metadata)
-
-
-def batch_of(rows: Iterable[dict[str, Any]], *, event_time: str, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch from literal rows, for tests: positions are 0, 1, 2 …, event times those of a column.
-
-    >>> from datetime import datetime, timezone
-    >>> noon = datetime(2013, 1, 1, 12, tzinfo=timezone.utc)
-    >>> schema = pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])
-    >>> batch_of([{"at": noon, "x": 1.5}], event_time="at", schema=schema).schema.names
-    ['at', 'x', '@position', '@event_time']
-    """
-    batch = pa.RecordBatch.from_pylist(list(rows), schema=schema)
-    batch = set_column(batch, POSITION, pa.array(range(batch.num_rows), pa.int64()))
-    batch = set_column(batch, EVENT_TIME, batch[event_time].cast(pa.timestamp("us", "UTC")))
-    return with_origin(batch, Origin("literal"))

@@ -31,6 +31,7 @@ _SHORTEST: Final = {"day": timedelta(hours=20), "week": timedelta(days=6), "mont
 
 
 def known_zone(name: str) -> str:
+    """The name, if the IANA database has it; ValueError otherwise."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

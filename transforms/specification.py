@@ -63,6 +63,11 @@ Duration = Annotated[
 ]
 
 
+def one_or_more(value: Any) -> Any:
+    """A single name as a list of one: `key: carrier` is `key: [carrier]`."""
+    return [value] if isinstance(value, str) else value
+
+
 class Spec(BaseModel):
     """A frozen, validated value; an unknown field is an error."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from transforms.event_time import Window
-from transforms.specification import NUMERIC, ColumnType, Duration, Spec
+from transforms.specification import NUMERIC, ColumnType, Duration, Spec, one_or_more
 
 STATISTICS: Final[dict[str, str]] = {
     "count": "how many values are present",
@@ -45,15 +45,12 @@ def family(statistic: str) -> str:
 
 
 def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, if each is a statistic and there once; ValueError otherwise."""
     for name in names:
         family(name)
     if len(set(names)) < len(names):
         raise ValueError("must name each statistic once")
     return names
-
-
-def one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

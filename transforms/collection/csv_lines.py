@@ -1,12 +1,14 @@
 """CSV: comma separated, a header line, quotes as in RFC 4180; a record is one line.
 
 Arrow splits a block into texts; the value rules turn texts into columns. An empty value, quoted or not, is null
-for every type but string. A line whose quotes do not close on it, or with another number of fields than the
-header, is malformed. Blocks that Arrow cuts differently from their lines are cut by Python's reader.
+for every type but string. A line is malformed that has another number of fields than the header, a quote where
+RFC 4180 has none (inside a value that is not quoted, or with text behind the closing one), quotes that do not
+close on it, or a carriage return outside quotes: Arrow would read those in its own way, or across lines.
 """
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +22,8 @@ from transforms.collection.lines import Lines
 from transforms.collection.parsed import Schema
 from transforms.collection.values import Refusals, from_text
 
-_QUOTE = ord('"')
+_QUOTE, _RETURN, _NEWLINE = b'"\r\n'
+_BESIDE_QUOTES = np.frombuffer(b'",\r\n', np.uint8)
 
 
 def header_of(line: bytes) -> tuple[str, ...]:
@@ -44,7 +47,7 @@ def header_of(line: bytes) -> tuple[str, ...]:
 
 def parse_csv(lines: Lines, schema: Schema, refused: Refusals, header: Sequence[str]) -> dict[str, pa.Array]:
     """The columns of every line; lines that are no record are added to `refused` and null in every column."""
-    _refuse_open_quotes(lines, refused)
+    _refuse_unquotable(lines, refused)
     keep = np.ones(len(lines), bool)
     keep[list(refused)] = False
     rows = np.flatnonzero(keep)
@@ -64,12 +67,27 @@ def parse_csv(lines: Lines, schema: Schema, refused: Refusals, header: Sequence[
     return columns
 
 
-def _refuse_open_quotes(lines: Lines, refused: Refusals) -> None:
-    quotes = lines.octets == _QUOTE
-    if quotes.any():
-        odd = np.add.reduceat(quotes, lines.offsets[:-1], dtype=np.int64) % 2 == 1
-        for row in np.flatnonzero(odd).tolist():
-            refused.setdefault(row, ("malformed", "a quoted field does not end on its line"))
+def _refuse_unquotable(lines: Lines, refused: Refusals) -> None:
+    """Refuses lines that Arrow would not read as they stand; it makes one row of each of the others."""
+    octets, starts = lines.octets, lines.offsets[:-1]
+    quotes = np.flatnonzero(octets == _QUOTE)
+    first = np.searchsorted(quotes, starts)
+    counts = np.diff(first, append=len(quotes))
+    for row in np.flatnonzero(counts % 2).tolist():
+        refused.setdefault(row, ("malformed", "a quoted value does not end on its line"))
+    rows = np.repeat(np.arange(len(lines)), counts)
+    closing = (np.arange(len(quotes)) - first[rows]) % 2 == 1
+    outer = np.where(closing, quotes + 1, quotes - 1)
+    at_edge = (outer < starts[rows]) | (outer >= len(octets))
+    at_edge |= np.isin(octets[np.clip(outer, 0, len(octets) - 1)], _BESIDE_QUOTES)
+    for row in np.unique(rows[~at_edge]).tolist():
+        refused.setdefault(row, ("malformed", "a quote stands inside a value, or text behind a quoted one"))
+    returns = np.flatnonzero(octets[:-1] == _RETURN)
+    returns = returns[octets[returns + 1] != _NEWLINE]
+    rows = np.searchsorted(starts, returns, side="right") - 1
+    quoted = (np.searchsorted(quotes, returns) - first[rows]) % 2 == 1
+    for row in np.unique(rows[~quoted]).tolist():
+        refused.setdefault(row, ("malformed", "a carriage return stands outside quotes"))
 
 
 def _cut(
@@ -80,11 +98,14 @@ def _cut(
         block = lines.data[: len(lines.octets)]
     else:
         block = b"".join(lines.data[lines.offsets[row] : lines.offsets[row + 1]] for row in rows.tolist())
-    wrong: list[int] = []
+    if block.startswith(BOM_UTF8):
+        block = BOM_UTF8 + block  # Arrow drops one at the beginning of what it reads, which is no file's beginning here
 
     def skip(row: arrow_csv.InvalidRow) -> str:
-        wrong.append(row.number - 1)
-        refused[int(rows[row.number - 1])] = _count(row.actual_columns, len(header))
+        refused[int(rows[row.number - 1])] = (
+            "malformed",
+            f"the line has {row.actual_columns} fields; the header names {len(header)}",
+        )
         return "skip"
 
     wanted = [name for name in schema.columns if name in header]
@@ -101,10 +122,6 @@ def _cut(
             check_utf8=False,
         ),
     )
-    if table.num_rows + len(wrong) != len(rows):
-        for index in wrong:
-            refused.pop(int(rows[index]), None)
-        return _cut_one_by_one(lines, rows, header, schema, refused)
     return {name: _column(table, name) for name in schema.columns}
 
 
@@ -114,30 +131,9 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return table[name].combine_chunks()
 
 
-def _cut_one_by_one(
-    lines: Lines, rows: npt.NDArray[np.intp], header: Sequence[str], schema: Schema, refused: Refusals
-) -> dict[str, pa.Array]:
-    places = {name: header.index(name) for name in schema.columns if name in header}
-    texts: dict[str, list[str | None]] = {name: [] for name in schema.columns}
-    for row in rows.tolist():
-        fields = _fields(lines.payload(row).decode("utf-8").removesuffix("\r"))
-        if fields is None or len(fields) != len(header):
-            refused[row] = _count(None if fields is None else len(fields), len(header))
-            continue
-        for name in texts:
-            texts[name].append(fields[places[name]] if name in places else None)
-    return {name: pa.array(values, pa.string()) for name, values in texts.items()}
-
-
 def _fields(line: str) -> list[str] | None:
     try:
         records = list(csv.reader(io.StringIO(line, newline=""), strict=True))
     except csv.Error:
         return None
     return records[0] if len(records) == 1 else None
-
-
-def _count(found: int | None, wanted: int) -> tuple[str, str]:
-    if found is None:
-        return "malformed", "not CSV: its quotes cannot be read"
-    return "malformed", f"the line has {found} fields; the header names {wanted}"

@@ -6,6 +6,7 @@ is one range. Parquet is cut into row groups. Local paths and fsspec URLs are re
 
 import glob
 import gzip
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,16 +51,20 @@ def list_files(spec: FilesSpec, base: str) -> list[tuple[str, str]]:
     """(path, source) of every file, in the order they arrived: that of `paths`, and of names within a glob.
 
     Raises:
-        SourceError: if a file or a glob's match is not there.
+        SourceError: if a file or a glob's match is not there, or where it would be cannot be reached.
     """
     found: dict[str, str] = {}
     for path in spec.paths:
-        matches = _expand(path, base)
+        try:
+            matches = _expand(path, base)
+        except (OSError, ValueError, ImportError) as error:
+            raise SourceError(f"source.files.paths: {path} cannot be looked for: {reason(error)}") from error
         if not matches:
             what = "no file matches" if _is_glob(path) else "there is no file"
             raise SourceError(f"source.files.paths: {what} {path}" + ("" if _is_url(path) else f" (looked in {base})"))
-        found |= {match: source for match, source in matches if match not in found}
-    return list(found.items())
+        for match, source in matches:
+            found.setdefault(source, match)
+    return [(path, source) for source, path in found.items()]
 
 
 def list_ranges(spec: FilesSpec, base: str, range_bytes: int) -> list[FileRange]:
@@ -95,7 +100,7 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
                 yield file  # type: ignore[misc]  # GzipFile is an IO[bytes] in all but name
         elif path.endswith(".zst"):
             with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as file:
-                yield file
+                yield io.BufferedReader(file)  # what is read from the stream itself may be short, and no line
         else:
             yield raw
 
@@ -126,6 +131,10 @@ def _byte_ranges(path: str, source: str, ordinal: int, format_: str, range_bytes
 def _row_groups(path: str, source: str, ordinal: int) -> list[FileRange]:
     with open_file(path) as file:
         metadata = pq.read_metadata(file)
+    names = metadata.schema.to_arrow_schema().names
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise ValueError(f"it has two columns named {doubled[0]!r}")
     ranges, row = [], 0
     for index in range(metadata.num_row_groups):
         rows = metadata.row_group(index).num_rows

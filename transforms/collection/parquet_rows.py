@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,15 @@ from transforms.batch import ARROW
 from transforms.collection.json_lines import as_event_time
 from transforms.collection.parsed import Schema
 from transforms.collection.spec import Column
-from transforms.collection.values import Converted, Refusals, from_text, refusal, whole
+from transforms.collection.values import Converted, Refusals, from_text, refusal
+from transforms.dead_letter import shown
+from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.specification import ColumnType
+
+_BEYOND_INT64: Final = float(1 << 63)
+_ONE_DAY: Final = 86_400_000_000
+_MICROSECONDS: Final = {"day": _ONE_DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def column_of(field: pa.Field) -> Column | None:
@@ -61,7 +67,7 @@ def from_arrow(values: pa.Array, kind: ColumnType, column: str, time_zone: str) 
         values = values.cast(pa.string())
     found = values.type
     if pa.types.is_string(found):
-        return from_text(values, kind, column, time_zone)
+        return _from_strings(values, kind, column, time_zone)
     if pa.types.is_floating(found):
         values = values.cast(pa.float64())
         return _from_floats(pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values), kind, column)
@@ -75,6 +81,33 @@ def from_arrow(values: pa.Array, kind: ColumnType, column: str, time_zone: str) 
     return _refuse(values, pa.nulls(len(values), ARROW[kind]), why)
 
 
+def _from_strings(values: pa.Array, kind: ColumnType, column: str, time_zone: str) -> Converted:
+    # Arrow takes the writer's word for it that its strings are UTF-8; the engine dies of one that is not.
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        broken = _find_invalid_utf8(values, column)
+        good = np.ones(len(values), bool)
+        good[list(broken)] = False
+        converted = from_text(values.filter(pa.array(good)), kind, column, time_zone)
+        rows = np.flatnonzero(good).tolist()
+        refused = broken | {rows[row]: why for row, why in converted.refused.items()}
+        return Converted(converted.values.take(pa.array(np.cumsum(good) - 1, mask=~good)), refused)
+    return from_text(values, kind, column, time_zone)
+
+
+def _find_invalid_utf8(values: pa.Array, column: str) -> Refusals:
+    refused: Refusals = {}
+    for row, value in enumerate(values):
+        if value.is_valid:
+            try:
+                value.as_buffer().to_pybytes().decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = shown(error.object[error.start : error.start + 1])
+                refused[row] = ("invalid_utf8", f"{column}: byte {byte} at {error.start} of the value is not UTF-8")
+    return refused
+
+
 def _from_floats(values: pa.Array, kind: ColumnType, column: str) -> Converted:
     plain = values.fill_null(0.0).to_numpy(zero_copy_only=False)
     valid = values.is_valid().to_numpy(zero_copy_only=False)
@@ -86,9 +119,10 @@ def _from_floats(values: pa.Array, kind: ColumnType, column: str) -> Converted:
         written = pc.if_else(pa.array(finite), values, pa.scalar(None, pa.float64()))
         texts = pa.array([None if value is None else repr(value) for value in written.to_pylist()], pa.string())
         return _refuse(values, texts, lambda value: refusal(column, "float64", value, out_of_range=True))
-    good = finite & valid & whole(plain, valid)
+    good = valid & (np.floor(plain) == plain) & (plain >= -_BEYOND_INT64) & (plain < _BEYOND_INT64)
     integers = pa.array(np.where(good, plain, 0.0).astype(np.int64), mask=~good)
     if kind == "int64":
+        why = lambda value: refusal(column, kind, value, out_of_range=not np.isfinite(value) or value == int(value))  # noqa: E731
         return _refuse(values, integers, why)
     if kind == "bool":
         return _refuse(values, _zero_or_one(integers), why)
@@ -120,27 +154,37 @@ def _from_times(values: pa.Array, kind: ColumnType, column: str, time_zone: str)
     if kind != "timestamp" and kind != "string":
         why = lambda value: refusal(column, kind, value, out_of_range=False)  # noqa: E731
         return _refuse(values, pa.nulls(len(values), ARROW[kind]), why)
-    if pa.types.is_date(values.type):
-        values = values.cast(pa.timestamp("ms"))
-    zone = values.type.tz
-    if values.type.unit == "ns":
-        # Parts of a microsecond are cut off, towards the past.
-        values = pc.floor_temporal(values, 1, unit="microsecond")
-    micro = values.cast(pa.timestamp("us", zone), safe=False)
-    if zone is None:
-        micro = pc.assume_timezone(micro, time_zone, ambiguous="earliest", nonexistent="latest")
-    micro = micro.cast(TIMESTAMP)
+    times = _instants(values, time_zone).cast(TIMESTAMP)
     if kind == "string":
-        return Converted(pc.strftime(micro, format="%Y-%m-%dT%H:%M:%SZ"))
-    instants = micro.cast(pa.int64())
-    inside = pc.and_(pc.greater_equal(instants, EARLIEST), pc.less(instants, LATEST))
-    kept = pc.if_else(inside, micro, pa.scalar(None, TIMESTAMP))
-    return _refuse(instants, kept, lambda value: refusal(column, kind, value, out_of_range=True))
+        times = pc.strftime(times, format="%Y-%m-%dT%H:%M:%SZ")
+    return _refuse(values, times, lambda value: refusal(column, "timestamp", value, out_of_range=True))
+
+
+def _instants(values: pa.Array, time_zone: str) -> pa.Array:
+    """Times or dates as µs since the epoch, null outside the years that event times lie in.
+
+    Parts of a microsecond are cut off, towards the past. Times without a zone are read as the engine reads texts.
+    """
+    is_date = pa.types.is_date32(values.type)
+    plain = values.cast(pa.int32() if is_date else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    unit = "day" if is_date else "ms" if pa.types.is_date(values.type) else values.type.unit
+    if unit == "ns":
+        inside, instants = np.ones(len(plain), bool), plain // 1_000
+    else:
+        size = _MICROSECONDS[unit]
+        inside = (plain >= (EARLIEST - _ONE_DAY) // size) & (plain < (LATEST + _ONE_DAY) // size)
+        instants = np.where(inside, plain, 0).astype(np.int64) * size
+    if time_zone != "UTC" and (pa.types.is_date(values.type) or values.type.tz is None):
+        local = pa.table({"t": pa.array(instants).cast(pa.timestamp("us"))})
+        read = query("SELECT epoch_us(t::TIMESTAMPTZ) AS v FROM times", {"times": local}, time_zone)["v"]
+        instants = read.to_numpy(zero_copy_only=False)
+    inside &= (instants >= EARLIEST) & (instants < LATEST)
+    return pa.array(instants, mask=~inside | values.is_null().to_numpy(zero_copy_only=False))
 
 
 def _zero_or_one(values: pa.Array) -> pa.Array:
-    either = pc.or_(pc.equal(values, 0), pc.equal(values, 1))
-    return pc.if_else(either, pc.equal(values, 1), pa.scalar(None, pa.bool_()))
+    one = pc.equal(values, pa.scalar(1, values.type))
+    return pc.if_else(pc.or_(one, pc.equal(values, pa.scalar(0, values.type))), one, pa.scalar(None, pa.bool_()))
 
 
 def _refuse(given: pa.Array, values: pa.Array, why: Callable[[Any], tuple[str, str]]) -> Converted:
@@ -149,14 +193,24 @@ def _refuse(given: pa.Array, values: pa.Array, why: Callable[[Any], tuple[str, s
     if values.null_count > given.null_count:
         rows = np.flatnonzero(pc.and_(values.is_null(), given.is_valid()).to_numpy(zero_copy_only=False))
         for row in rows.tolist():
-            refused[row] = why(given[row].as_py())
+            refused[row] = why(_plain(given, row))
     return Converted(values, refused)
 
 
 def as_json(table: pa.RecordBatch, row: int) -> bytes:
     """A row as a JSON object: the payload of its dead letter, and what a repaired one is read from."""
-    record = table.slice(row, 1).to_pylist()[0]
-    return json.dumps(record, default=_json_value, ensure_ascii=False).encode("utf-8", "replace")
+    record = {name: _plain(values, row) for name, values in zip(table.schema.names, table.columns, strict=True)}
+    # JSON has no NaN; the value rules make null of it.
+    present = {name: None if value != value else value for name, value in record.items()}
+    return json.dumps(present, default=_json_value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _plain(values: pa.Array, row: int) -> Any:
+    """A value as Python's; one that Python cannot hold, such as the year 10000, as the text that Arrow writes."""
+    try:
+        return values[row].as_py()
+    except (ValueError, OverflowError):
+        return values.slice(row, 1).to_string(skip_new_lines=True)[1:-1].strip('"')
 
 
 def _json_value(value: Any) -> Any:

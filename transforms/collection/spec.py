@@ -7,13 +7,9 @@ from pydantic import BeforeValidator, ByteSize, Field, model_validator
 
 from transforms.batch import RESERVED
 from transforms.event_time import TimeZone
-from transforms.specification import ColumnType, Duration, Spec
+from transforms.specification import ColumnType, Duration, Spec, one_or_more
 
 FORMATS: Final = ("parquet", "jsonl", "csv")
-
-
-def _paths(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class FilesSpec(Spec):
@@ -22,7 +18,7 @@ class FilesSpec(Spec):
     `.gz` and `.zst` are read as what they hold. Relative paths are relative to the job file.
     """
 
-    paths: Annotated[tuple[str, ...], BeforeValidator(_paths), Field(min_length=1)]
+    paths: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
     format: Literal["parquet", "jsonl", "csv"]
 
 

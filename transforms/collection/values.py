@@ -3,6 +3,9 @@
 A value is converted where nothing is lost: a number written as text, 1.0 for an integer, a number or
 true/false for text, true/false for 1/0 and 1/0 for true/false. What cannot be converted is refused for a
 reason: `wrong_type`, or `out_of_range` for NaN, infinities, overflow and U+0000.
+
+A time without an offset is read by the clock of the event time's zone: one that the clock shows twice is the
+second of them, and one that it skips is as long after the jump as the clock would have had it before.
 """
 
 from dataclasses import dataclass, field

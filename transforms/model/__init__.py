@@ -1,0 +1,1 @@
+"""Models: what is learnt from the same partials as the statistics, window by window."""

@@ -72,7 +72,9 @@ def solve(features: Matrix, cross: Matrix, alpha: float = 0.0) -> Matrix:
         features = features + alpha * np.eye(features.shape[-1])
     if features.shape[-1] == 1:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return np.where(features[:, 0] > 0, cross / features[:, 0], np.where(features[:, 0] == 0, 0.0, np.nan))
+            square = features[:, 0]
+            only = np.where(square > 0, cross / square, 0.0)
+            return np.where(np.isfinite(square), only, np.nan)
     scale, values, vectors, finite = _eigen(features)
     finite &= np.isfinite(cross).all(axis=1)
     scaled = np.where(finite[:, None], cross, 0.0) / scale

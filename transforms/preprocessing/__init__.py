@@ -1,0 +1,1 @@
+"""Preprocessing: steps that clean, derive, filter and split batches before they are counted."""

@@ -4,16 +4,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from transforms.specification import Spec
+from transforms.specification import Spec, one_or_more
 
 Scalar = bool | int | float | str
 
 
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
 
 
 class TrimSpec(Spec):

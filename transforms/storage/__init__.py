@@ -1,0 +1,1 @@
+"""Storage: tables staged by workers, and published together into folders and databases."""

@@ -12,7 +12,7 @@ CONNECT_PATIENCE: Final = timedelta(seconds=5)
 LOCK_PATIENCE: Final = timedelta(seconds=30)
 """How long somebody else may hold a lock before we give up."""
 
-EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge[sqlite]"}
+EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
 """Which extra brings a driver; other drivers have a distribution of their own name."""
 
 CONNECT_TIMEOUT_OPTION: Final = {

@@ -145,7 +145,7 @@ def test_a_missing_arrow_driver_for_sqlite_says_what_to_install(
 ) -> None:
     hide("adbc_driver_sqlite", monkeypatch)
     message = message_of(lambda: sql.publish(sqlite_url, {TABLE: ROWS}, replace=True))
-    assert message.endswith("'adbc_driver_sqlite' is needed: pip install 'streamgauge[sqlite]'")
+    assert message.endswith("'adbc_driver_sqlite' is needed: pip install 'streamgauge'")
 
 
 def hide(module: str, monkeypatch: pytest.MonkeyPatch) -> None:

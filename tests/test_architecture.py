@@ -1,0 +1,96 @@
+"""The house: who may import whom, and what every file keeps to."""
+
+import ast
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("dataflow", "transforms", "runners", "containers")
+STAGES = ("collection", "preprocessing", "aggregation", "model", "storage")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SEES_RUNNERS = {"dataflow/main.py", "dataflow/run.py", "dataflow/commands/check.py"}
+TOP_LEVEL = {
+    *PACKAGES,
+    *("tests", "setup.py", "README.md", "pyproject.toml", "Makefile", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("examples", "benchmarks", "docs", ".ci", ".git", ".gitignore"),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_imports_keep_to_the_dependency_law(path: Path) -> None:
+    package, *rest = path.relative_to(ROOT).parts
+    stage = rest[0] if rest and rest[0] in STAGES else None
+    for name in imports(path):
+        ours, *inside = name.split(".")
+        if ours not in PACKAGES:
+            continue
+        if package == "transforms":
+            assert ours == "transforms", f"transforms knows nothing of {ours}"
+            if inside and inside[0] in STAGES and inside[0] != stage:
+                allowed = stage == "model" and inside[0] == "aggregation"
+                assert allowed, f"{stage or 'the vocabulary'} must not import its sibling {inside[0]}"
+        if package in ("runners", "containers"):
+            assert ours == package, f"{package} knows nothing of ours, and imports {name}"
+        if ours == "runners":
+            assert relative(path) in {*SEES_RUNNERS} or package == "runners", f"only {SEES_RUNNERS} see runners"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_fits_in_a_head_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(ast.parse(text)), "a module begins with what it is"
+    assert "from __future__ import annotations" not in text, "it switches Beam's type check off"
+
+
+def test_no_public_function_or_class_lacks_its_contract() -> None:
+    bare = []
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node) and relative(path) not in STEP_KERNELS:
+                bare.append(f"{relative(path)}:{node.lineno} {node.name}")
+    assert bare == []
+
+
+STEP_KERNELS = {"transforms/preprocessing/steps.py"}
+"""The specification of each step, in `spec.py`, says what its kernel does."""
+
+
+def test_kernels_are_free_of_beam() -> None:
+    drivers = {"aggregate.py", "read.py", "preprocess.py", "store.py", "records.py", "coder.py"}
+    for path in FILES:
+        if relative(path).startswith("transforms/") and path.name not in drivers:
+            assert not any(name.split(".")[0] == "apache_beam" for name in imports(path)), relative(path)
+
+
+def test_no_name_says_nothing() -> None:
+    empty_words = ("util", "helper", "manager", "common", "misc", "base")
+    for path in FILES:
+        assert path.stem.lower() not in {*empty_words, *(f"{word}s" for word in empty_words)}, relative(path)
+
+
+def test_the_top_level_is_fixed() -> None:
+    ignored = {".venv", "build", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "streamgauge.egg-info"}
+    assert {path.name for path in ROOT.iterdir()} - ignored - {"__pycache__", ".streamgauge", "out"} <= TOP_LEVEL
+
+
+def test_no_installed_distribution_shadows_our_packages() -> None:
+    owners = packages_distributions()
+    for package in PACKAGES:
+        assert set(owners.get(package, [])) <= {"streamgauge"}

@@ -1,0 +1,72 @@
+"""Helpers for tests of pipelines that use these transforms: batches from literals, and tables compared."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.batch import EVENT_TIME, POSITION, Origin, set_column, with_origin
+
+Row = Mapping[str, Any]
+
+
+def batch_of(rows: Iterable[Row], *, event_time: str, schema: pa.Schema, source: str = "literal") -> pa.RecordBatch:
+    """A batch from literal rows: positions are 0, 1, 2 …, event times those of a timestamp column.
+
+    >>> from datetime import datetime, timezone
+    >>> noon = datetime(2013, 1, 1, 12, tzinfo=timezone.utc)
+    >>> schema = pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])
+    >>> batch_of([{"at": noon, "x": 1.5}], event_time="at", schema=schema).schema.names
+    ['at', 'x', '@position', '@event_time']
+    """
+    batch = pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=schema)
+    batch = set_column(batch, POSITION, pa.array(range(batch.num_rows), pa.int64()))
+    batch = set_column(batch, EVENT_TIME, batch[event_time].cast(pa.timestamp("us", "UTC")))
+    return with_origin(batch, Origin(source))
+
+
+def assert_table(
+    actual: pa.Table | pa.RecordBatch | Sequence[pa.RecordBatch],
+    expected: Iterable[Row],
+    *,
+    relative: float = 1e-12,
+) -> None:
+    """Asserts that a table holds the expected rows, in any order; a row names only the columns it cares for.
+
+    Floats may differ by `relative`; null is equal to null alone.
+
+    Raises:
+        AssertionError: naming the rows that are missing and those that are too many.
+
+    >>> assert_table(pa.table({"k": ["a", "b"], "n": [1, 2]}), [{"k": "b", "n": 2}, {"k": "a"}])
+    """
+    batches = [actual] if isinstance(actual, pa.Table | pa.RecordBatch) else actual
+    found = [row for batch in batches for row in batch.to_pylist()]
+    wanted = [dict(row) for row in expected]
+    left = list(found)
+    missing = []
+    for row in wanted:
+        match = next((i for i, other in enumerate(left) if _matches(row, other, relative)), None)
+        if match is None:
+            missing.append(row)
+        else:
+            left.pop(match)
+    if missing or left:
+        raise AssertionError(f"missing rows: {missing}\nrows too many: {left}")
+
+
+def holds(expected: Iterable[Row], *, relative: float = 1e-12) -> Callable[[Sequence[pa.RecordBatch]], None]:
+    """`assert_table` for Beam's `assert_that`: the batches of a PCollection, taken together, hold these rows."""
+    rows = [dict(row) for row in expected]
+    return lambda batches: assert_table(batches, rows, relative=relative)
+
+
+def _matches(wanted: Row, found: Row, relative: float) -> bool:
+    return all(name in found and _equal(value, found[name], relative) for name, value in wanted.items())
+
+
+def _equal(wanted: Any, found: Any, relative: float) -> bool:
+    if isinstance(wanted, float) and isinstance(found, float):
+        return math.isclose(wanted, found, rel_tol=relative, abs_tol=0.0)
+    return bool(wanted == found)
