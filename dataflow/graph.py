@@ -4,6 +4,7 @@
 read -----+--> preprocess ---> summarize == by shard ==> close windows ---> store (published together)
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,14 +34,21 @@ class Run:
     attempts: Mapping[tuple[str, int], int]
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     """Adds the whole job to a pipeline; the result is the run's one Outcome."""
     execution = job.spec.execution
+    threads = execution.threads or cores()
     reader = FileReader(
         job.spec.files.format,
         job.schema,
         keep_payload=any(step.reason for step in job.steps),
         batch_rows=execution.batch_rows,
+        threads=threads,
         overlay=run.overlay,
     )
     read = pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader)
@@ -48,7 +56,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     tables: dict[str, beam.PCollection[pa.RecordBatch]] = {}
     for aggregation in job.aggregations:
         tables |= clean.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
-            summary=aggregation.summary, outputs=aggregation.outputs, shards=execution.shards
+            summary=aggregation.summary, outputs=aggregation.outputs, shards=execution.shards, threads=threads
         )
     tables[DEAD_LETTERS] = (
         (read.dead_letters, clean.dead_letters)

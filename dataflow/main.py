@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = WRONG
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted: nothing was published; the tables of the run before are whole.", err=True)
+        click.echo("\nInterrupted: the tables are whole, and the next run does what this one did not.", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
         code = 0

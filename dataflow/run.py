@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dataflow.document import JobFileError
 from dataflow.job import Job
@@ -81,7 +82,7 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)
-            pipeline.run().wait_until_finish()
+            _run(pipeline)
         except Exception as error:  # whatever a runner wraps a failure in
             raise _told(error) from error
         finally:
@@ -92,6 +93,23 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
     ran = Ran(outcome.status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
     ran.write(job.state)
     return ran
+
+
+def _run(pipeline: Any) -> None:
+    """Runs a pipeline to its end, in a thread: what Beam does on Ctrl-C waits for workers, and perhaps for ever."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def quieten() -> None:
@@ -160,6 +178,7 @@ def _has_dead_letters_to_show(state: str, run: str) -> str | None:
     return f"{state}/staging-{run}" if shown else None
 
 
+_WHILE = re.compile(r" \[while running '.*'\]$", re.DOTALL)
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*?)(?: \[while running '.*'\])?$", re.MULTILINE | re.DOTALL)
 
 
@@ -168,7 +187,7 @@ def _told(error: Exception) -> Exception:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SinkError):
-            return cause
+            return SinkError(_WHILE.sub("", str(cause)))
         cause = cause.__cause__ or cause.__context__
     text = str(error)
     lines = [line for line in text.splitlines() if _RAISED.match(line) and not line.startswith(" ")]

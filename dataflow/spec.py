@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError, model_validator
 
-from dataflow.document import Document, Place, Problem
+from dataflow.document import Document, Problem
+from dataflow.yaml_text import Place
 from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.spec import FilesSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
@@ -71,12 +72,14 @@ class ExecutionSpec(Spec):
     """How the work is cut; never what comes out.
 
     `shards`: ways in which an aggregation's keys are divided. `range`: bytes of text read at a time.
-    `batch_rows`: the most rows of a batch; by default what a range holds.
+    `batch_rows`: the most rows of a batch; by default what a range holds. `threads`: blocks that a worker parses
+    at once; by default as many as it has cores.
     """
 
     shards: int = Field(default=8, ge=1, le=4096)
     range: ByteSize = Field(default=ByteSize(16 << 20), ge=1, le=1 << 30)
     batch_rows: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=256)
 
 
 class JobSpec(Spec):
@@ -165,8 +168,15 @@ def _contradictions(spec: JobSpec) -> Iterator[Problem]:
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
     for item in error.errors():
+        if item["type"] == "too_short" and len(_written(item, document)) >= item["ctx"]["min_length"]:
+            continue  # items that are wrong themselves were not counted
         place = _walkable(item["loc"], document.content)
         yield Problem(place, _sentence(item, place, document))
+
+
+def _written(item: Any, document: Document) -> Any:
+    value = document.value(_walkable(item["loc"], document.content))
+    return value if isinstance(value, list | dict) else ()
 
 
 def _walkable(loc: tuple[Any, ...], content: Any) -> Place:

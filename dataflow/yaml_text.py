@@ -6,6 +6,7 @@ takes the `?` of `{tailnum: string?}` for an indicator, which YAML 1.2 does not.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
@@ -23,7 +24,9 @@ _TAG: Final = "tag:yaml.org,2002:"
 _TEXTS: Final = frozenset(_TAG + name for name in ("str", "timestamp", "merge", "value"))
 """Scalars that stay text: a job file has no dates, does not merge with `<<`, and `=` means nothing."""
 _SCALARS: Final = _TEXTS | frozenset(_TAG + name for name in ("int", "float", "bool", "null"))
-_RULES: Final = yaml.SafeLoader("")
+_CONTENT: Final = (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent, yaml.AliasEvent)
+_MAPPING, _LIST = _TAG + "map", _TAG + "seq"
+_rules: Final[Any] = yaml.SafeLoader("")
 """YAML 1.1's rules for what a scalar without a tag is, and what a scalar of a type is worth."""
 
 
@@ -59,81 +62,84 @@ def read_yaml(text: str) -> tuple[Any, dict[Place, int]]:
     return (None if node is None else _value(node, (), lines)), lines
 
 
-def _document(events: Iterator[yaml.Event]) -> yaml.Node | None:
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A scalar's text, a list's nodes, or the keys and values of a mapping by turns."""
+
+    tag: str
+    content: Any
+    line: int
+
+
+def _document(events: Iterator[Any]) -> _Node | None:
     """The tree of the one document of a stream, aliases pointing where their anchor does."""
-    anchors: dict[str, yaml.Node] = {}
-    root: yaml.Node | None = None
-    documents = 0
+    root: _Node | None = None
     for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise YamlError("holds more than one YAML document", event.start_mark.line + 1)
-        elif isinstance(event, yaml.NodeEvent):
-            root = _node(event, events, anchors, 1)
+        if type(event) not in _CONTENT:
+            continue
+        if root is not None:
+            raise YamlError("holds more than one YAML document", event.start_mark.line + 1)
+        root = _node(event, events, {}, 1)
     return root
 
 
-def _node(event: yaml.NodeEvent, events: Iterator[yaml.Event], anchors: dict[str, yaml.Node], depth: int) -> yaml.Node:
+def _node(event: Any, events: Iterator[Any], anchors: dict[str, _Node], depth: int) -> _Node:
     line = event.start_mark.line + 1
     if depth > DEEPEST:
         raise YamlError(f"is nested deeper than {DEEPEST} levels", line)
+    content: Any
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in anchors:
             raise YamlError(f"the alias *{event.anchor} has no anchor before it", line)
         return anchors[event.anchor]
-    node: yaml.Node
     if isinstance(event, yaml.ScalarEvent):
-        tag = event.tag
+        tag, content = event.tag, event.value
         if tag in (None, "!"):
-            tag = _RULES.resolve(yaml.ScalarNode, event.value, event.implicit)
-        node = yaml.ScalarNode(tag, event.value, event.start_mark)
+            tag = _rules.resolve(yaml.ScalarNode, event.value, event.implicit)
         served = tag in _SCALARS
     else:
-        children = []
+        tag = event.tag or (_MAPPING if isinstance(event, yaml.MappingStartEvent) else _LIST)
+        content = []
         for child in events:
             if isinstance(child, yaml.CollectionEndEvent):
                 break
-            children.append(_node(child, events, anchors, depth + 1))
-        if isinstance(event, yaml.MappingStartEvent):
-            pairs = list(zip(children[::2], children[1::2], strict=True))
-            node = yaml.MappingNode(event.tag or f"{_TAG}map", pairs, event.start_mark)
-        else:
-            node = yaml.SequenceNode(event.tag or f"{_TAG}seq", children, event.start_mark)
-        served = node.tag in (f"{_TAG}map", f"{_TAG}seq")
+            content.append(_node(child, events, anchors, depth + 1))
+        served = tag == (_MAPPING if isinstance(event, yaml.MappingStartEvent) else _LIST)
     if not served:
-        raise YamlError(f"the tag {node.tag.replace(_TAG, '!!')} is not served", line)
+        raise YamlError(f"the tag {_short(tag.replace(_TAG, '!!'))} is not served", line)
+    node = _Node(tag, content, line)
     if event.anchor is not None:
         anchors[event.anchor] = node
     return node
 
 
-def _value(node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
-    line = node.start_mark.line + 1
+def _value(node: _Node, place: Place, lines: dict[Place, int]) -> Any:
     if len(lines) >= MOST_VALUES:
-        raise YamlError(f"holds more than {MOST_VALUES:,} values, aliases followed", line)
-    lines.setdefault(place, line)
-    if isinstance(node, yaml.MappingNode):
-        content: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            at = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise YamlError("a key must be a name", at)
-            key = key_node.value
-            if key in content:
-                raise YamlError(f"{_short(key)} is there twice", at)
-            here: Place = (*place, key)
-            lines[here] = at
-            content[key] = _value(value_node, here, lines)
-        return content
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(child, (*place, index), lines) for index, child in enumerate(node.value)]
+        raise YamlError(f"holds more than {MOST_VALUES:,} values, aliases followed", node.line)
+    lines.setdefault(place, node.line)
+    if node.tag == _MAPPING:
+        return _mapping(node, place, lines)
+    if node.tag == _LIST:
+        return [_value(child, (*place, index), lines) for index, child in enumerate(node.content)]
     if node.tag in _TEXTS:
-        return node.value
+        return node.content
     try:
-        return _RULES.yaml_constructors[node.tag](_RULES, node)
+        return _rules.yaml_constructors[node.tag](_rules, yaml.ScalarNode(node.tag, node.content))
     except (ValueError, LookupError):
-        raise YamlError(f"{_short(node.value)} is no {node.tag.removeprefix(_TAG)}", line) from None
+        raise YamlError(f"{_short(node.content)} is no {node.tag.removeprefix(_TAG)}", node.line) from None
+
+
+def _mapping(node: _Node, place: Place, lines: dict[Place, int]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in zip(node.content[::2], node.content[1::2], strict=True):
+        if key.tag in (_MAPPING, _LIST):
+            raise YamlError("a key must be a name", key.line)
+        if key.content in content:
+            raise YamlError(f"{_short(key.content)} is there twice", key.line)
+        here: Place = (*place, key.content)
+        lines[here] = key.line
+        content[key.content] = _value(value, here, lines)
+    return content
 
 
 def _short(text: str) -> str:

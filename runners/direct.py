@@ -1,16 +1,21 @@
-"""The local runner for bounded jobs: Beam's in-process runner, on as many threads as there are cores.
+"""The local runner for bounded jobs: Beam's in-process runner, with one worker.
 
 `DirectRunner` on its own tries other runners first, silently; here it is always the in-process one, so that what
-runs is what was asked for. The embedded engine and numpy release the interpreter lock for nearly all their work,
-so threads scale and no worker process has to start.
+runs is what was asked for. Parallelism is the reader's, which parses on every core: the embedded engine and numpy
+release the interpreter lock for nearly all their work. More workers can be asked for with Beam's own flags.
 """
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from runners.worker import quieten
 
 LOCAL_NAMES = (None, "DirectRunner", "direct", "FnApiRunner")
 
@@ -27,10 +32,16 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     if standard.runner not in LOCAL_NAMES:
         return beam.Pipeline(options=options)
     standard.runner = None
-    if not any(flag.startswith("--direct_num_workers") for flag in flags):
-        direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if not any(flag.startswith("--direct_running_mode") for flag in flags) and direct.direct_num_workers != 1:
         direct.direct_running_mode = "multi_threading"
+    if direct.direct_running_mode == "multi_processing":
+        # Left to itself the runner would start Beam's own worker program, which logs all it does.
+        direct.direct_running_mode = None
+        # Ctrl-C in a terminal reaches the workers too: they must not each complain of it.
+        command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m runners.worker {os.getpid()}"
+        workers = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+        return beam.Pipeline(runner=workers, options=options)
+    quieten()
     return beam.Pipeline(runner=FnApiRunner(), options=options)
 
 

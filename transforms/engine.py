@@ -51,6 +51,9 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch], time_zone: 
         database.register(name, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table)
     try:
         result = database.sql(sql).to_arrow_table()
+    except UnicodeDecodeError as error:
+        # The engine quotes the value that it fails on, and may cut it in the middle of a character.
+        raise duckdb.InvalidInputException(error.object.decode("utf-8", "replace")) from None
     finally:
         for name in tables:
             database.unregister(name)

@@ -1,8 +1,8 @@
 """Stable hashes: the same value has the same hash in every run, release and process.
 
-Text hashes to the upper 64 bits of its MD5 (RFC 1321), computed by the engine; numbers to SplitMix64 of their
-bits (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014). Neither is a
-secret: pseudonyms use a keyed HMAC instead.
+Text hashes to the first eight bytes of its MD5 (RFC 1321), little-endian, computed by the engine; numbers to
+SplitMix64 of their bits (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+Neither is a secret: pseudonyms use a keyed HMAC instead.
 """
 
 from collections.abc import Iterable

@@ -172,7 +172,7 @@ def _aggregations(sample: Sample, choice: AggregationChoice) -> Iterator[str]:
     yield f"    key: [{scalar(choice.key.name)}]" if choice.key else "    key: []"
     yield f"    # {_why_window(choice)}"
     yield f"    window: {{size: {choice.window}}}"
-    yield "    # also: var, sum, first, last, any percentile such as p99_9; distinct and top10 for text"
+    yield "    # also: var, sum, first, last, any percentile such as p99.9; distinct and top10 for text"
     yield "    statistics:"
     yield from (f"      {scalar(name)}: [{', '.join(wanted)}]" for name, wanted in choice.statistics)
     if choice.model is not None:

@@ -1,6 +1,8 @@
 """The aggregation as a transform: batches in, the rows of its tables out."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -9,9 +11,10 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline
+from transforms.coder import RecordBatchCoder
+from transforms.threads import pool
 
 _COMPACT_BYTES = 32 << 20
 """Partials of a bundle are merged when they reach this size, so that a bundle holds groups and not rows."""
@@ -20,29 +23,36 @@ _COMPACT_BYTES = 32 << 20
 class SummarizeFn(beam.DoFn):
     """Batches to (shard, partial): one partial a shard and bundle, however many batches the bundle has."""
 
-    def __init__(self, summary: Summary, shards: int):
+    def __init__(self, summary: Summary, shards: int, threads: int = 1):
         self._summary = summary
         self._shards = shards
+        self._threads = threads
 
     def start_bundle(self) -> None:
+        self._begun: deque[Future[pa.RecordBatch]] = deque()
         self._partials: list[pa.RecordBatch] = []
         self._bytes = 0
 
     def process(self, batch: pa.RecordBatch) -> None:
-        partial = self._summary.summarize(batch)
-        self._partials.append(partial)
-        self._bytes += partial.nbytes
-        if self._bytes > _COMPACT_BYTES:
-            merged = self._summary.merge(self._partials)
-            self._partials = [merged]
-            # What is left cannot shrink further: wait until as much again has come.
-            self._bytes = 0
+        self._begun.append(pool(self._threads).submit(self._summary.summarize, batch))
+        while len(self._begun) > self._threads:
+            self._take(self._begun.popleft().result())
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._begun:
+            self._take(self._begun.popleft().result())
         merged = self._summary.merge(self._partials)
         for shard, partial in self._summary.by_shard(merged, self._shards).items():
             yield WindowedValue((shard, partial), MIN_TIMESTAMP, [GlobalWindow()])
         self._partials = []
+
+    def _take(self, partial: pa.RecordBatch) -> None:
+        self._partials.append(partial)
+        self._bytes += partial.nbytes
+        if self._bytes > _COMPACT_BYTES:
+            self._partials = [self._summary.merge(self._partials)]
+            # What is left cannot shrink further: wait until as much again has come.
+            self._bytes = 0
 
 
 class MergeFn(beam.CombineFn):
@@ -66,6 +76,9 @@ class MergeFn(beam.CombineFn):
 
     def extract_output(self, accumulator: list[pa.RecordBatch]) -> pa.RecordBatch:
         return self._summary.merge(accumulator)
+
+    def get_accumulator_coder(self) -> beam.coders.Coder:
+        return beam.coders.ListCoder(RecordBatchCoder())
 
 
 class CloseFn(beam.DoFn):
@@ -93,11 +106,13 @@ class AggregatePerKey(beam.PTransform):
         summary: keys, window and measures.
         outputs: the tables to make of closed windows.
         shards: how many ways the keys are cut.
+        threads: how many batches a worker summarizes at once.
     """
 
     summary: Summary
     outputs: Sequence[Output]
     shards: int = 8
+    threads: int = 1
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -106,8 +121,11 @@ class AggregatePerKey(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> dict[str, beam.PCollection[pa.RecordBatch]]:
         tags = [str(index) for index in range(len(self.outputs))]
-        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards)).with_output_types(tuple[int, pa.RecordBatch])
+        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards, self.threads)).with_output_types(
+            tuple[int, pa.RecordBatch]
+        )
         merge = beam.CombinePerKey(MergeFn(self.summary)).with_output_types(tuple[int, pa.RecordBatch])
-        close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs))).with_output_types(pa.RecordBatch)
+        typed = dict.fromkeys(tags, pa.RecordBatch)
+        close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs))).with_output_types(pa.RecordBatch, **typed)
         closed = batches | "Summarize" >> summarize | "Merge" >> merge | "Close" >> close.with_outputs(*tags)
         return {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=True)}

@@ -111,10 +111,10 @@ def _estimate(members: Members, packed: npt.NDArray[np.uint32], size: int) -> np
     """Ertl's estimate for every group that has registers, 0 for the others."""
     estimates = np.zeros(size, np.int64)
     ranks = (packed & np.uint32((1 << _RANK_BITS) - 1)).astype(np.int64)
-    for group in np.unique(members).tolist():
-        filled = ranks[members == group]
-        histogram = np.bincount(filled, minlength=_RANKS + 1)
-        histogram[0] = _REGISTERS - len(filled)
+    groups, places = np.unique(members, return_inverse=True)
+    filled = np.bincount(places * (_RANKS + 1) + ranks, minlength=len(groups) * (_RANKS + 1))
+    for group, histogram in zip(groups.tolist(), filled.reshape(-1, _RANKS + 1), strict=True):
+        histogram[0] = _REGISTERS - histogram.sum()
         z = _REGISTERS * _tau(1 - histogram[_RANKS] / _REGISTERS)
         for rank in range(_RANKS - 1, 0, -1):
             z = 0.5 * (z + float(histogram[rank]))

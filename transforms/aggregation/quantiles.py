@@ -19,6 +19,7 @@ from transforms.aggregation.lists import add_up, from_lists, group_of_rows, to_l
 
 ACCURACY: Final = 0.01
 _LOG_GAMMA: Final = float(np.log((1 + ACCURACY) / (1 - ACCURACY)))
+_LOG_CENTRE: Final = float(np.log1p(-ACCURACY))  # 2 g^i / (g + 1) = g^i (1 - a)
 _BIAS: Final = 40_000  # above |log_g x| of every float64 (37,254 for the smallest subnormal): bins keep their sign
 
 
@@ -98,7 +99,7 @@ def representatives(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
     """The value that stands for each bin: no value of the bin is further than 1 % from it."""
     index = np.abs(codes).astype(np.float64) - _BIAS
     with np.errstate(over="ignore"):
-        size = np.exp(index * _LOG_GAMMA) * (1 - ACCURACY)  # 2 g^i / (g + 1) = g^i (1 - a)
+        size = np.exp(index * _LOG_GAMMA + _LOG_CENTRE)
     return np.where(codes == 0, 0.0, np.copysign(size, codes))
 
 

@@ -2,12 +2,13 @@
 
 The engine's strict transform turns lines into typed columns at 190 ns a row, or fails on the first line that is
 no complete record; its lenient one turns what it cannot read into null, and then absent fields are told from
-failed ones by asking for their types. What either lets through that the value rules do not, shows in the result:
-1.7 in a column of integers, an infinity, text that begins with a brace, a comma before the closing brace. All
+failed ones by reading them as text. What either lets through that the value rules do not, shows in the result:
+1.7 in a column of integers, an infinity, text that begins with a brace, a comma before a closing brace. All
 such lines are suspects, read again by Python's parser, whose numbers stay text until the value rules judge them.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,7 +31,10 @@ _WIDE: Final = "DECIMAL(38, 18)"
 """Holds every int64 exactly, and a fraction beside it: for blocks with integers that float64 would round."""
 
 _ODD_STARTS: Final = np.frombuffer(b'{[iInN-"', np.uint8)
-_NOT_FINITE: Final = pa.array(["inf", "-inf", "infinity", "-infinity", "nan", "-nan", "Infinity", "-Infinity", "NaN"])
+_SPACES: Final = 8
+"""How much white space may stand before a closing brace until the line is looked at one by one."""
+
+_NOT_FINITE: Final = pa.array(["inf", "-inf", "infinity", "-infinity", "nan", "-nan"])
 
 
 def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.Array]:
@@ -41,9 +45,8 @@ def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.
     Args:
         refused: lines that are refused already and must not be looked at, such as invalid UTF-8.
     """
-    framed, suspect = _frames(lines)
-    columns, unsure = _parse_block(_readable(lines, refused), framed, schema)
-    suspect |= unsure
+    columns, suspect = _parse_block(_readable(lines, refused), schema)
+    suspect |= _trailing_commas(lines)
     suspect[list(refused)] = False
     rows = np.flatnonzero(suspect)
     if len(rows):
@@ -65,13 +68,12 @@ def _readable(lines: Lines, refused: Refusals) -> pa.Array:
     return lines.text.filter(pa.array(keep)).take(pa.array(places, mask=~keep))
 
 
-def _parse_block(text: pa.Array, framed: Bools, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
+def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
     """The columns of a block of lines, and which lines must be looked at again."""
-    parsed, suspect = _fields(text, framed, schema, _SHAPE["int64"])
+    parsed, suspect = _fields(text, schema, _SHAPE["int64"])
     if schema.strict:
-        keys = query("SELECT len(json_keys(t)) AS n FROM texts", {"texts": pa.table({"t": text.filter(~suspect)})})
-        suspect[np.flatnonzero(~suspect)[_flags(pc.not_equal(keys["n"], len(schema.columns)))]] = True
-    large, exact = _large_integers(text, framed, schema, parsed)
+        suspect |= _unknown_fields(text, parsed, suspect, schema)
+    large = _large_integers(text, schema, parsed)
     columns = {}
     for name, column in schema.columns.items():
         values = parsed[name]
@@ -80,9 +82,10 @@ def _parse_block(text: pa.Array, framed: Bools, schema: Schema) -> tuple[dict[st
             suspect |= valid & ~np.isfinite(values.fill_null(0.0).to_numpy())
         elif column.type == "int64":
             values, unsure = _integers(values, valid)
-            if name in exact:
-                values = pc.replace_with_mask(values, pa.array(large), exact[name])
-                unsure[large] = _flags(exact[name].is_null())
+            if name in large:
+                rounded, exact = large[name]
+                values = pc.replace_with_mask(values, pa.array(rounded), exact)
+                unsure[rounded] = _flags(exact.is_null())
             suspect |= unsure & valid
         else:
             suspect |= valid & _odd_texts(values)
@@ -92,20 +95,21 @@ def _parse_block(text: pa.Array, framed: Bools, schema: Schema) -> tuple[dict[st
     return columns, suspect
 
 
-def _fields(text: pa.Array, framed: Bools, schema: Schema, integer: str) -> tuple[dict[str, pa.Array], Bools]:
+def _fields(text: pa.Array, schema: Schema, integer: str) -> tuple[dict[str, pa.Array], Bools]:
     """The fields of every line as the engine reads them, and the lines that it could not read."""
     shape = {name: integer if c.type == "int64" else _SHAPE[c.type] for name, c in schema.columns.items()}
-    literal = json.dumps(shape, ensure_ascii=False).replace("'", "''")
+    literal = _literal(shape)
     try:
         # Every line of nearly every block is a record with all its fields: one strict pass, and no error to catch.
-        records = _transform(f"json_transform_strict(t, '{literal}')", text)
+        records = _transform(f"json_transform_strict(t, {literal})", text)
         return _children(records, schema), _flags(records.is_null())
     except duckdb.Error:
+        framed = _framed(text)
         text = text if framed.all() else pc.if_else(pa.array(framed), text, pa.scalar(None, pa.string()))
     try:
-        records = _transform(f"json_transform(t, '{literal}')", text)
+        records = _transform(f"json_transform(t, {literal})", text)
     except duckdb.Error:
-        records = _transform(f"CASE WHEN json_valid(t) THEN json_transform(t, '{literal}') END", text)
+        records = _transform(f"CASE WHEN json_valid(t) THEN json_transform(t, {literal}) END", text)
     suspect = _flags(records.is_null())
     fields = _children(records, schema)
     suspect |= _failed_casts(text, fields, suspect, schema)
@@ -114,26 +118,42 @@ def _fields(text: pa.Array, framed: Bools, schema: Schema, integer: str) -> tupl
 
 def _failed_casts(text: pa.Array, fields: dict[str, pa.Array], unread: Bools, schema: Schema) -> Bools:
     """Lines with a field that is null though something was written there, or that must not be null."""
-    failed = np.zeros(len(text), bool)
-    doubtful = np.zeros(len(text), bool)
-    optional = [name for name, column in schema.columns.items() if column.nullable and fields[name].null_count]
-    for name, column in schema.columns.items():
-        if not column.nullable and fields[name].null_count:
+    failed, doubtful = np.zeros((2, len(text)), bool)
+    incomplete = [name for name in fields if fields[name].null_count]
+    for name in incomplete:
+        if not schema.columns[name].nullable:
             failed |= _flags(fields[name].is_null())
-    for name in optional:
+    # What is read as text is null only where nothing, or null, was written.
+    optional = {name: column.type for name, column in schema.columns.items() if column.nullable}
+    casts = [name for name in incomplete if _SHAPE[optional.get(name, "string")] != "VARCHAR"]
+    for name in casts:
         doubtful |= _flags(fields[name].is_null())
     rows = np.flatnonzero(doubtful & ~failed & ~unread)
-    if not len(rows):
-        return failed
-    paths = ", ".join("'/" + name.replace("~", "~0").replace("/", "~1").replace("'", "''") + "'" for name in optional)
-    chosen = pa.array(rows)
-    types = query(f"SELECT json_type(t, [{paths}]) AS k FROM texts", {"texts": pa.table({"t": text.take(chosen)})})["k"]
-    found = types.flatten()
-    for index, name in enumerate(optional):
-        written = found.take(pa.array(np.arange(len(rows)) * len(optional) + index))
-        something = pc.not_equal(written, "NULL").fill_null(False)
-        failed[rows] |= _flags(pc.and_(something, fields[name].take(chosen).is_null()))
+    if len(rows):
+        chosen = pa.array(rows)
+        literal = _literal(dict.fromkeys(casts, "VARCHAR"))
+        written = _transform(f"json_transform(t, {literal})", text.take(chosen))
+        for name in casts:
+            failed[rows] |= _flags(pc.and_(written.field(name).is_valid(), fields[name].take(chosen).is_null()))
     return failed
+
+
+def _unknown_fields(text: pa.Array, fields: dict[str, pa.Array], unread: Bools, schema: Schema) -> Bools:
+    """Lines with a field that is none of the columns."""
+    doubtful = np.zeros(len(text), bool)
+    for values in fields.values():
+        doubtful |= _flags(values.is_null())
+    read = text.filter(pa.array(~unread))
+    doubtful[~unread] |= _flags(pc.not_equal(_transform("len(json_keys(t))", read), len(fields)))
+    unknown = doubtful & ~unread
+    if unknown.any():
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in fields)
+        unknown[unknown] = ~_flags(_transform(f"list_has_all([{names}], json_keys(t))", text.filter(pa.array(unknown))))
+    return unknown
+
+
+def _literal(shape: dict[str, str]) -> str:
+    return "'" + json.dumps(shape, ensure_ascii=False).replace("'", "''") + "'"
 
 
 def _transform(expression: str, text: pa.Array) -> pa.Array:
@@ -152,25 +172,25 @@ def _integers(floats: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
     return pa.array(np.where(good, plain, 0.0).astype(np.int64), mask=~good), valid & ~good
 
 
-def _large_integers(
-    text: pa.Array, framed: Bools, schema: Schema, parsed: dict[str, pa.Array]
-) -> tuple[Bools, dict[str, pa.Array]]:
-    """The lines with an integer that float64 may round, and their columns of integers read exactly.
+def _large_integers(text: pa.Array, schema: Schema, parsed: dict[str, pa.Array]) -> dict[str, tuple[Bools, pa.Array]]:
+    """By column: the lines with an integer that float64 may round, and what it is exactly, null if no int64.
 
-    Only integers are taken from this reading: beside decimals the engine writes numbers for text in another form.
+    Only these are taken from this reading: beside decimals the engine writes numbers for text in another form.
     """
-    integers = [name for name, column in schema.columns.items() if column.type == "int64"]
-    large = np.zeros(len(text), bool)
-    for name in integers:
+    large = {}
+    for name in (name for name, column in schema.columns.items() if column.type == "int64"):
         with np.errstate(invalid="ignore"):
-            large |= np.abs(parsed[name].fill_null(0.0).to_numpy(zero_copy_only=False)) >= EXACT
-    rows = np.flatnonzero(large)
-    if not len(rows):
-        return large, {}
-    fields, _ = _fields(text.take(pa.array(rows)), framed[rows], schema, _WIDE)
+            exceeds = np.abs(parsed[name].fill_null(0.0).to_numpy(zero_copy_only=False)) >= EXACT
+        if exceeds.any():
+            large[name] = exceeds
+    if not large:
+        return {}
+    rows = np.flatnonzero(np.logical_or.reduce(list(large.values())))
+    fields, _ = _fields(text.take(pa.array(rows)), schema, _WIDE)
     whole_ones = """SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807
                            THEN d::BIGINT END AS v FROM decimals"""
-    return large, {name: query(whole_ones, {"decimals": pa.table({"d": fields[name]})})["v"] for name in integers}
+    exact = {name: query(whole_ones, {"decimals": pa.table({"d": fields[name]})})["v"] for name in large}
+    return {name: (exceeds, exact[name].filter(pa.array(exceeds[rows]))) for name, exceeds in large.items()}
 
 
 def _odd_texts(values: pa.Array) -> Bools:
@@ -187,7 +207,7 @@ def _odd_texts(values: pa.Array) -> Bools:
     if len(rows):
         texts = values.take(pa.array(rows))
         nested = pc.or_(pc.starts_with(texts, "{"), pc.starts_with(texts, "["))
-        odd[rows] = _flags(pc.or_(nested, pc.is_in(texts, _NOT_FINITE)))
+        odd[rows] = _flags(pc.or_(nested, pc.is_in(pc.ascii_lower(texts), _NOT_FINITE)))
     zeros = np.flatnonzero(characters == 0)
     if len(zeros):
         odd[np.searchsorted(offsets, zeros, side="right") - 1] = True
@@ -203,25 +223,51 @@ def _typed(texts: pa.Array, valid: Bools, name: str, schema: Schema, suspect: Bo
     return converted.values.take(pa.array(places, mask=~valid))
 
 
-def _frames(lines: Lines) -> tuple[Bools, Bools]:
-    """Lines that begin and end in braces, and lines with a comma before the last one.
+def _framed(text: pa.Array) -> Bools:
+    """Lines that begin and end in braces; others are no records, and would only slow the engine down."""
+    _, ends, data = text.buffers()
+    offsets = np.frombuffer(ends, np.int32)[text.offset : text.offset + len(text) + 1]
+    if data is None or not data.size:
+        return np.zeros(len(text), bool)
+    octets = np.frombuffer(data, np.uint8)
+    last = np.maximum(offsets[1:] - 1, 0)
+    for ending in (ord("\n"), ord("\r")):
+        last -= (octets[last] == ending) & (last > 0)
+    first = np.minimum(offsets[:-1], len(octets) - 1)
+    framed: Bools = (octets[last] == ord("}")) & (octets[first] == ord("{")) & (offsets[1:] > offsets[:-1])
+    rows = np.flatnonzero(~framed)
+    for row, line in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
+        line = (line or "").strip()
+        framed[row] = line.startswith("{") and line.endswith("}")
+    return framed
 
-    The engine lets such a comma pass, and JSON does not; a line without its braces would only slow it down.
-    """
-    data = lines.octets
+
+def _last_places(lines: Lines) -> npt.NDArray[np.int32]:
+    """Where each line ends before its newline, and before a carriage return there."""
+    last = np.maximum(lines.offsets[1:] - 2, 0)
+    return np.maximum(last - (lines.octets[last] == ord("\r")), 0)
+
+
+def _trailing_commas(lines: Lines) -> Bools:
+    """Lines that may have a comma before a closing brace or bracket, which the engine lets pass and JSON does not."""
+    data, suspect = lines.octets, np.zeros(len(lines), bool)
     if not len(data):
-        return np.zeros(0, bool), np.zeros(0, bool)
-    last = np.maximum(lines.offsets[1:] - 2, 1)
-    last -= data[last] == ord("\r")
-    before = data[last - 1]
-    framed = (data[last] == ord("}")) & (data[lines.offsets[:-1]] == ord("{"))
-    comma = framed & (before == ord(","))
-    spaced = np.flatnonzero(~framed | (before <= 32))
-    for row in spaced.tolist():
-        payload = lines.payload(row).strip()
-        framed[row] = payload.startswith(b"{") and payload.endswith(b"}")
-        comma[row] = framed[row] and payload[:-1].rstrip().endswith(b",")
-    return framed, comma
+        return suspect
+    closing: npt.NDArray[np.signedinteger[Any]] = _last_places(lines)
+    flat = b"[" not in lines.data and np.count_nonzero(data == ord("{")) <= len(lines)
+    if not flat or (data[closing] != ord("}")).any():
+        closing = np.flatnonzero((data | 0x20) == ord("}"))  # the bit in which } and ] differ
+    before = closing - 1
+    left = data[before]
+    for _ in range(_SPACES):
+        spaced = np.flatnonzero(left <= 32)
+        if not len(spaced):
+            break
+        before[spaced] = np.maximum(before[spaced] - 1, 0)
+        left[spaced] = data[before[spaced]]
+    places = closing[(left == ord(",")) | (left <= 32)]
+    suspect[np.searchsorted(lines.offsets, places, side="right") - 1] = True
+    return suspect
 
 
 class _Number(str):
@@ -237,7 +283,19 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER: Final = json.JSONDecoder(
     parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_first_wins
 )
+_STRINGS_AND_OTHERS: Final = re.compile(r'("(?:[^"\\]|\\.)*")|-?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
 _Texts = dict[str, list[str | None]]
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except ValueError:
+        # The engine knows NaN and infinities by more spellings than Python.
+        respelt = _STRINGS_AND_OTHERS.sub(lambda found: found[1] or "NaN", text)
+        if respelt == text:
+            raise
+        return _DECODER.decode(respelt)
 
 
 def _parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[str, pa.Array], Refusals]:
@@ -247,7 +305,7 @@ def _parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[s
     numbers: list[tuple[str, int, str]] = []
     for row, payload in enumerate(payloads):
         try:
-            record = _DECODER.decode(payload.decode("utf-8").strip(" \t\r\n"))
+            record = _decoded(payload.decode("utf-8").strip(" \t\r\n"))
         except RecursionError:
             refused[row] = ("malformed", "not JSON that can be read: nested too deeply")
             continue

@@ -69,8 +69,7 @@ def from_arrow(values: pa.Array, kind: ColumnType, column: str, time_zone: str) 
     if pa.types.is_string(found):
         return _from_strings(values, kind, column, time_zone)
     if pa.types.is_floating(found):
-        values = values.cast(pa.float64())
-        return _from_floats(pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values), kind, column)
+        return _from_floats(values.cast(pa.float64()), kind, column)
     if pa.types.is_timestamp(found) or pa.types.is_date(found):
         return _from_times(values, kind, column, time_zone)
     if pa.types.is_integer(found) or pa.types.is_boolean(found):
@@ -109,9 +108,14 @@ def _find_invalid_utf8(values: pa.Array, column: str) -> Refusals:
 
 
 def _from_floats(values: pa.Array, kind: ColumnType, column: str) -> Converted:
-    plain = values.fill_null(0.0).to_numpy(zero_copy_only=False)
-    valid = values.is_valid().to_numpy(zero_copy_only=False)
+    plain = values.fill_null(0.0).to_numpy(zero_copy_only=False) if values.null_count else values.to_numpy()
     finite = np.isfinite(plain)
+    if kind == "float64" and finite.all():
+        return Converted(values)
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    plain = values.fill_null(0.0).to_numpy(zero_copy_only=False)
+    finite = np.isfinite(plain)
+    valid = values.is_valid().to_numpy(zero_copy_only=False)
     why = lambda value: refusal(column, kind, value, out_of_range=not np.isfinite(value))  # noqa: E731
     if kind == "float64":
         return _refuse(values, pa.array(np.where(finite, plain, 0.0), mask=~(finite & valid)), why)

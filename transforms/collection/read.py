@@ -1,7 +1,10 @@
 """Reading: ranges in; batches, dead letters and ledger entries out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import apache_beam as beam
@@ -10,10 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
-from transforms.batch import Origin
+from transforms.batch import Origin, one_batch
 from transforms.collection.csv_lines import parse_csv
 from transforms.collection.files import FileRange, open_file
 from transforms.collection.json_lines import parse_json
@@ -23,11 +29,12 @@ from transforms.collection.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Overlay, Repair, digest
 from transforms.collection.values import Refusals
 from transforms.progress import TALLY
+from transforms.threads import pool
 
 BLOCK_BYTES: Final = 16 << 20
 """Text parsed at a time: below it, two threads gain nothing over one."""
 
-_PARQUET_ROWS: Final = 1 << 18
+_PARQUET_ROWS: Final = 1 << 19
 """Rows of Parquet converted at a time: a file of one giant row group is not held in memory whole."""
 
 _READ_AHEAD: Final = 1 << 16
@@ -39,6 +46,18 @@ Positions = npt.NDArray[np.int64]
 Format = Literal["parquet", "jsonl", "csv"]
 
 
+Parse = Callable[[], Parsed]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A block to parse, of a range; `after_all`: only when every block before it is parsed."""
+
+    part: FileRange
+    parse: Parse
+    after_all: bool = False
+
+
 @dataclass(frozen=True)
 class FileReader:
     """Reads ranges of files of one format; free of Beam.
@@ -46,25 +65,36 @@ class FileReader:
     Args:
         keep_payload: carry each record's original bytes on, for steps that may still refuse it.
         batch_rows: the most rows of a batch; None: whatever a block holds.
+        threads: how many blocks are parsed at once; the engine and numpy release the interpreter lock.
     """
 
     format: Format
     schema: Schema
     keep_payload: bool = False
     batch_rows: int | None = None
+    threads: int = 1
     overlay: Overlay = field(default_factory=dict)
 
     def read(self, part: FileRange) -> Iterator[Parsed]:
-        """Everything the range holds, block by block, in order."""
+        """Everything one range holds, block by block, in order."""
+        return (parsed for _, parsed in self.read_all([part]))
+
+    def read_all(self, parts: Iterable[FileRange]) -> Iterator[tuple[FileRange, Parsed]]:
+        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`."""
+        return side_by_side((step for part in parts for step in self._steps(part)), self.threads)
+
+    def _steps(self, part: FileRange) -> Iterator[Step]:
         repairs = self.overlay.get(part.source, {})
         applied: dict[int, bytes] = {}
-        if self.format == "parquet":
-            yield from self._row_group(part, repairs, applied)
-        else:
-            for lines in read_lines(part, BLOCK_BYTES):
-                yield self._parse(lines, part, lines.positions, repairs, applied)
-        if applied:
-            yield self._repaired(part, applied)
+        blocks = self._row_groups if self.format == "parquet" else self._blocks
+        for parse in blocks(part, repairs, applied):
+            yield Step(part, parse)
+        if repairs:
+            yield Step(part, partial(self._repaired, part, applied), after_all=True)
+
+    def _blocks(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
+        for lines in read_lines(part, BLOCK_BYTES):
+            yield partial(self._parse, lines, part, lines.positions, repairs, applied)
 
     def _parse(
         self,
@@ -82,15 +112,24 @@ class FileReader:
             values = parse_json(lines, self.schema, refused)
         return _without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
 
-    def _row_group(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parsed]:
+    def _row_groups(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
+        if part.end is not None and part.end - part.start <= _PARQUET_ROWS:
+            yield partial(self._row_group, part, repairs, applied)
+            return
+        first = part.start
+        for rows in self._read_rows(part, use_threads=self.threads > 1):
+            yield partial(self._rows, rows, first, part, repairs, applied)
+            first += rows.num_rows
+
+    def _row_group(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Parsed:
+        rows = one_batch(list(self._read_rows(part, use_threads=False)))
+        return self._rows(rows, part.start, part, repairs, applied)
+
+    def _read_rows(self, part: FileRange, *, use_threads: bool) -> Iterator[pa.RecordBatch]:
         with open_file(part.path) as file:
             reader = pq.ParquetFile(file)
             present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
-            batches = reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=False)
-            first = part.start
-            for rows in batches:
-                yield self._rows(rows, first, part, repairs, applied)
-                first += rows.num_rows
+            yield from reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads)
 
     def _rows(
         self,
@@ -139,6 +178,28 @@ class FileReader:
             payloads=payloads if self.keep_payload else None,
             origin=Origin(part.source, part.ordinal, part.start),
         )
+
+
+def side_by_side(steps: Iterable[Step], threads: int) -> Iterator[tuple[FileRange, Parsed]]:
+    """The results of steps in their order, with at most `threads` + 1 of them begun and not yet handed out.
+
+    The steps are drawn by the caller's thread, so what makes them (reading, decompressing) overlaps with parsing.
+    """
+    if threads <= 1:
+        yield from ((step.part, step.parse()) for step in steps)
+        return
+    begun: deque[tuple[FileRange, Future[Parsed] | None, Parse]] = deque()
+
+    def next_result() -> tuple[FileRange, Parsed]:
+        part, future, parse = begun.popleft()
+        return part, parse() if future is None else future.result()
+
+    for step in steps:
+        begun.append((step.part, None if step.after_all else pool(threads).submit(step.parse), step.parse))
+        while len(begun) > threads:
+            yield next_result()
+    while begun:
+        yield next_result()
 
 
 def _replaced(
@@ -228,24 +289,50 @@ def _rest_of_line(file: Any, keep: int) -> tuple[bytes, int]:
 TAGS: Final = ("dead_letters", "ledger")
 
 
+_TOGETHER: Final = 32
+"""Ranges that are read in one go, so that threads wait for each other only in between."""
+
+
 class ReadFn(beam.DoFn):
     """FileRange to batches; tagged `dead_letters` and `ledger` beside them."""
 
     def __init__(self, reader: FileReader):
         self._reader = reader
 
+    def start_bundle(self) -> None:
+        self._parts: list[FileRange] = []
+
     def process(self, part: FileRange) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
-        read = dead = 0
-        for parsed in self._reader.read(part):
-            read += parsed.read
-            dead += parsed.dead.num_rows
+        self._parts.append(part)
+        if len(self._parts) >= _TOGETHER:
+            yield from self._read()
+
+    def finish_bundle(self) -> Iterator[WindowedValue | beam.pvalue.TaggedOutput]:
+        for output in self._read():
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, _in_global_window(output.value))
+            else:
+                yield _in_global_window(output)
+
+    def _read(self) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        parts, self._parts = self._parts, []
+        counts = {(part.source, part.start): {"read": 0, "dead": 0} for part in parts}
+        for part, parsed in self._reader.read_all(parts):
+            count = counts[part.source, part.start]
+            count["read"] += parsed.read
+            count["dead"] += parsed.dead.num_rows
             TALLY.add(parsed.read, parsed.dead.num_rows)
             if parsed.dead.num_rows:
                 yield beam.pvalue.TaggedOutput("dead_letters", parsed.dead)
             step = self._reader.batch_rows or parsed.batch.num_rows
             for start in range(0, parsed.batch.num_rows, max(step, 1)):
                 yield parsed.batch.slice(start, step)
-        yield beam.pvalue.TaggedOutput("ledger", ledger.entry(part.source, part.start, read=read, dead=dead))
+        for (source, start), count in counts.items():
+            yield beam.pvalue.TaggedOutput("ledger", ledger.entry(source, start, **count))
+
+
+def _in_global_window(value: pa.RecordBatch) -> WindowedValue:
+    return WindowedValue(value, MIN_TIMESTAMP, [GlobalWindow()])
 
 
 @dataclass(eq=False, kw_only=True)
@@ -262,5 +349,5 @@ class ReadFiles(beam.PTransform):
         super().__init__()
 
     def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
-        read = beam.ParDo(ReadFn(self.reader)).with_output_types(pa.RecordBatch)
+        read = beam.ParDo(ReadFn(self.reader)).with_output_types(pa.RecordBatch, **dict.fromkeys(TAGS, pa.RecordBatch))
         return ranges | "Spread" >> beam.Reshuffle() | "Read" >> read.with_outputs(*TAGS, main="batches")

@@ -75,6 +75,8 @@ _CONVERSIONS: Final[dict[ColumnType, str]] = {
 
 def from_text(texts: pa.Array, kind: ColumnType, column: str, time_zone: str = "UTC") -> Converted:
     """Converts texts (null stays null) to a column of `kind`; a time without an offset is read in `time_zone`."""
+    if kind == "string" and not _holds_zero(texts):
+        return Converted(texts)
     result = query(_CONVERSIONS[kind], {"texts": pa.table({"t": texts})}, time_zone)
     values = result["v"].cast(ARROW[kind])
     refused: Refusals = {}
@@ -88,6 +90,11 @@ def from_text(texts: pa.Array, kind: ColumnType, column: str, time_zone: str = "
         ):
             refused[row] = refusal(column, kind, text, out_of_range=code == 2)
     return Converted(values, refused)
+
+
+def _holds_zero(texts: pa.Array) -> bool:
+    data = texts.buffers()[2]
+    return data is not None and not np.frombuffer(data, np.uint8).all()
 
 
 def refusal(column: str, kind: ColumnType, value: object, *, out_of_range: bool) -> tuple[str, str]:

@@ -24,6 +24,13 @@ _DEPENDENT: Final = 1e-12
 """Eigenvalues of the correlation matrix below this share of the largest are 0: co-moments carry 16 digits,
 and a feature that is a sum of others leaves a few of the last ones behind."""
 
+_EXACT: Final = 1e-13
+"""A sum of squared residuals below this share of the target's is rounding, which differs from split to split: 0.
+(Its square for those through the origin: they are squared after they are subtracted, and keep twice the digits.)"""
+
+_FADED: Final = 1e-290
+"""Rows that weigh less than this together are forgotten: their products have lost their digits to underflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -48,16 +55,18 @@ def fit(state: State, spec: LinearRegressionSpec) -> Fit:
         coefficients = solve(centred[:, :-1, :-1], cross, spec.alpha)
         intercept = mean[:, -1] - np.einsum("gi,gi->g", coefficients, mean[:, :-1])
         explained = 2 * cross - np.einsum("gij,gj->gi", centred[:, :-1, :-1], coefficients)
-        residual = total - np.einsum("gi,gi->g", coefficients, explained)
+        residual, noise = total - np.einsum("gi,gi->g", coefficients, explained), _EXACT * total
     else:
         coefficients, residual = solve_through_origin(centred, weight, mean, spec.alpha)
-        intercept = np.zeros(len(n))
-    residual = np.maximum(residual, 0.0)
+        intercept, noise = np.zeros(len(n)), _EXACT**2 * (total + weight * mean[:, -1] ** 2)
+    residual = np.where(residual <= noise, 0.0, residual)
     r2 = np.where(total > 0, 1 - residual / total, np.nan)
     rmse = np.sqrt(residual / weight)
-    unknown = n == 0
+    unknown = weight < _FADED
     coefficients[unknown] = np.nan
     intercept[unknown] = np.nan
+    r2[unknown] = np.nan
+    rmse[unknown] = np.nan
     return Fit(n, intercept, coefficients, r2, rmse)
 
 

@@ -8,16 +8,18 @@ at run time either, because the engine is locked down. A record on which an expr
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.batch import ARROW
+from transforms.dead_letter import shown
 from transforms.engine import connection, query
+from transforms.preprocessing.result import unfit, without
 from transforms.specification import ColumnType
 
 _TABLE: Final = "streamgauge_rows"
@@ -46,6 +48,8 @@ _NODES: Final = frozenset(
 _MACROS: Final = frozenset({"nullif", "round_even", "roundbankers", "fdiv", "fmod"})
 _REACHES_OUT: Final = frozenset(
     {"getvariable", "current_setting", "getenv", "write_log", "nextval", "currval", "set_config", "version"}
+    # The engine calls these consistent; the first three read the clock (age of one time), the last its catalogue.
+    | {"current_localtime", "current_localtimestamp", "age", "json_serialize_plan"}
 )
 
 
@@ -92,51 +96,55 @@ def check_expression(sql: str, columns: Mapping[str, ColumnType]) -> Expression:
 def evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
     """The value of every row, null where it fails, and why it failed on which rows.
 
-    A result that is NaN or infinite has failed: no column holds one.
+    A result that no column can hold has failed: NaN, an infinity, a time outside the years 2 to 9997, U+0000.
     """
-    values, failed = _evaluate(expression, batch, 0)
-    if expression.type == "float64":
-        finite = pc.is_finite(values).fill_null(True)
-        if not pc.all(finite).as_py():
-            for row in np.flatnonzero(~finite.to_numpy(zero_copy_only=False)).tolist():
-                failed[row] = f"the result is {values[row].as_py()}"
-            values = pc.if_else(finite, values, pa.scalar(None, pa.float64()))
-    return values, failed
+    values, failed = _evaluate(expression, batch)
+    refused = unfit(values)
+    why = {row: f"{_quoted(expression)} gives what no column holds: {refused[row]}" for row in refused}
+    why |= {row: f"{_quoted(expression)} fails{_inputs(expression, batch, row)}" for row in failed}
+    return without(values, refused), why
 
 
-def _evaluate(expression: Expression, batch: pa.RecordBatch, first: int) -> tuple[pa.Array, dict[int, str]]:
-    """Halves the batch until each failing row stands alone: k failures cost k log n queries, none cost one."""
+def _evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, list[int]]:
+    """Values, null where they fail, and the rows that do: one query where none fails, three where some do."""
+    cast = f"CAST(({expression.sql}\n) AS {_CAST[expression.type]})"
     try:
-        return _run(expression, batch), {}
-    except duckdb.Error as error:
-        if batch.num_rows == 1:
-            return pa.nulls(1, ARROW[expression.type]), {first: _first_line(error)}
-    if batch.num_rows > 64:
-        return _evaluate_suspects(expression, batch, first)
-    half = batch.num_rows // 2
-    left, failed = _evaluate(expression, batch.slice(0, half), first)
-    right, more = _evaluate(expression, batch.slice(half), first + half)
-    return pa.concat_arrays([left, right]), failed | more
+        return _run(cast, expression.type, batch), []
+    except duckdb.Error:
+        if batch.num_rows <= 1:
+            return pa.nulls(batch.num_rows, ARROW[expression.type]), list(range(batch.num_rows))
+    try:
+        values = _run(f"TRY({cast})", expression.type, batch)
+        rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+        # Asked in a query of its own: in one, the engine would compute what both share outside of TRY.
+        is_null = _run(f"TRY({cast} IS NULL)", "bool", batch.take(pa.array(rows)))
+    except duckdb.Error:  # what TRY does not catch, such as a text beyond the memory
+        half = batch.num_rows // 2
+        left, failed = _evaluate(expression, batch.slice(0, half))
+        right, more = _evaluate(expression, batch.slice(half))
+        return pa.concat_arrays([left, right]), failed + [half + row for row in more]
+    return values, rows[~is_null.fill_null(False).to_numpy(zero_copy_only=False)].tolist()
 
 
-def _evaluate_suspects(expression: Expression, batch: pa.RecordBatch, first: int) -> tuple[pa.Array, dict[int, str]]:
-    # TRY turns failures into nulls, in one query; only rows that came out null can have failed.
-    values = _run(Expression(f"TRY({expression.sql})", expression.type), batch)
-    rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-    failed: dict[int, str] = {}
-    for start in range(0, len(rows), 64):
-        some = rows[start : start + 64]
-        _, found = _evaluate(expression, batch.take(pa.array(some)), 0)
-        failed |= {first + int(some[index]): why for index, why in found.items()}
-    return values, failed
+def _run(sql: str, kind: ColumnType, batch: pa.RecordBatch) -> pa.Array:
+    return query(f"SELECT {sql} AS v FROM {_TABLE}", {_TABLE: batch})["v"].cast(ARROW[kind])
 
 
-def _run(expression: Expression, batch: pa.RecordBatch) -> pa.Array:
-    sql = f"SELECT CAST(({expression.sql}) AS {_CAST[expression.type]}) AS v FROM {_TABLE}"
-    return query(sql, {_TABLE: batch})["v"].cast(ARROW[expression.type])
+def _quoted(expression: Expression, limit: int = 60) -> str:
+    line = " ".join(expression.sql.split())
+    return f"`{line if len(line) <= limit else line[: limit - 1] + '…'}`"
+
+
+def _inputs(expression: Expression, batch: pa.RecordBatch, row: int) -> str:
+    read = {name.casefold() for name in columns_of(expression.sql)}
+    values = {name: batch[name][row].as_py() for name in batch.schema.names if name.casefold() in read}
+    written = (f"{name}={v.isoformat() if isinstance(v, datetime) else shown(v)}" for name, v in values.items())
+    return f" on {', '.join(written)}" if values else ""
 
 
 def _parse(sql: str) -> Any:
+    if not sql.strip():
+        raise ExpressionError("must be an SQL expression, is empty")
     statement = f"SELECT ({sql}\n) FROM {_TABLE}"
     text = connection().execute("SELECT json_serialize_sql($1::VARCHAR)", [statement]).fetchall()[0]
     tree = json.loads(text[0])
@@ -220,10 +228,11 @@ def _first_line(error: Exception) -> str:
     return text.replace(f"{_TABLE}.", "")
 
 
-def columns_of(sql: str) -> set[str]:
+@cache
+def columns_of(sql: str) -> frozenset[str]:
     """The names that an expression reads.
 
     Raises:
         ExpressionError: if it is no SQL.
     """
-    return {str(node["column_names"][-1]) for node in _nodes(_parse(sql)) if node["class"] == "COLUMN_REF"}
+    return frozenset(str(node["column_names"][-1]) for node in _nodes(_parse(sql)) if node["class"] == "COLUMN_REF")

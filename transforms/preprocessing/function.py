@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import ARROW, RESERVED, set_column
+from transforms.preprocessing.result import unfit
 from transforms.specification import ColumnType
 
 Columns = Mapping[str, ColumnType]
@@ -44,7 +45,8 @@ class AppliedFunction:
     def _apply(self, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
         # A function of somebody's may raise anything; whatever it is, it is the record's failure, not the job's.
         try:
-            return self._once(batch), {}
+            applied = self._once(batch)
+            return self._without_unfit(applied, first)
         except Exception as error:  # noqa: BLE001
             if batch.num_rows <= 1:
                 failed = {first: f"{type(error).__name__}: {error}"} if batch.num_rows else {}
@@ -63,6 +65,17 @@ class AppliedFunction:
                 raise ValueError(f"{self.name} gave no column {name}")
             batch = set_column(batch, name, _from_pandas(given[name], kind))
         return batch
+
+    def _without_unfit(self, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
+        failed: dict[int, str] = {}
+        for name in self.columns:
+            for row, why in unfit(batch[name]).items():
+                failed.setdefault(first + row, f"{self.name} gave {name} what no column holds: {why}")
+        if failed:
+            good = np.ones(batch.num_rows, bool)
+            good[[row - first for row in failed]] = False
+            batch = batch.filter(pa.array(good))
+        return batch, failed
 
     def _nothing(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         batch = batch.slice(0, 0)
@@ -91,10 +104,11 @@ def plan_function(name: str, columns: Columns) -> AppliedFunction:
         _check_shape(given, frame, name)
     except Exception as error:
         raise ValueError(f"{name} fails on a frame without rows: {type(error).__name__}: {error}") from error
+    _check_names(given, name)
     lost = [column for column in columns if column not in given.columns]
     if lost:
         raise ValueError(f"{name} must keep every column, and drops {', '.join(lost)}")
-    found = {str(column): _column_type(given[column].dtype, name, str(column)) for column in given.columns}
+    found = {column: _column_type(given[column].dtype, name, column) for column in given.columns}
     return AppliedFunction(name, {**found, **columns})
 
 
@@ -112,6 +126,15 @@ def _check_shape(given: object, frame: pd.DataFrame, name: str) -> None:
         raise TypeError(f"{name} must give a DataFrame, and gave a {type(given).__name__}")
     if len(given) != len(frame) or not given.index.equals(frame.index):
         raise ValueError(f"{name} must keep the index, and gave {len(given)} rows for {len(frame)}")
+
+
+def _check_names(given: pd.DataFrame, name: str) -> None:
+    odd = [column for column in given.columns if not isinstance(column, str)]
+    if odd:
+        raise ValueError(f"{name} must name columns by text, and gives {odd[0]!r}")
+    doubled = [column for column in given.columns if list(given.columns).count(column) > 1]
+    if doubled:
+        raise ValueError(f"{name} gives two columns {doubled[0]}")
 
 
 def _column_type(dtype: Any, name: str, column: str) -> ColumnType:
@@ -132,16 +155,18 @@ def _from_pandas(values: "pd.Series[Any]", kind: ColumnType) -> pa.Array:
     """A column in its type; NaN is null.
 
     Raises:
-        ValueError: if a value does not fit, is infinite, or a text holds U+0000.
+        ValueError: if a value cannot be converted without losing something.
     """
     if kind == "timestamp" and values.dt.tz is None:
         values = values.dt.tz_localize("UTC")
     converted = pa.Array.from_pandas(values)
     if isinstance(converted, pa.ChunkedArray):
         converted = converted.combine_chunks()
-    converted = converted.cast(ARROW[kind], safe=kind != "timestamp")
-    if kind == "float64" and np.isinf(converted.fill_null(0.0).to_numpy(zero_copy_only=False)).any():
-        raise ValueError(f"{values.name} is infinite")
-    if kind == "string" and pc.any(pc.match_substring(converted, "\0")).as_py():
-        raise ValueError(f"{values.name} holds U+0000")
-    return converted
+    if pa.types.is_null(converted.type):
+        return pa.nulls(len(converted), ARROW[kind])
+    # A time loses parts of a microsecond and a large integer its last digits; nothing else may be lost.
+    loses = kind == "timestamp" or (kind == "float64" and pa.types.is_integer(converted.type))
+    cast = converted.cast(ARROW[kind], safe=not loses)
+    if kind == "bool" and not pc.all(pc.equal(cast.cast(converted.type), converted), min_count=0).as_py():
+        raise ValueError(f"{values.name} is neither true nor false")
+    return cast

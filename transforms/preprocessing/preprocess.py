@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -57,6 +57,9 @@ def _dead_letters(batch: pa.RecordBatch, step: Step, failed: Mapping[int, str], 
     )
 
 
+TAGS: Final = ("dead_letters", "ledger")
+
+
 class PreprocessFn(beam.DoFn):
     """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
 
@@ -92,5 +95,6 @@ class Preprocess(beam.PTransform):
         super().__init__()
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
-        steps = beam.ParDo(PreprocessFn(self.steps)).with_output_types(pa.RecordBatch)
-        return batches | "Steps" >> steps.with_outputs("dead_letters", "ledger", main="batches")
+        typed = dict.fromkeys(TAGS, pa.RecordBatch)
+        steps = beam.ParDo(PreprocessFn(self.steps)).with_output_types(pa.RecordBatch, **typed)
+        return batches | "Steps" >> steps.with_outputs(*TAGS, main="batches")

@@ -9,6 +9,7 @@ from transforms.specification import Spec, one_or_more
 Scalar = bool | int | float | str
 
 
+Bound = int | Annotated[float, Field(allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
 
 
@@ -33,7 +34,7 @@ class FillSpec(Spec):
 class ClipSpec(Spec):
     """Moves numbers outside [low, high] to the nearer bound; a bound that is null is open."""
 
-    clip: dict[str, tuple[float | None, float | None]] = Field(min_length=1)
+    clip: dict[str, tuple[Bound | None, Bound | None]] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ClipSpec":

@@ -9,19 +9,22 @@ import hmac
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Final
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import ARROW, RESERVED, set_column
+from transforms.dead_letter import shown
+from transforms.engine import connection
 from transforms.hashing import hash_rows
 from transforms.preprocessing import spec as specs
 from transforms.preprocessing.expressions import Expression, ExpressionError, check_expression, evaluate
 from transforms.preprocessing.function import AppliedFunction, plan_function
+from transforms.preprocessing.result import unfit
 from transforms.specification import ColumnType, Spec
 
 Columns = Mapping[str, ColumnType]
@@ -65,18 +68,33 @@ def plan_step(step: Spec, columns: Columns) -> Step:
     """
     name = specs.step_name(step)
     planned: Step = _PLANS[str(name)](step, columns)
+    for added in planned.columns:
+        if added not in columns:
+            _check_name(added, planned)
     return planned
 
 
+def _check_name(name: str, planned: Step) -> None:
+    place = (planned.name, name) if planned.name == "derive" else (planned.name,)
+    if name in RESERVED or not name:
+        raise StepError(place, f"{name!r} is reserved")
+    twins = [other for other in planned.columns if other != name and other.casefold() == name.casefold()]
+    if twins:
+        raise StepError(place, f"{name} differs from {twins[0]} in nothing but case, which SQL does not see")
+
+
 def _need(
-    columns: Columns, names: Mapping[str, object] | tuple[str, ...], place: str, types: frozenset[ColumnType]
+    columns: Columns,
+    names: Mapping[str, object] | tuple[str, ...],
+    place: tuple[str, ...],
+    types: frozenset[ColumnType],
 ) -> None:
     for index, name in enumerate(names):
-        where = (place, name) if isinstance(names, Mapping) else (place, index)
+        where: tuple[str | int, ...] = (*place, name if isinstance(names, Mapping) else index)
         if name not in columns:
             raise StepError(where, f"there is no column {name} at this step; there are {', '.join(columns)}")
         if columns[name] not in types:
-            raise StepError(where, f"{name} is a {columns[name]}; {place} needs {' or '.join(sorted(types))}")
+            raise StepError(where, f"{name} is a {columns[name]}; {place[0]} needs {' or '.join(sorted(types))}")
 
 
 _ANY: Final[frozenset[ColumnType]] = frozenset(ARROW)
@@ -93,7 +111,7 @@ class Trim:
 
 
 def _plan_trim(step: specs.TrimSpec, columns: Columns) -> Step:
-    _need(columns, step.trim, "trim", frozenset({"string"}))
+    _need(columns, step.trim, ("trim",), frozenset({"string"}))
     return Step("trim", Trim(step.trim), columns)
 
 
@@ -110,7 +128,7 @@ class DropNulls:
 
 
 def _plan_drop_nulls(step: specs.DropNullsSpec, columns: Columns) -> Step:
-    _need(columns, step.drop_nulls, "drop_nulls", _ANY)
+    _need(columns, step.drop_nulls, ("drop_nulls",), _ANY)
     return Step("drop_nulls", DropNulls(step.drop_nulls), columns)
 
 
@@ -126,57 +144,64 @@ class Fill:
 
 
 def _plan_fill(step: specs.FillSpec, columns: Columns) -> Step:
-    _need(columns, step.fill, "fill", _ANY)
-    values = {}
-    for name, value in step.fill.items():
-        kind = columns[name]
-        fits = {
-            "string": isinstance(value, str),
-            "bool": isinstance(value, bool),
-            "int64": isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63,
-            "float64": isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value)),
-            "timestamp": isinstance(value, str),
-        }[kind]
-        try:
-            if not fits:
-                raise ValueError
-            values[name] = _instant(str(value)) if kind == "timestamp" else pa.scalar(value, ARROW[kind])
-        except (ValueError, pa.ArrowException):
-            raise StepError(("fill", name), f"{value!r} is not a {kind}, which is what {name} is") from None
+    _need(columns, step.fill, ("fill",), _ANY)
+    values = {name: _fitting(name, value, columns[name]) for name, value in step.fill.items()}
     return Step("fill", Fill(values), columns)
 
 
-def _instant(text: str) -> pa.Scalar:
-    moment = datetime.fromisoformat(text)
-    return pa.scalar(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc), ARROW["timestamp"])
+def _fitting(name: str, value: object, kind: ColumnType) -> pa.Scalar:
+    written = {"string": str, "bool": bool, "int64": int, "float64": int | float, "timestamp": str}[kind]
+    try:
+        if not isinstance(value, written) or (isinstance(value, bool) and kind != "bool"):
+            raise TypeError
+        given = _instant(str(value)) if kind == "timestamp" else float(value) if kind == "float64" else value
+        scalar = pa.scalar(given, ARROW[kind])
+        if unfit(pa.array([scalar], ARROW[kind])):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError, duckdb.Error):
+        raise StepError(("fill", name), f"{shown(value)} is not a {kind}, which is what {name} is") from None
+    return scalar
+
+
+def _instant(text: str) -> int:
+    """µs since the epoch of a time as the engine reads it, in UTC where it has no offset."""
+    found = connection().execute("SELECT epoch_us(CAST($1 AS TIMESTAMPTZ))", [text]).fetchall()
+    return int(found[0][0])
 
 
 @dataclass(frozen=True)
 class Clip:
-    bounds: Mapping[str, tuple[float | None, float | None]]
+    bounds: Mapping[str, tuple[pa.Scalar | None, pa.Scalar | None]]
 
     def __call__(self, batch: pa.RecordBatch) -> Stepped:
         for name, (low, high) in self.bounds.items():
             values = batch[name]
             if low is not None:
-                values = pc.max_element_wise(values, pa.scalar(low, values.type), skip_nulls=False)
+                values = pc.max_element_wise(values, low, skip_nulls=False)
             if high is not None:
-                values = pc.min_element_wise(values, pa.scalar(high, values.type), skip_nulls=False)
+                values = pc.min_element_wise(values, high, skip_nulls=False)
             batch = set_column(batch, name, values)
         return Stepped(batch)
 
 
 def _plan_clip(step: specs.ClipSpec, columns: Columns) -> Step:
-    _need(columns, step.clip, "clip", frozenset({"int64", "float64"}))
-    bounds: dict[str, tuple[float | None, float | None]] = {}
-    for name, (low, high) in step.clip.items():
-        if columns[name] == "int64":
-            for bound in (low, high):
-                if bound is not None and bound != int(bound):
-                    raise StepError(("clip", name), f"{bound:g} is no bound for the whole numbers of {name}")
-            low, high = (None if bound is None else int(bound) for bound in (low, high))
-        bounds[name] = (low, high)
+    _need(columns, step.clip, ("clip",), frozenset({"int64", "float64"}))
+    bounds = {
+        name: (_bound(name, low, columns[name]), _bound(name, high, columns[name]))
+        for name, (low, high) in step.clip.items()
+    }
     return Step("clip", Clip(bounds), columns)
+
+
+def _bound(name: str, bound: float | None, kind: ColumnType) -> pa.Scalar | None:
+    if bound is None:
+        return None
+    try:
+        if kind == "int64" and bound != int(bound):
+            raise ValueError
+        return pa.scalar(int(bound) if kind == "int64" else float(bound), ARROW[kind])
+    except (ValueError, OverflowError):
+        raise StepError(("clip", name), f"{bound!r} is no bound for {name}, which is {kind}") from None
 
 
 @dataclass(frozen=True)
@@ -199,8 +224,6 @@ class Derive:
 def _plan_derive(step: specs.DeriveSpec, columns: Columns) -> Step:
     after, expressions = dict(columns), {}
     for name, sql in step.derive.items():
-        if name in RESERVED or not name:
-            raise StepError(("derive", name), f"{name!r} is reserved")
         try:
             expressions[name] = check_expression(sql, after)
         except ExpressionError as error:
@@ -247,7 +270,7 @@ class Pseudonymise:
 
 def _plan_pseudonymise(step: specs.PseudonymiseSpec, columns: Columns) -> Step:
     wanted = step.pseudonymise
-    _need(columns, wanted.columns, "columns", frozenset({"string", "int64"}))
+    _need(columns, wanted.columns, ("pseudonymise", "columns"), frozenset({"string", "int64"}))
     if not os.environ.get(wanted.key_env):
         raise StepError(("pseudonymise", "key_env"), f"the environment variable {wanted.key_env} is not set")
     return Step(
@@ -272,7 +295,7 @@ class SplitRows:
 
 
 def _plan_split(step: specs.SplitSpec, columns: Columns) -> Step:
-    _need(columns, step.split.by, "by", _ANY)
+    _need(columns, step.split.by, ("split", "by"), _ANY)
     if "split" in columns:
         raise StepError(("split",), "there is a column `split` already")
     bounds = np.cumsum(list(step.split.into.values()))[:-1].tolist()

@@ -5,8 +5,10 @@ live; `finish` makes it so and may be repeated: after a crash anywhere in betwee
 A manifest in each folder names the live files, so that nothing else is ever removed.
 """
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +23,8 @@ from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
+_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet")
+"""Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
 """Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
 
@@ -63,9 +67,11 @@ class Publication:
 
 
 def check(path: str, job: str) -> None:
-    """Raises SinkError if the folder of a table holds Parquet files that are not this job's."""
+    """Raises SinkError if the folder of a table cannot be written to, or holds Parquet files that are not this job's."""
     system, inside = fsspec.core.url_to_fs(path)
     try:
+        if _is_local(system):
+            _check_writable(inside)
         if not system.exists(inside):
             return
         manifest = read_manifest(path)
@@ -75,7 +81,7 @@ def check(path: str, job: str) -> None:
         live = set(manifest.get("files", []))
         foreign = [name for name in _parquet_files(system, inside) if name not in live]
         # Files of ours that a killed publication left behind have our form of name; it goes on at the next start.
-        foreign = [name for name in foreign if not name.startswith("part-")]
+        foreign = [name for name in foreign if not _OURS.fullmatch(name)]
         if foreign:
             raise SinkError(f"{path} holds {foreign[0]}, which Streamgauge did not write; give the job another path")
     except OSError as error:
@@ -126,13 +132,14 @@ def _finish(folder: Folder, run: str) -> None:
     for name in folder.files:
         if system.exists(f"{incoming}/{name}"):
             _rename(system, f"{incoming}/{name}", f"{inside}/{name}")
-    stale = {name for name in _parquet_files(system, inside) if name.startswith("part-")} | before
+    with fsspec.open(f"{folder.path}/{MANIFEST}.new", "w") as file:
+        json.dump({"job": folder.job, "run": run, "files": list(folder.files)}, file, indent=1)
+    # The manifest never names a file that is not there: it changes after the new ones came, before the old ones go.
+    _rename(system, f"{inside}/{MANIFEST}.new", f"{inside}/{MANIFEST}")
+    stale = {name for name in _parquet_files(system, inside) if _OURS.fullmatch(name)} | before
     for name in sorted(stale - set(folder.files)):
         if system.exists(f"{inside}/{name}"):
             system.rm_file(f"{inside}/{name}")
-    with fsspec.open(f"{folder.path}/{MANIFEST}.new", "w") as file:
-        json.dump({"job": folder.job, "run": run, "files": list(folder.files)}, file, indent=1)
-    _rename(system, f"{inside}/{MANIFEST}.new", f"{inside}/{MANIFEST}")
     for leftover in system.glob(f"{_escaped(inside)}/.incoming-*"):
         system.rm(leftover, recursive=True)
 
@@ -171,8 +178,23 @@ def _parquet_files(system: Any, inside: str) -> list[str]:
     return [name for name in names if name.endswith(".parquet")]
 
 
+def _check_writable(path: str) -> None:
+    """Raises OSError unless the folder, or the nearest one above it that is there, is one and can be written to."""
+    there = path
+    while not os.path.lexists(there) and os.path.dirname(there) != there:
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise NotADirectoryError(errno.ENOTDIR, f"{there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{there} cannot be written to")
+
+
+def _is_local(system: Any) -> bool:
+    return "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,))
+
+
 def _rename(system: Any, source: str, target: str) -> None:
-    if "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,)):
+    if _is_local(system):
         os.replace(source, target)
     else:
         system.mv(source, target)

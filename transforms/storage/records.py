@@ -8,9 +8,9 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
 from transforms.batch import set_column
+from transforms.coder import RecordBatchCoder
 
 
 class StampFn(beam.DoFn):
@@ -63,6 +63,9 @@ class MergeEntriesFn(beam.CombineFn):
     def extract_output(self, accumulator: list[pa.RecordBatch]) -> pa.RecordBatch:
         return ledger.merge(accumulator)
 
+    def get_accumulator_coder(self) -> beam.coders.Coder:
+        return beam.coders.ListCoder(RecordBatchCoder())
+
 
 @dataclass(eq=False)
 class CloseLedger(beam.PTransform):
@@ -72,5 +75,5 @@ class CloseLedger(beam.PTransform):
         super().__init__()
 
     def expand(self, entries: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        merged: Any = entries | "Merge" >> beam.CombineGlobally(MergeEntriesFn())
+        merged: Any = entries | "Merge" >> beam.CombineGlobally(MergeEntriesFn()).with_output_types(pa.RecordBatch)
         return merged

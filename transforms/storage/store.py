@@ -62,7 +62,9 @@ class Store(beam.PTransform):
 
     def expand(self, tables: dict[str, beam.PCollection[pa.RecordBatch]]) -> Any:
         staged = [
-            rows | f"Stage {name}" >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}"))
+            rows
+            | f"Stage {name}"
+            >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}")).with_output_types(Receipt)
             for index, (name, rows) in enumerate(tables.items())
         ]
         pipeline = next(iter(tables.values())).pipeline
