@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import click
 
-from dataflow import __version__
+from dataflow import __version__, interrupt
 
-FAILED, WRONG, TOO_MANY_DEAD, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG, TOO_MANY_DEAD = 1, 2, 3
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 _JOB = click.argument("job", metavar="JOB", type=click.Path(dir_okay=False))
 _SET = click.option(
@@ -122,6 +122,8 @@ def schema() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and ends the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        interrupt.listen()
     try:
         cli.main(args=_as_launched(given), prog_name="streamgauge", standalone_mode=False)
         code = 0
@@ -132,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = WRONG
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nInterrupted: the tables are whole, and the next run does what this one did not.", err=True)
-        code = INTERRUPTED
+        code = interrupt.INTERRUPTED
     except BrokenPipeError:
         code = 0
     except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
@@ -176,7 +178,7 @@ def _leave(code: int) -> NoReturn:
         # Whoever read the output has enough of it; the interpreter must not try again on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stderr.flush()
-    if code == INTERRUPTED:
+    if code == interrupt.INTERRUPTED:
         # Worker threads of the local runner would go on to the end of their bundles.
         os._exit(code)
     sys.exit(code)

@@ -12,12 +12,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
+from dataflow import interrupt
 from dataflow.document import JobFileError
 from dataflow.job import Job
 from transforms.storage.error import SinkError, sentence
@@ -72,6 +73,7 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
     started = time.monotonic()
     began = datetime.now(timezone.utc)
     ranges = job.ranges()
+    interrupt.check()
     with locked(job.state):
         finish_interrupted(job.state)
         clean_staging(job.state)
@@ -82,6 +84,7 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)
+            interrupt.check()
             _run(pipeline)
         except Exception as error:  # whatever a runner wraps a failure in
             raise _told(error) from error
@@ -152,6 +155,16 @@ def locked(state: str) -> Iterator[None]:
         yield
     finally:
         file.close()
+
+
+def settle(state: str) -> None:
+    """Finishes a publication that a crash interrupted; if the job is running, its own run does."""
+    from transforms.storage.publish import JOURNAL, finish_interrupted
+
+    with suppress(JobRunning):
+        if os.path.exists(f"{state}/{JOURNAL}"):
+            with locked(state):
+                finish_interrupted(state)
 
 
 def _open_lock(state: str) -> IO[str]:

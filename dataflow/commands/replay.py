@@ -14,10 +14,10 @@ from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.overlay import Place, ReplayOverlay
-from dataflow.run import quieten
+from dataflow.run import quieten, settle
 from dataflow.stored import read_table
 from transforms.collection.repair import Repair, digest
-from transforms.storage.publish import DEAD_LETTERS, finish_interrupted
+from transforms.storage.publish import DEAD_LETTERS, last_published
 
 
 def replay_job(
@@ -33,7 +33,7 @@ def replay_job(
     """
     quieten()
     job = load_job(path, settings)
-    finish_interrupted(job.state)
+    settle(job.state)
     letters = read_table(job, DEAD_LETTERS)
     if export is not None:
         _export(letters, export)
@@ -47,11 +47,14 @@ def replay_job(
 
 
 def _run(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
+    before = last_published(job.state)
     overlay.tried(repairs).write(job.state)
     try:
         code = run_planned(job, flags)
     except BaseException:
-        overlay.write(job.state)
+        # What failed behind the publication, such as the report, does not undo it.
+        if last_published(job.state) == before:
+            overlay.write(job.state)
         raise
     if code:
         overlay.write(job.state)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +15,11 @@ from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
-from dataflow.run import Ran
+from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
 from transforms import ledger
 from transforms.storage.error import SinkError, sentence
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, finish_interrupted
+from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
 
@@ -33,7 +34,7 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     target = output or job.spec.report
     if target is None:
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
-    finish_interrupted(job.state)
+    settle(job.state)
     ran = Ran.read(job.state)
     if ran is None:
         raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")
@@ -62,6 +63,8 @@ def render_stored(job: Job, target: str, ran: Ran) -> None:
         Path(f"{target}.new").write_text(page, encoding="utf-8")
         os.replace(f"{target}.new", target)
     except OSError as error:
+        with suppress(OSError):
+            os.remove(f"{target}.new")
         raise SinkError(sentence(target, error)) from error
 
 

@@ -8,6 +8,7 @@ import glob
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from transforms.collection.csv_lines import header_of
 from transforms.collection.spec import FilesSpec
 
 COMPRESSIONS = (".gz", ".zst")
+_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+"""What a damaged file is met with."""
 
 
 class SourceError(Exception):
@@ -80,7 +83,7 @@ def list_ranges(spec: FilesSpec, base: str, range_bytes: int) -> list[FileRange]
                 ranges += _row_groups(path, source, ordinal)
             else:
                 ranges += _byte_ranges(path, source, ordinal, spec.format, range_bytes)
-        except (OSError, ValueError, EOFError, pa.ArrowException, zstandard.ZstdError) as error:
+        except (*_UNREADABLE, ValueError, pa.ArrowException) as error:
             raise SourceError(f"{source} cannot be read as {spec.format}: {reason(error)}") from error
     return ranges
 
@@ -103,6 +106,20 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
                 yield io.BufferedReader(file)  # what is read from the stream itself may be short, and no line
         else:
             yield raw
+
+
+@contextmanager
+def open_part(part: FileRange) -> Iterator[IO[bytes]]:
+    """Opens the file of a range, decompressed.
+
+    Raises:
+        SourceError: if the file is damaged, or gone, then or while it is read.
+    """
+    try:
+        with open_file(part.path) as file:
+            yield file
+    except _UNREADABLE as error:
+        raise SourceError(f"{part.source} cannot be read to its end: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
 from transforms.batch import Origin, one_batch
 from transforms.collection.csv_lines import parse_csv
-from transforms.collection.files import FileRange, open_file
+from transforms.collection.files import FileRange, open_part
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import as_json, convert
@@ -126,7 +126,7 @@ class FileReader:
         return self._rows(rows, part.start, part, repairs, applied)
 
     def _read_rows(self, part: FileRange, *, use_threads: bool) -> Iterator[pa.RecordBatch]:
-        with open_file(part.path) as file:
+        with open_part(part) as file:
             reader = pq.ParquetFile(file)
             present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
             yield from reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads)
@@ -232,7 +232,7 @@ def _without(replaced: list[int], parsed: Parsed) -> Parsed:
 
 def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
     """The lines that begin in a byte range, in blocks of about `block_bytes`."""
-    with open_file(part.path) as file:
+    with open_part(part) as file:
         position = _first_start(file, part)
         ahead = b""
         while position is not None and (part.end is None or position < part.end):

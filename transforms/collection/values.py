@@ -133,7 +133,9 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
         good = (numbers >= max(low, bounds.min)) & (numbers < min(high, bounds.max))
         kept = np.where(good, numbers, 0)
         if np.issubdtype(numbers.dtype, np.floating):
-            instants = np.floor(np.round(kept * per_unit / shrink, 3)).astype(np.int64)
+            # What was written may lie half a step of float64 above: 1700000000.123456 s is …455.88 µs, and means …456.
+            step = np.maximum(0.51 * np.spacing(np.abs(kept)) * per_unit / shrink, 0.0005)
+            instants = np.floor(kept * per_unit / shrink + step).astype(np.int64)
         else:
             instants = kept * per_unit // shrink
     refused: Refusals = {}

@@ -67,7 +67,7 @@ class Publication:
 
 
 def check(path: str, job: str) -> None:
-    """Raises SinkError if the folder of a table cannot be written to, or holds Parquet files that are not this job's."""
+    """Raises SinkError if a table's folder cannot be written to, or holds Parquet files that are not this job's."""
     system, inside = fsspec.core.url_to_fs(path)
     try:
         if _is_local(system):
@@ -102,6 +102,9 @@ def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job:
                 fsspec.open(f"{incoming}/{name}", "wb", auto_mkdir=True) as file,
             ):
                 shutil.copyfileobj(staged, file, 1 << 20)
+        # Here, and not when the files become live: from then on nothing may need room on the disk.
+        with fsspec.open(f"{incoming}/{MANIFEST}", "w") as file:
+            json.dump({"job": job, "run": run, "files": list(names)}, file, indent=1)
     except OSError as error:
         discard([Folder(path, incoming, names, job)])
         raise SinkError(sentence(path, error)) from error
@@ -120,22 +123,21 @@ def finish(publication: Publication) -> None:
     """Makes the prepared files the live ones; safe to repeat after a crash at any point."""
     for folder in publication.folders:
         try:
-            _finish(folder, publication.run)
+            _finish(folder)
         except OSError as error:
             raise SinkError(sentence(folder.path, error)) from error
 
 
-def _finish(folder: Folder, run: str) -> None:
+def _finish(folder: Folder) -> None:
     system, inside = fsspec.core.url_to_fs(folder.path)
     _, incoming = fsspec.core.url_to_fs(folder.incoming)
     before = set(read_manifest(folder.path).get("files", []))
     for name in folder.files:
         if system.exists(f"{incoming}/{name}"):
             _rename(system, f"{incoming}/{name}", f"{inside}/{name}")
-    with fsspec.open(f"{folder.path}/{MANIFEST}.new", "w") as file:
-        json.dump({"job": folder.job, "run": run, "files": list(folder.files)}, file, indent=1)
     # The manifest never names a file that is not there: it changes after the new ones came, before the old ones go.
-    _rename(system, f"{inside}/{MANIFEST}.new", f"{inside}/{MANIFEST}")
+    if system.exists(f"{incoming}/{MANIFEST}"):
+        _rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
     stale = {name for name in _parquet_files(system, inside) if _OURS.fullmatch(name)} | before
     for name in sorted(stale - set(folder.files)):
         if system.exists(f"{inside}/{name}"):

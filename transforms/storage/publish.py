@@ -8,6 +8,7 @@ start finishes what a crash interrupted. A run with too many dead letters publis
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -103,22 +104,25 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         if target.url is not None:
             by_url.setdefault(target.url, []).append(target.table)
     folders: list[parquet.Folder] = []
+    journal = f"{plan.state}/{JOURNAL}"
     try:
         for target in plan.targets:
             if target.folder is not None:
                 parts = staged[target.table]
                 folders.append(parquet.prepare(target.folder, plan.tables[target.table], parts, plan.run, plan.job))
+        # Written before the databases commit: what may fail for want of space fails while nothing has changed.
+        _write_aside(journal, parquet.Publication(plan.run, tuple(folders)).to_json())
         for url, names in by_url.items():
             contents = {_sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
-    except sql.SqlSinkError as error:
+    except BaseException as error:
         parquet.discard(folders)
-        raise SinkError(str(error)) from None
-    except BaseException:
-        parquet.discard(folders)
+        with suppress(OSError):
+            os.remove(f"{journal}.new")
+        if isinstance(error, sql.SqlSinkError):
+            raise SinkError(str(error)) from None
         raise
-    publication = parquet.Publication(plan.run, tuple(folders))
-    _write_atomically(f"{plan.state}/{JOURNAL}", publication.to_json())
+    os.replace(f"{journal}.new", journal)
     finish_interrupted(plan.state)
     outcome = Outcome("published", plan.run, counts, rows, reasons)
     outcome.write(plan.state)
@@ -137,6 +141,16 @@ def finish_interrupted(state: str) -> bool:
     return True
 
 
+def last_published(state: str) -> str | None:
+    """The run whose tables are the live ones, or become so at the next start; None: no run's."""
+    try:
+        with open(f"{state}/{JOURNAL}") as file:
+            return parquet.Publication.from_json(file.read()).run
+    except FileNotFoundError:
+        outcome = Outcome.read(state)
+        return outcome.run if outcome is not None and outcome.status == "published" else None
+
+
 def _count_reasons(receipts: Sequence[Receipt]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for batch in read_staged(receipts):
@@ -150,11 +164,16 @@ def _sql_table(table: Table) -> sql.SqlTable:
 
 
 def _write_atomically(path: str, text: str) -> None:
+    _write_aside(path, text)
+    os.replace(f"{path}.new", path)
+
+
+def _write_aside(path: str, text: str) -> None:
+    """Writes what shall become the file `path`, to the disk, beside it."""
     try:
         with open(f"{path}.new", "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(f"{path}.new", path)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
