@@ -5,6 +5,7 @@ meet ends in one clear message and an exit code: 1 the job failed, 2 the job fil
 wrong, 3 too many dead letters, 130 interrupted.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -125,21 +126,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if arguments is None:
         interrupt.listen()
     try:
-        cli.main(args=_as_launched(given), prog_name="streamgauge", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as exit_:
-        code = exit_.exit_code
+        # Without its standalone mode, Click returns the code of an Exit.
+        code = cli.main(args=_as_launched(given), prog_name="streamgauge", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         code = WRONG
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nInterrupted: the tables are whole, and the next run does what this one did not.", err=True)
         code = interrupt.INTERRUPTED
-    except BrokenPipeError:
+    except SystemExit:
+        # Click's answer to a reader that has had enough, such as `head`; nothing of ours exits by itself.
         code = 0
     except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
         code = _tell(error)
-    _leave(code)
+    code = _flush(code)
+    if arguments is None:
+        _leave(code)
+    sys.exit(code)
 
 
 def _as_launched(arguments: list[str]) -> list[str]:
@@ -158,10 +161,12 @@ def _tell(error: Exception) -> int:
     """Says what went wrong, and returns the exit code for it; a bug of ours shows its traceback."""
     from dataflow.errors import exit_code
 
-    code = exit_code(error)
+    code, text = exit_code(error), str(error)
+    if code is None and isinstance(error, OSError) and error.strerror:
+        code, text = FAILED, f"{error.filename or 'standard output'}: {error.strerror}"
     if code is None:
         raise error
-    for line in str(error).splitlines():
+    for line in text.splitlines():
         click.echo(f"error: {line}", err=True)
     return code
 
@@ -171,17 +176,25 @@ def _exit(code: int) -> None:
         raise click.exceptions.Exit(code)
 
 
+def _flush(code: int) -> int:
+    """Writes out what was said; the exit code, which is another one if that fails."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError as error:
+            # Whoever read the output may have had enough of it; the interpreter must not try again on its way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if not isinstance(error, BrokenPipeError):
+                click.echo(f"error: standard output: {error.strerror}", err=True)
+                return code or FAILED
+    return code
+
+
 def _leave(code: int) -> NoReturn:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the output has enough of it; the interpreter must not try again on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.stderr.flush()
-    if code == interrupt.INTERRUPTED:
-        # Worker threads of the local runner would go on to the end of their bundles.
-        os._exit(code)
-    sys.exit(code)
+    """Ends the process at once: its libraries' threads may be at work, and C++ aborts if it is torn down under them."""
+    if code != interrupt.INTERRUPTED:
+        atexit._run_exitfuncs()
+    os._exit(code)
 
 
 if __name__ == "__main__":

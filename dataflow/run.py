@@ -44,7 +44,11 @@ class Ran:
     def write(self, state: str) -> None:
         """Keeps it for the report."""
         content = {**asdict(self), "finished": self.finished.isoformat()}
-        Path(state, "ran.json").write_text(json.dumps(content), encoding="utf-8")
+        try:
+            Path(state, "ran.json.new").write_text(json.dumps(content), encoding="utf-8")
+            os.replace(f"{state}/ran.json.new", f"{state}/ran.json")
+        except OSError as error:
+            raise SinkError(sentence(state, error)) from error
 
     @staticmethod
     def read(state: str) -> "Ran | None":

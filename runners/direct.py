@@ -37,8 +37,9 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     if direct.direct_running_mode == "multi_processing":
         # Left to itself the runner would start Beam's own worker program, which logs all it does.
         direct.direct_running_mode = None
-        # Ctrl-C in a terminal reaches the workers too: they must not each complain of it.
-        command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m runners.worker {os.getpid()}"
+        # Ctrl-C in a terminal reaches the workers too: they must not each complain of it. And they import what we can.
+        path = shlex.quote(os.pathsep.join(filter(None, sys.path)))
+        command = f"trap '' INT; PYTHONPATH={path} exec {shlex.quote(sys.executable)} -m runners.worker {os.getpid()}"
         workers = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
         return beam.Pipeline(runner=workers, options=options)
     quieten()

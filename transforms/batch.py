@@ -8,8 +8,9 @@ refuse it, its original bytes. Where the batch comes from stands in the schema's
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.specification import ColumnType
@@ -67,6 +68,14 @@ def one_batch(batches: Sequence[pa.RecordBatch] | pa.Table, schema: pa.Schema | 
 def empty(schema: pa.Schema) -> pa.RecordBatch:
     """A batch of no rows."""
     return pa.record_batch([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def filled(values: pa.Array) -> npt.NDArray[Any]:
+    """A column of numbers, booleans or times as numpy, 0 where it is null; without a copy where nothing is."""
+    if values.null_count:
+        values = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    numbers: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:

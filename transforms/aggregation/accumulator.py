@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.groups import Groups
+from transforms.batch import filled
 
 State = Mapping[str, pa.Array]
 
@@ -62,8 +63,7 @@ def numbers(values: pa.Array, groups: Groups) -> tuple[npt.NDArray[np.float64], 
     present = None
     if values.null_count:
         present = as_numpy(values.is_valid())[groups.order]
-        values = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
-    plain = as_numpy(values).astype(np.float64, copy=False)[groups.order]
+    plain = filled(values).astype(np.float64, copy=False)[groups.order]
     return plain, present
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups
+from transforms.batch import filled
 
 STATISTICS = ("min", "max")
 
@@ -57,7 +58,7 @@ def _comparable(values: pa.Array):  # type: ignore[no-untyped-def]  # a numpy ar
         by_value = as_numpy(pc.array_sort_indices(encoded.dictionary)).astype(np.int64)
         ranks = np.empty(len(by_value), np.int64)
         ranks[by_value] = np.arange(len(by_value))
-        codes = as_numpy(encoded.indices.fill_null(0))
+        codes = filled(encoded.indices)
         ranked = encoded.dictionary.take(pa.array(by_value))
 
         def text(numbers: npt.NDArray[np.int64], absent: npt.NDArray[np.bool_] | None) -> pa.Array:
@@ -69,7 +70,7 @@ def _comparable(values: pa.Array):  # type: ignore[no-untyped-def]  # a numpy ar
     def same(numbers: npt.NDArray[np.generic], absent: npt.NDArray[np.bool_] | None) -> pa.Array:
         return pa.array(numbers, mask=absent).cast(kind)
 
-    return as_numpy(plain.fill_null(0)), same
+    return filled(plain), same
 
 
 def _worst(kind: np.dtype[Any], better: np.ufunc) -> float | int:

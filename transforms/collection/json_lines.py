@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.batch import filled
 from transforms.collection.lines import Lines
 from transforms.collection.parsed import Schema
 from transforms.collection.values import EXACT, Refusals, from_text, refusal, whole
@@ -64,8 +65,9 @@ def _readable(lines: Lines, refused: Refusals) -> pa.Array:
         return lines.text
     keep = np.ones(len(lines), bool)
     keep[list(refused)] = False
-    places = np.cumsum(keep) - 1
-    return lines.text.filter(pa.array(keep)).take(pa.array(places, mask=~keep))
+    _, offsets, data = lines.text.buffers()
+    validity = pa.py_buffer(np.packbits(keep, bitorder="little"))
+    return pa.StringArray.from_buffers(len(lines), offsets, data, validity)
 
 
 def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
@@ -79,7 +81,7 @@ def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], B
         values = parsed[name]
         valid = ~suspect if not values.null_count else ~suspect & _flags(values.is_valid())
         if column.type == "float64":
-            suspect |= valid & ~np.isfinite(values.fill_null(0.0).to_numpy())
+            suspect |= valid & ~np.isfinite(filled(values))
         elif column.type == "int64":
             values, unsure = _integers(values, valid)
             if name in large:
@@ -167,7 +169,7 @@ def _children(records: pa.Array, schema: Schema) -> dict[str, pa.Array]:
 
 def _integers(floats: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
     """A column read as DOUBLE as int64, null where that would lose something, and where it would."""
-    plain = floats.fill_null(0.0).to_numpy(zero_copy_only=False)
+    plain = filled(floats)
     good = whole(plain, valid) & valid
     return pa.array(np.where(good, plain, 0.0).astype(np.int64), mask=~good), valid & ~good
 
@@ -180,9 +182,9 @@ def _large_integers(text: pa.Array, schema: Schema, parsed: dict[str, pa.Array])
     large = {}
     for name in (name for name, column in schema.columns.items() if column.type == "int64"):
         with np.errstate(invalid="ignore"):
-            exceeds = np.abs(parsed[name].fill_null(0.0).to_numpy(zero_copy_only=False)) >= EXACT
-        if exceeds.any():
-            large[name] = exceeds
+            plain = filled(parsed[name])
+            if len(plain) and max(plain.max(), -plain.min()) >= EXACT:
+                large[name] = np.abs(plain) >= EXACT
     if not large:
         return {}
     rows = np.flatnonzero(np.logical_or.reduce(list(large.values())))
@@ -198,7 +200,7 @@ def _odd_texts(values: pa.Array) -> Bools:
     offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
     data = values.buffers()[2]
     odd = np.zeros(len(values), bool)
-    if data is None or not data.size:
+    if not len(values) or data is None or not data.size:
         return odd
     characters = np.frombuffer(data, np.uint8)
     starts = np.minimum(offsets[:-1], len(characters) - 1)
@@ -254,7 +256,7 @@ def _trailing_commas(lines: Lines) -> Bools:
     if not len(data):
         return suspect
     closing: npt.NDArray[np.signedinteger[Any]] = _last_places(lines)
-    flat = b"[" not in lines.data and np.count_nonzero(data == ord("{")) <= len(lines)
+    flat = b"]" not in lines.data and np.count_nonzero(data == ord("}")) == len(lines)
     if not flat or (data[closing] != ord("}")).any():
         closing = np.flatnonzero((data | 0x20) == ord("}"))  # the bit in which } and ] differ
     before = closing - 1

@@ -155,7 +155,9 @@ class FileReader:
 
     def _repaired(self, part: FileRange, applied: Mapping[int, bytes]) -> Parsed:
         """The records of the overlay that lie in the range; those of Parquet are JSON."""
-        lines = Lines(b"".join(payload.removesuffix(b"\n") + b"\n" for payload in applied.values()), 0)
+        # A record is one line, also where somebody laid its JSON out over several.
+        payloads = (payload.rstrip(b"\n").replace(b"\n", b" ") for payload in applied.values())
+        lines = Lines(b"".join(payload + b"\n" for payload in payloads), 0)
         positions = np.array(list(applied), np.int64)
         reader = self if self.format != "parquet" else FileReader("jsonl", self.schema, self.keep_payload)
         return reader._parse(lines, part, positions, {}, {})

@@ -15,6 +15,7 @@ import pyarrow as pa
 from transforms.aggregation.accumulator import State, as_numpy
 from transforms.aggregation.groups import Groups
 from transforms.aggregation.moments import two_sum
+from transforms.batch import filled
 
 Matrix = npt.NDArray[np.float64]
 
@@ -52,12 +53,7 @@ class CoMoments:
                 absent |= as_numpy(values.is_null())
         present = ~absent[groups.order]
         complete = bool(present.all())
-        plain = [
-            as_numpy(values.fill_null(False if pa.types.is_boolean(values.type) else 0)).astype(np.float64, copy=False)[
-                groups.order
-            ]
-            for values in columns
-        ]
+        plain = [filled(values).astype(np.float64, copy=False)[groups.order] for values in columns]
         n = groups.counts if complete else groups.reduce(np.add, present.astype(np.int64))
         some = np.maximum(n, 1)
         pivots, deltas, deviations = [], [], []

@@ -71,7 +71,7 @@ def check_expression(sql: str, columns: Mapping[str, ColumnType]) -> Expression:
     Raises:
         ExpressionError: with what is wrong, in one sentence.
     """
-    for node in _nodes(_parse(sql)):
+    for node in _nodes_of(sql):
         kind = node["class"]
         if kind == "SUBQUERY":
             raise ExpressionError("must not hold a sub-query")
@@ -159,6 +159,13 @@ def _parse(sql: str) -> Any:
     return node["select_list"][0]
 
 
+def _nodes_of(sql: str) -> list[dict[str, Any]]:
+    try:
+        return list(_nodes(_parse(sql)))
+    except RecursionError:
+        raise ExpressionError("is nested too deeply to be read") from None
+
+
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
         if "class" in tree:
@@ -235,4 +242,4 @@ def columns_of(sql: str) -> frozenset[str]:
     Raises:
         ExpressionError: if it is no SQL.
     """
-    return frozenset(str(node["column_names"][-1]) for node in _nodes(_parse(sql)) if node["class"] == "COLUMN_REF")
+    return frozenset(str(node["column_names"][-1]) for node in _nodes_of(sql) if node["class"] == "COLUMN_REF")

@@ -21,6 +21,7 @@ from transforms.preprocessing.result import unfit
 from transforms.specification import ColumnType
 
 Columns = Mapping[str, ColumnType]
+Function = Callable[[pd.DataFrame], pd.DataFrame]
 _EXTENSION: Final = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
@@ -32,33 +33,37 @@ class AppliedFunction:
     columns: Columns
 
     @cached_property
-    def function(self) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def function(self) -> Function:
         return _load(self.name)
 
     def __getstate__(self) -> dict[str, object]:
         return {"name": self.name, "columns": self.columns}
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
-        """The batch with the function's columns, without the rows that failed; and why they failed."""
-        return self._apply(batch, 0)
+        """The batch with the function's columns, without the rows that failed; and why they failed.
 
-    def _apply(self, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
+        Raises:
+            ValueError: if this process cannot import the function: that is no record's failure.
+        """
+        return self._apply(self.function, batch, 0)
+
+    def _apply(self, function: Function, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
         # A function of somebody's may raise anything; whatever it is, it is the record's failure, not the job's.
         try:
-            applied = self._once(batch)
+            applied = self._once(function, batch)
             return self._without_unfit(applied, first)
         except Exception as error:  # noqa: BLE001
             if batch.num_rows <= 1:
                 failed = {first: f"{type(error).__name__}: {error}"} if batch.num_rows else {}
                 return self._nothing(batch), failed
         half = batch.num_rows // 2
-        left, failed = self._apply(batch.slice(0, half), first)
-        right, more = self._apply(batch.slice(half), first + half)
+        left, failed = self._apply(function, batch.slice(0, half), first)
+        right, more = self._apply(function, batch.slice(half), first + half)
         return pa.concat_batches([left, right]), failed | more
 
-    def _once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _once(self, function: Function, batch: pa.RecordBatch) -> pa.RecordBatch:
         frame = to_frame(batch)
-        given = self.function(frame.copy())
+        given = function(frame.copy())
         _check_shape(given, frame, self.name)
         for name, kind in self.columns.items():
             if name not in given.columns:
@@ -102,7 +107,7 @@ def plan_function(name: str, columns: Columns) -> AppliedFunction:
     try:
         given = function(frame.copy())
         _check_shape(given, frame, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{name} fails on a frame without rows: {type(error).__name__}: {error}") from error
     _check_names(given, name)
     lost = [column for column in columns if column not in given.columns]
@@ -112,12 +117,12 @@ def plan_function(name: str, columns: Columns) -> AppliedFunction:
     return AppliedFunction(name, {**found, **columns})
 
 
-def _load(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def _load(name: str) -> Function:
     module, _, attribute = name.partition(":")
     try:
-        function: Callable[[pd.DataFrame], pd.DataFrame] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be imported: {error}") from error
+        function: Function = getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as error:  # a module runs as it is imported, and may fail at anything
+        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     return function
 
 

@@ -164,12 +164,22 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
 
 
 def read_manifest(path: str) -> Mapping[str, Any]:
-    """The manifest of a table's folder; empty where there is none."""
+    """The manifest of a table's folder; empty where there is none.
+
+    Raises:
+        SinkError: if it is somebody else's file of that name.
+    """
     system, inside = fsspec.core.url_to_fs(path)
     if not system.exists(f"{inside}/{MANIFEST}"):
         return {}
-    with fsspec.open(f"{path}/{MANIFEST}", "r") as file:
-        content: Mapping[str, Any] = json.load(file)
+    try:
+        with fsspec.open(f"{path}/{MANIFEST}", "rb") as file:
+            content: Mapping[str, Any] = json.load(file)
+        names = [*content["files"], content["job"], content["run"]]
+    except (ValueError, KeyError, TypeError):
+        names = [None]
+    if not all(isinstance(name, str) and "/" not in name for name in names):
+        raise SinkError(f"{path} holds a {MANIFEST} that Streamgauge did not write; give the job another path")
     return content
 
 

@@ -178,6 +178,15 @@ def test_the_pipeline_reads_what_the_kernel_reads(tmp_path: Path, threads: int, 
     assert count(direct) == (202, 200, 2)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_ranges_read_side_by_side_come_in_order(tmp_path: Path, threads: int) -> None:
+    parts = list_ranges(files(tmp_path), str(tmp_path), 150)
+    reader = FileReader("jsonl", SCHEMA, threads=threads)
+    found = list(reader.read_all(parts))
+    assert [part for part, _ in found] == parts
+    assert column([parsed for _, parsed in found], TIME) == [*range(100), *range(100)]
+
+
 def test_every_range_has_one_ledger_entry_even_an_empty_one(tmp_path: Path) -> None:
     parts = list_ranges(files(tmp_path), str(tmp_path), 40)
     with testing.TestPipeline(runner=FnApiRunner()) as pipeline:
