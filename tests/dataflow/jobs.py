@@ -83,7 +83,7 @@ def in_process_of_its_own(*arguments: str | Path, **options: Any) -> Ended:
     return finished(start(*arguments, **options))
 
 
-def changed(job: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+def changed(job: Mapping[str, Any], /, **fields: Any) -> dict[str, Any]:
     """A job with top-level fields replaced; None takes one out."""
     merged = {**job, **fields}
     return {name: value for name, value in merged.items() if value is not None}

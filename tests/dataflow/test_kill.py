@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from dataflow.run import settle
 from tests.dataflow.jobs import (
     JSON_LINES,
     ROOT,
@@ -23,7 +24,6 @@ from tests.dataflow.jobs import (
     run,
     settled,
     sqlite_rows,
-    streamgauge,
     tree,
     write_job,
     write_json_lines,
@@ -44,7 +44,7 @@ for line in sys.stdin:
 """
 """Real processes without the two seconds that importing Beam takes each of them."""
 
-TABLES: Final = ("by_key", "by_hour", "ledger", "dead_letters")
+TABLES: Final = ("by_key", "by_hour", "ledger")
 JOB: Final = changed(
     JSON_LINES,
     aggregations=[
@@ -68,7 +68,7 @@ class Starter:
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
         while not moment() and is_running(child):
-            pass
+            time.sleep(0.0002)
         if is_running(child):
             os.kill(child, signal.SIGKILL)
         return int(self.process.stdout.readline())
@@ -103,7 +103,7 @@ class Versions:
 
 
 def records(version: int) -> list[dict[str, Any]]:
-    return [{**record, "value": record["value"] + version} for record in readings(30_000 + 5_000 * version, keys=50)]
+    return [{**record, "value": record["value"] + version} for record in readings(9_000 + 1_000 * version, keys=10)]
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def moments(folder: Path) -> dict[str, Callable[[], bool]]:
         "recorded": (state / "publication.json").exists,
         "renamed": lambda: manifest.stat().st_mtime_ns != published,
     }
-    return named | {f"{seconds:.3f} s": after(seconds) for seconds in (dice.uniform(0.02, 0.6) for _ in range(6))}
+    return named | {f"{seconds:.3f} s": after(seconds) for seconds in (dice.uniform(0.02, 0.6) for _ in range(4))}
 
 
 def test_a_killed_run_leaves_old_tables_or_new_ones_and_the_next_run_finishes(
@@ -175,11 +175,10 @@ def test_a_killed_run_leaves_old_tables_or_new_ones_and_the_next_run_finishes(
             assert in_sqlite(folder) in (before[1], after[1])
             if not (folder / ".streamgauge/readings/publication.json").exists():
                 assert in_parquet(folder) in (before[0], after[0])
-            # Any command that looks at the tables finishes a publication that was recorded.
-            assert streamgauge("report", versions.job, "-o", folder / "report.html").code == 0
+            settle(str(folder / ".streamgauge/readings"))  # as any command does that looks at the tables
             assert in_parquet(folder) in (before[0], after[0])
             run(versions.job)
             assert (in_parquet(folder), in_sqlite(folder)) == after
         version = 1 - version
-    assert {"staging", "prepared"} <= killed and len(killed) >= 8
+    assert {"staging", "prepared"} <= killed and len(killed) >= 6
     assert not [path for path in tree(folder) if "staging-" in path or ".incoming" in path or "publication" in path]

@@ -1,6 +1,5 @@
 """Parquet: row groups as columns, converted by the value rules; what they refuse becomes JSON in a dead letter."""
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from transforms.collection.values import Converted, Refusals, from_text, refusal
 from transforms.dead_letter import shown
 from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
+from transforms.payload import plain
 from transforms.specification import ColumnType
 
 _BEYOND_INT64: Final = float(1 << 63)
@@ -197,25 +197,5 @@ def _refuse(given: pa.Array, values: pa.Array, why: Callable[[Any], tuple[str, s
     if values.null_count > given.null_count:
         rows = np.flatnonzero(pc.and_(values.is_null(), given.is_valid()).to_numpy(zero_copy_only=False))
         for row in rows.tolist():
-            refused[row] = why(_plain(given, row))
+            refused[row] = why(plain(given, row))
     return Converted(values, refused)
-
-
-def as_json(table: pa.RecordBatch, row: int) -> bytes:
-    """A row as a JSON object: the payload of its dead letter, and what a repaired one is read from."""
-    record = {name: _plain(values, row) for name, values in zip(table.schema.names, table.columns, strict=True)}
-    # JSON has no NaN; the value rules make null of it.
-    present = {name: None if value != value else value for name, value in record.items()}
-    return json.dumps(present, default=_json_value, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _plain(values: pa.Array, row: int) -> Any:
-    """A value as Python's; one that Python cannot hold, such as the year 10000, as the text that Arrow writes."""
-    try:
-        return values[row].as_py()
-    except (ValueError, OverflowError):
-        return values.slice(row, 1).to_string(skip_new_lines=True)[1:-1].strip('"')
-
-
-def _json_value(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

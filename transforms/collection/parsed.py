@@ -54,7 +54,7 @@ def conform(
         values: the columns, one row a record, of the types that `schema` says.
         refused: rows that are bad already; the first reason found for a row counts.
         payload: the original bytes of a row.
-        payloads: the original bytes of all rows, for batches that carry them on; None: they do not.
+        payloads: the payloads of all rows, for batches that carry them on; None: they do not.
     """
     refused = dict(refused)
     for name, column in schema.columns.items():

@@ -24,10 +24,11 @@ from transforms.collection.csv_lines import parse_csv
 from transforms.collection.files import FileRange, open_part
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
-from transforms.collection.parquet_rows import as_json, convert
+from transforms.collection.parquet_rows import convert
 from transforms.collection.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Overlay, Repair, digest
 from transforms.collection.values import Refusals
+from transforms.payload import as_json, as_struct
 from transforms.progress import TALLY
 from transforms.threads import pool
 
@@ -149,7 +150,7 @@ class FileReader:
         replaced = _replaced(repairs, positions, payload, applied, refused)
 
         def payloads() -> pa.Array:
-            return pa.array([as_json(rows, row) for row in range(rows.num_rows)], pa.binary())
+            return as_struct(rows)
 
         return _without(replaced, self._conform(values, refused, part, positions, payload, payloads))
 

@@ -98,10 +98,14 @@ def evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, d
 
     A result that no column can hold has failed: NaN, an infinity, a time outside the years 2 to 9997, U+0000.
     """
+    read = {name.casefold() for name in columns_of(expression.sql)}
+    names = [name for name in batch.schema.names if name.casefold() in read]
+    # The engine sees the columns it needs; one at least, for the number of rows.
+    batch = batch.select(names or batch.schema.names[:1])
     values, failed = _evaluate(expression, batch)
     refused = unfit(values)
     why = {row: f"{_quoted(expression)} gives what no column holds: {refused[row]}" for row in refused}
-    why |= {row: f"{_quoted(expression)} fails{_inputs(expression, batch, row)}" for row in failed}
+    why |= {row: f"{_quoted(expression)} fails{_inputs(batch, names, row)}" for row in failed}
     return without(values, refused), why
 
 
@@ -135,9 +139,8 @@ def _quoted(expression: Expression, limit: int = 60) -> str:
     return f"`{line if len(line) <= limit else line[: limit - 1] + '…'}`"
 
 
-def _inputs(expression: Expression, batch: pa.RecordBatch, row: int) -> str:
-    read = {name.casefold() for name in columns_of(expression.sql)}
-    values = {name: batch[name][row].as_py() for name in batch.schema.names if name.casefold() in read}
+def _inputs(batch: pa.RecordBatch, names: list[str], row: int) -> str:
+    values = {name: batch[name][row].as_py() for name in names}
     written = (f"{name}={v.isoformat() if isinstance(v, datetime) else shown(v)}" for name, v in values.items())
     return f" on {', '.join(written)}" if values else ""
 

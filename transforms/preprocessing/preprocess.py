@@ -12,6 +12,7 @@ from transforms import ledger
 from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, origin_of, with_origin
 from transforms.dead_letter import dead_letters
 from transforms.event_time import as_instants
+from transforms.payload import written
 from transforms.preprocessing.steps import Step, Stepped
 
 
@@ -45,7 +46,7 @@ def preprocess(batch: pa.RecordBatch, steps: Sequence[Step]) -> Preprocessed:
 def _dead_letters(batch: pa.RecordBatch, step: Step, failed: Mapping[int, str], source: str) -> pa.RecordBatch:
     rows = sorted(failed)
     lost = batch.take(pa.array(rows))
-    payloads = lost[PAYLOAD].to_pylist() if PAYLOAD in lost.schema.names else [None] * len(rows)
+    payloads = written(lost[PAYLOAD]) if PAYLOAD in lost.schema.names else [None] * len(rows)
     return dead_letters(
         source,
         f"preprocess:{step.name}",

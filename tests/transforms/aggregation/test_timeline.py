@@ -153,4 +153,5 @@ def test_a_year_of_minutes_takes_four_times_as_long_as_a_quarter(window: dict[st
             taken.append(time.process_time() - began)
         return min(taken)
 
-    assert seconds(525_600) / seconds(131_400) < 6
+    # Linear is 4, quadratic 16; caches and a busy machine account for what lies between 4 and 10.
+    assert seconds(525_600) / seconds(131_400) < 10

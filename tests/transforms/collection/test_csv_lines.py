@@ -37,7 +37,7 @@ lines = st.lists(pieces, max_size=9).map("".join) | st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(st.lists(lines, min_size=1, max_size=9), st.sampled_from(["\n", "\r\n"]), st.booleans())
 @example(['1x","y', "2,z", '4,"k"', "5,a\r6,b\r7,c", "8,9"], "\n", True)
 @example(["\ufeffa,b,c"], "\n", False)

@@ -58,7 +58,7 @@ pieces = st.binary(max_size=12) | st.integers(0, 200).map(lambda size: b"x" * si
 sizes = st.integers(1, 12) | st.integers(1, 500)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.lists(pieces, min_size=1, max_size=12).map(b"\n".join),
     sizes,

@@ -134,5 +134,5 @@ def test_what_is_wrong_with_a_function_shows_when_it_is_planned(name: str, sente
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match="^no_such_module:f cannot be imported: .*No module named 'no_such_module'"):
+    with pytest.raises(ValueError, match=r"^no_such_module:f cannot be imported: .*No module named 'no_such_module'"):
         plan_function("no_such_module:f", COLUMNS)
