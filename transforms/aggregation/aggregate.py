@@ -16,8 +16,9 @@ from transforms.aggregation.timeline import Output, Timeline
 from transforms.coder import RecordBatchCoder
 from transforms.threads import pool
 
-_COMPACT_BYTES = 32 << 20
-"""Partials of a bundle are merged when they reach this size, so that a bundle holds groups and not rows."""
+_COMPACT_BYTES = 8 << 20
+"""Partials of a bundle wait until they are this large, and as large as what they are merged with: a bundle holds
+groups and not rows, and no group is merged more often than the logarithm of how many batches there are."""
 
 
 class SummarizeFn(beam.DoFn):
@@ -31,7 +32,7 @@ class SummarizeFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._begun: deque[Future[pa.RecordBatch]] = deque()
         self._partials: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._waiting = self._merged = 0
 
     def process(self, batch: pa.RecordBatch) -> None:
         self._begun.append(pool(self._threads).submit(self._summary.summarize, batch))
@@ -48,11 +49,10 @@ class SummarizeFn(beam.DoFn):
 
     def _take(self, partial: pa.RecordBatch) -> None:
         self._partials.append(partial)
-        self._bytes += partial.nbytes
-        if self._bytes > _COMPACT_BYTES:
-            self._partials = [self._summary.merge(self._partials)]
-            # What is left cannot shrink further: wait until as much again has come.
-            self._bytes = 0
+        self._waiting += partial.nbytes
+        if self._waiting > max(_COMPACT_BYTES, self._merged):
+            merged = self._summary.merge(self._partials)
+            self._partials, self._waiting, self._merged = [merged], 0, merged.nbytes
 
 
 class MergeFn(beam.CombineFn):
