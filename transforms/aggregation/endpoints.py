@@ -55,10 +55,18 @@ def _choose(end: str, values: pa.Array, order: tuple[npt.NDArray[np.int64], ...]
         present = as_numpy(values.is_valid())[groups.order]
         candidates, members = candidates[present], members[present]
     rows = groups.order[candidates]
-    within = np.lexsort((*(part[rows] for part in reversed(order)), members))
+    best = np.minimum if end == "first" else np.maximum
+    for numbers in order:
+        # One pass for each part of the order, over those that are level so far: mostly the first part decides.
+        starts = np.flatnonzero(np.diff(members, prepend=-1))
+        if len(starts) == len(rows):
+            break
+        places = numbers[rows]
+        is_best = places == np.repeat(best.reduceat(places, starts), np.diff(starts, append=len(rows)))
+        rows, members = rows[is_best], members[is_best]
     edges = np.flatnonzero(np.diff(members, prepend=-1) if end == "first" else np.diff(members, append=-1))
     chosen = np.full(len(groups), -1, np.int64)
-    chosen[members[edges]] = rows[within[edges]]
+    chosen[members[edges]] = rows[edges]
     take = pa.array(chosen, mask=chosen < 0)
     picked = {end: values.take(take)}
     for part, numbers in zip(_ORDER, order, strict=True):

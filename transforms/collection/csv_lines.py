@@ -23,7 +23,7 @@ from transforms.collection.parsed import Schema
 from transforms.collection.values import Refusals, from_text
 
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
-_BESIDE_QUOTES = np.frombuffer(b'",\r\n', np.uint8)
+_BESIDE_QUOTES = np.isin(np.arange(256), list(b'",\r\n'))
 
 
 def header_of(line: bytes) -> tuple[str, ...]:
@@ -75,12 +75,11 @@ def _refuse_unquotable(lines: Lines, refused: Refusals) -> None:
     counts = np.diff(first, append=len(quotes))
     for row in np.flatnonzero(counts % 2).tolist():
         refused.setdefault(row, ("malformed", "a quoted value does not end on its line"))
-    rows = np.repeat(np.arange(len(lines)), counts)
-    closing = (np.arange(len(quotes)) - first[rows]) % 2 == 1
-    outer = np.where(closing, quotes + 1, quotes - 1)
-    at_edge = (outer < starts[rows]) | (outer >= len(octets))
-    at_edge |= np.isin(octets[np.clip(outer, 0, len(octets) - 1)], _BESIDE_QUOTES)
-    for row in np.unique(rows[~at_edge]).tolist():
+    closing = (np.arange(len(quotes)) - np.repeat(first, counts)) & 1
+    # Outside the block there is nothing; clipping finds the quote itself there, which may stand beside a quote.
+    outer = np.take(octets, quotes - 1 + 2 * closing, mode="clip")
+    astray = quotes[~_BESIDE_QUOTES[outer]]
+    for row in np.unique(np.searchsorted(starts, astray, side="right") - 1).tolist():
         refused.setdefault(row, ("malformed", "a quote stands inside a value, or text behind a quoted one"))
     returns = np.flatnonzero(octets[:-1] == _RETURN)
     returns = returns[octets[returns + 1] != _NEWLINE]

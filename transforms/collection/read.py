@@ -27,6 +27,7 @@ from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import convert
 from transforms.collection.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Overlay, Repair, digest
+from transforms.collection.spec import LONGEST_LINE
 from transforms.collection.values import Refusals
 from transforms.payload import as_json, as_struct
 from transforms.progress import TALLY
@@ -39,9 +40,6 @@ _PARQUET_ROWS: Final = 1 << 19
 """Rows of Parquet converted at a time: a file of one giant row group is not held in memory whole."""
 
 _READ_AHEAD: Final = 1 << 16
-
-_LONGEST_KEPT: Final = 64 << 20
-"""Bytes of one line that are kept: a file without a newline must not be held in memory whole."""
 
 Positions = npt.NDArray[np.int64]
 Format = Literal["parquet", "jsonl", "csv"]
@@ -249,7 +247,7 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
             if not size:
                 size = passed = len(block)
                 if size >= wanted + _READ_AHEAD:
-                    rest, read = _rest_of_line(file, _LONGEST_KEPT)
+                    rest, read = _rest_of_line(file, LONGEST_LINE)
                     block += rest
                     size, passed = len(block), size + read
             ahead = block[size:]

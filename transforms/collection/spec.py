@@ -9,6 +9,9 @@ from transforms.batch import RESERVED
 from transforms.event_time import TimeZone
 from transforms.specification import ColumnType, Duration, Spec, one_or_more
 
+LONGEST_LINE: Final = 64 << 20
+"""Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
+
 FORMATS: Final = ("parquet", "jsonl", "csv")
 
 
@@ -64,7 +67,7 @@ class RecordSpec(Spec):
     event_time: EventTimeSpec
     columns: dict[str, Column] | None = Field(default=None, min_length=1)
     unknown_fields: Literal["ignore", "dead_letter"] = "ignore"
-    max_line: ByteSize = Field(default=ByteSize(1 << 20), gt=0, le=1 << 30)
+    max_line: ByteSize = Field(default=ByteSize(1 << 20), gt=0, le=LONGEST_LINE)
     max_future: Duration | None = timedelta(hours=1)
 
     @model_validator(mode="after")

@@ -16,13 +16,14 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.typehints.decorators import TypeCheckError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.transforms.collection.outcome import TIME, column, count, dead, good, lines_of, read, schema_of
 from transforms import ledger
 from transforms.batch import PAYLOAD, POSITION, origin_of
 from transforms.collection.files import SourceError, list_ranges
 from transforms.collection.read import FileReader, ReadFiles, read_lines
-from transforms.collection.spec import FilesSpec
+from transforms.collection.spec import FilesSpec, RecordSpec
 
 MARK = b"\xef\xbb\xbf"
 SCHEMA = schema_of({TIME: "int64", "k": "string?"})
@@ -199,6 +200,20 @@ def test_a_wrong_element_is_refused_before_anything_runs() -> None:
     pipeline = beam.Pipeline()
     with pytest.raises(TypeCheckError):
         pipeline | beam.Create(["a.jsonl"]) | ReadFiles(reader=FileReader("jsonl", SCHEMA))
+
+
+def test_the_longest_line_that_a_job_may_allow_is_kept_whole() -> None:
+    RecordSpec(event_time={"column": TIME}, max_line="64MiB")
+    with pytest.raises(ValidationError, match="max_line"):
+        RecordSpec(event_time={"column": TIME}, max_line="65MiB")
+
+
+def test_a_row_group_of_many_rows_is_read_in_parts_with_running_positions(tmp_path: Path) -> None:
+    rows = (1 << 19) + 10
+    pq.write_table(pa.table({TIME: range(rows)}), tmp_path / "a.parquet", row_group_size=rows)
+    found = read(tmp_path / "a.parquet", SCHEMA)
+    assert len(found) == 2
+    assert [value for part in found for value in part.batch[POSITION].to_pylist()] == list(range(rows))
 
 
 def test_parquet_positions_are_record_numbers_over_all_row_groups(tmp_path: Path) -> None:

@@ -127,6 +127,15 @@ def test_collinear_features_share_the_answer_of_least_norm(
     assert got.coefficients[0, 0] == pytest.approx(got.coefficients[0, 2], rel=1e-7)
 
 
+@batchings
+@pytest.mark.parametrize("scale", [1e7, 1e9])
+def test_a_feature_that_spreads_a_million_times_less_is_left_out(scale: float, parts: int) -> None:
+    x, y = some(7)
+    x[:, 1] *= scale
+    got = assert_like_scikit_learn(x, y * scale, parts)
+    assert np.abs(got.coefficients[0, [0, 2]]).max() < 1e-3 * np.abs(got.coefficients[0, 1])
+
+
 @every_option
 @batchings
 @pytest.mark.parametrize("size", [2, 3])
