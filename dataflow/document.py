@@ -6,7 +6,7 @@ document knows the line.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ class Problem:
 class JobFileError(Exception):
     """A job file that cannot be used, with everything that is wrong with it: one line a problem."""
 
-    def __init__(self, lines: Sequence[str]):
-        super().__init__("\n".join(lines))
+    def __init__(self, lines: Sequence[str], problems: Sequence[Problem] = ()):
+        super().__init__("\n".join(map(_on_one_line, lines)))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,31 @@ class Document:
     def error(self, problems: Iterable[Problem]) -> JobFileError:
         """All problems as one error, in the order of the file."""
         placed = sorted(problems, key=lambda problem: self._line(problem.place) or 0)
-        return JobFileError(list(dict.fromkeys(self._tell(problem) for problem in placed)))
+        return JobFileError(list(dict.fromkeys(self._tell(problem) for problem in placed)), placed)
 
     def value(self, place: Place) -> Any:
         """What stands at a place as it was written, secrets not put in; None if nothing does."""
         return _walk(self.written, place)
 
     def _tell(self, problem: Problem) -> str:
-        for length in range(len(problem.place), 0, -1):
-            if problem.place[:length] in self.from_command_line:
-                return f"--set {self.from_command_line[problem.place[:length]]}: {problem.sentence}"
+        sentence = self._without_secrets(problem)
+        for place, name in self.from_command_line.items():
+            # A setting may be above what is wrong, or, where nothing of it stands in the file, below.
+            above = problem.place[: len(place)] == place
+            if above or (problem.place not in self.lines and place[: len(problem.place)] == problem.place != ()):
+                return f"--set {name}: {sentence if above else dotted(problem.place) + ' ' + sentence}"
         line = self._line(problem.place)
         where = f"{self.name}:{line}" if line else self.name
-        return (
-            f"{where}: {dotted(problem.place)}: {problem.sentence}" if problem.place else f"{where}: {problem.sentence}"
-        )
+        return f"{where}: {dotted(problem.place)}: {sentence}" if problem.place else f"{where}: {sentence}"
+
+    def _without_secrets(self, problem: Problem) -> str:
+        """A sentence with `${NAME}` for what the environment gave to the place that it is about."""
+        sentence = problem.sentence
+        for name in sorted(set(_variables(_nearest(self.written, problem.place)))):
+            if os.environ.get(name):
+                # A backslash in a replacement means something, but no name has one.
+                sentence = re.sub(rf"(?<!\w){re.escape(os.environ[name])}(?!\w)", f"${{{name}}}", sentence)
+        return sentence
 
     def _line(self, place: Place) -> int | None:
         return next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None)
@@ -99,7 +110,7 @@ def read_document(path: str, settings: Sequence[str] = ()) -> Document:
     overridden = {}
     for setting in settings:
         place = _apply(content, setting)
-        overridden[place] = setting
+        overridden[place] = setting.partition("=")[0]  # what it was set to may be a secret
     problems: list[Problem] = []
     substituted = _substitute(content, (), problems)
     folder = str(Path(path).resolve().parent)
@@ -149,6 +160,30 @@ def _substitute(content: Any, place: Place, problems: list[Problem]) -> Any:
         return os.environ[match[1]]
 
     return _VARIABLE.sub(look_up, content)
+
+
+def _variables(content: Any) -> Iterator[str]:
+    """The names of the environment that a content asks for."""
+    if isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _variables(value)
+    elif isinstance(content, str):
+        yield from _VARIABLE.findall(content)
+
+
+def _on_one_line(text: str) -> str:
+    """A text without line ends and control characters, which a name may hold and a terminal would act on."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _nearest(content: Any, place: Place) -> Any:
+    """What stands at a place, or at the last part of it that is there."""
+    for part in place:
+        following = _walk(content, (part,))
+        if following is None:
+            break
+        content = following
+    return content
 
 
 def _walk(content: Any, place: Place) -> Any:

@@ -2,6 +2,7 @@
 
 JobFileError    2  the job file or a `--set` is wrong
   JobRunning    2  the same job runs already
+  WrongFlags    2  a flag that neither we nor Beam understand
 SourceError     2  the input is not there or cannot be read
 InferenceError  2  `init` cannot make a job of the data
 UsageError      2  the command line asks for what cannot be

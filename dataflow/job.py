@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflow.document import Document, Problem
-from dataflow.spec import Aggregation, JobSpec
+from dataflow.document import Document, JobFileError, Problem
+from dataflow.placement import misplaced
+from dataflow.spec import Aggregation, JobSpec, contradictions, salvage, validate
 from transforms import dead_letter, ledger
 from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
@@ -21,7 +22,7 @@ from transforms.collection.files import FileRange, SourceError, list_files, list
 from transforms.collection.parquet_rows import column_of
 from transforms.collection.parsed import Schema
 from transforms.collection.spec import Column
-from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure
+from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
@@ -110,6 +111,36 @@ class Job:
             )
 
 
+def bind(document: Document) -> Job:
+    """The job that a document describes, bound to its columns.
+
+    Raises:
+        JobFileError: with everything that is wrong with it.
+        SourceError: if types must come from Parquet files and these cannot be read.
+    """
+    try:
+        spec = validate(document)
+    except JobFileError as error:
+        raise document.error([*error.problems, *_further_problems(document)]) from None
+    return plan(spec, document)
+
+
+def _further_problems(document: Document) -> Iterator[Problem]:
+    """What is wrong with the rest of a job that has fields which are wrong."""
+    salvaged = salvage(document)
+    if salvaged is None:
+        return
+    spec, rest = salvaged
+    yield from map(rest.original, contradictions(spec))
+    if rest.knows_columns:
+        try:
+            plan(spec, document)
+        except JobFileError as error:
+            yield from map(rest.original, error.problems)
+        except SourceError:
+            pass  # it is told when the job file is right
+
+
 def plan(spec: JobSpec, document: Document) -> Job:
     """Binds a validated job to its columns.
 
@@ -134,25 +165,26 @@ def plan(spec: JobSpec, document: Document) -> Job:
             planned.append(plan_step(step, types))
             types = planned[-1].columns
         except StepError as error:
-            # What later steps see is unknown from here on: their problems may be none.
             problems.append(Problem(("preprocess", index, *error.place), str(error)))
-            raise document.error(problems) from None
+            if isinstance(step, steps.DeriveSpec | steps.SplitSpec | steps.ApplySpec):
+                # What is seen behind this step is unknown: problems from here on may be none.
+                raise document.error(problems) from None
     for index, aggregation in enumerate(spec.aggregations):
         for place, sentence in aggregation.problems(dict(types)):
             problems.append(Problem(("aggregations", index, *place), sentence))
         for place, sentence in model_problems(aggregation.models, types):
             problems.append(Problem(("aggregations", index, "models", *place), sentence))
+        for name in model_columns(aggregation.models) & set(aggregation.key):
+            sentence = f"the table {aggregation.name}_models would have two columns named {name}"
+            problems.append(Problem(("aggregations", index, "key", aggregation.key.index(name)), sentence))
     if problems:
         raise document.error(problems)
     aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
-    for index, planned_one in enumerate(aggregations):
-        for output in planned_one.outputs:
-            for name in {n for n in output.schema.names if output.schema.names.count(n) > 1}:
-                sentence = f"the table {output.table} would have two columns named {name}"
-                problems.append(Problem(("aggregations", index), sentence))
+    job = Job(spec, document.folder, schema, tuple(planned), types, aggregations)
+    problems = list(misplaced(spec, job.tables, job.targets))
     if problems:
         raise document.error(problems)
-    return Job(spec, document.folder, schema, tuple(planned), types, aggregations)
+    return job
 
 
 def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> PlannedAggregation:

@@ -122,6 +122,7 @@ def schema() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and ends the process with its exit code."""
+    out = sys.stdout
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         interrupt.listen()
@@ -135,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo("\nInterrupted: the tables are whole, and the next run does what this one did not.", err=True)
         code = interrupt.INTERRUPTED
     except SystemExit:
-        # Click's answer to a reader that has had enough, such as `head`; nothing of ours exits by itself.
-        code = 0
+        # Click puts another stream there when a reader, such as `head`, has had enough. Nothing of ours exits itself.
+        code = 0 if sys.stdout is not out else FAILED
     except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
         code = _tell(error)
     code = _flush(code)

@@ -28,6 +28,10 @@ class JobFailed(Exception):
     """A job that could not finish, with one clear message."""
 
 
+class WrongFlags(JobFileError):
+    """Flags behind the job that nobody understands."""
+
+
 class JobRunning(JobFileError):
     """The same job is running already."""
 
@@ -76,6 +80,10 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
 
     started = time.monotonic()
     began = datetime.now(timezone.utc)
+    try:
+        direct.options_of(flags)
+    except direct.FlagError as error:
+        raise WrongFlags([str(error)]) from None
     ranges = job.ranges()
     interrupt.check()
     with locked(job.state):

@@ -1,23 +1,21 @@
 """The job: every stage's specification, composed, and checked against each other."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError, model_validator
 
 from dataflow.document import Document, Problem
-from dataflow.yaml_text import Place
+from dataflow.refusal import Rest, problems, without_refused
 from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.spec import FilesSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
-from transforms.preprocessing.spec import STEPS, StepSpec
+from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Spec, not_in_this_version
 from transforms.storage.spec import (
-    SINKS,
     DeadLettersSpec,
     ParquetSinkSpec,
     ParquetTarget,
@@ -25,6 +23,8 @@ from transforms.storage.spec import (
     SqlSinkSpec,
     SqlTarget,
 )
+from transforms.storage.sql.database import parsed
+from transforms.storage.sql.error import SqlSinkError
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 _LIVE = "this version reads `files`"
@@ -114,11 +114,24 @@ def validate(document: Document) -> JobSpec:
     try:
         spec = JobSpec.model_validate(document.content)
     except ValidationError as error:
-        raise document.error(_problems(error, document)) from None
-    problems = list(_contradictions(spec))
-    if problems:
-        raise document.error(problems)
+        raise document.error(problems(error, document, JobSpec)) from None
+    found = list(contradictions(spec))
+    if found:
+        raise document.error(found)
     return resolve(spec, document.folder)
+
+
+def salvage(document: Document) -> tuple[JobSpec, Rest] | None:
+    """What is left of a job without the fields that are wrong, for a look at the rest of it; None: too little."""
+    rest = Rest(document.content)
+    try:
+        return resolve(JobSpec.model_validate(document.content), document.folder), rest
+    except ValidationError as error:
+        rest = without_refused(document.content, error)
+    try:
+        return resolve(JobSpec.model_validate(rest.content), document.folder), rest
+    except ValidationError:
+        return None
 
 
 def resolve(spec: JobSpec, folder: str) -> JobSpec:
@@ -148,7 +161,7 @@ def _absolute_sqlite(url: str, folder: str) -> str:
     return f"{match[1]}{os.path.normpath(os.path.join(folder, match[2]))}{match[3] or ''}" if match else url
 
 
-def _contradictions(spec: JobSpec) -> Iterator[Problem]:
+def contradictions(spec: JobSpec) -> Iterator[Problem]:
     """What single fields cannot know of each other."""
     if spec.record.columns is None and spec.files.format != "parquet":
         yield Problem(("record", "columns"), f"is required for {spec.files.format}; only Parquet brings its own types")
@@ -164,82 +177,11 @@ def _contradictions(spec: JobSpec) -> Iterator[Problem]:
     for index, sink in enumerate(spec.sinks):
         if sink in spec.sinks[:index]:
             yield Problem(("sinks", index), "is there twice")
-
-
-def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
-    for item in error.errors():
-        if item["type"] == "too_short" and len(_written(item, document)) >= item["ctx"]["min_length"]:
-            continue  # items that are wrong themselves were not counted
-        place = _walkable(item["loc"], document.content)
-        yield Problem(place, _sentence(item, place, document))
-
-
-def _written(item: Any, document: Document) -> Any:
-    value = document.value(_walkable(item["loc"], document.content))
-    return value if isinstance(value, list | dict) else ()
-
-
-def _walkable(loc: tuple[Any, ...], content: Any) -> Place:
-    """The place in the document of a pydantic location, which also names union members and validators."""
-    place: list[str | int] = []
-    for index, part in enumerate(loc):
-        if (isinstance(content, dict) and part in content) or (
-            isinstance(content, list) and isinstance(part, int) and part < len(content)
-        ):
-            content = content[part]
-        elif isinstance(content, dict) and index == len(loc) - 1 and part not in ("[key]",):
-            pass  # a field that is missing: its place is where it should stand
-        else:
-            continue
-        place.append(part)
-    return tuple(place)
-
-
-def _sentence(item: Any, place: Place, document: Document) -> str:
-    kind, value = item["type"], document.value(place)
-    if kind == "missing":
-        return "is required"
-    if kind == "extra_forbidden":
-        known = sorted(_known_fields(item["loc"][:-1]))
-        nearest = difflib.get_close_matches(str(place[-1]), known, 1, 0.5)
-        hint = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(known)}"
-        return f"is not a known field; {hint}"
-    if kind in ("unknown_step", "unknown_sink"):
-        known = list(STEPS if kind == "unknown_step" else SINKS)
-        named = next(iter(value), "") if isinstance(value, dict) else value
-        nearest = difflib.get_close_matches(str(named), known, 1, 0.5)
-        return item["msg"] + (f"; did you mean `{nearest[0]}`?" if nearest else "") + f", is {_shown(named)}"
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:] if message.startswith(("Input", "String", "List", "Tuple")) else message
-    message = message.replace("input should", "must").replace("string should", "must").replace("list should", "must")
-    if ", is " in message or isinstance(value, dict | list) or value is None:
-        return message
-    return f"{message}, is {_shown(value)}"
-
-
-def _shown(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _known_fields(loc: tuple[Any, ...]) -> set[str]:
-    """The fields of the specification at a location."""
-    models: set[Any] = {JobSpec}
-    for part in loc:
-        following: set[Any] = set()
-        for model in models:
-            if isinstance(part, str) and part in model.model_fields:
-                following |= set(_models_in(model.model_fields[part].annotation))
-        models = following or models
-    return {name for model in models for name in model.model_fields}
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        if argument is not annotation and not isinstance(argument, str):
-            yield from _models_in(argument)
+        if isinstance(sink, SqlSinkSpec):
+            try:
+                parsed(sink.sql.url)
+            except SqlSinkError as error:
+                yield Problem(("sinks", index, "sql", "url"), str(error))
 
 
 def schema() -> dict[str, Any]:

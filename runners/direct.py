@@ -5,10 +5,12 @@ runs is what was asked for. Parallelism is the reader's, which parses on every c
 release the interpreter lock for nearly all their work. More workers can be asked for with Beam's own flags.
 """
 
+import io
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
@@ -20,14 +22,38 @@ from runners.worker import quieten
 LOCAL_NAMES = (None, "DirectRunner", "direct", "FnApiRunner")
 
 
+class FlagError(ValueError):
+    """Flags that Beam does not understand."""
+
+
+def options_of(flags: Sequence[str]) -> PipelineOptions:
+    """Flags as Beam's options; those that it does not know are for somebody else.
+
+    Raises:
+        FlagError: for a flag whose value cannot be read, and for a runner that does not exist.
+    """
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            options = PipelineOptions(list(flags))
+            options.get_all_options()
+    except SystemExit:  # argparse's answer, behind a screen full of usage
+        raise FlagError(told.getvalue().strip().rpartition("error: ")[2]) from None
+    runner = options.view_as(StandardOptions).runner
+    known = (*LOCAL_NAMES, *StandardOptions.KNOWN_RUNNER_NAMES)
+    if "." not in str(runner) and str(runner).lower() not in {str(name).lower() for name in known}:
+        raise FlagError(f"argument --runner: {runner} is none of {', '.join(StandardOptions.KNOWN_RUNNER_NAMES)}")
+    return options
+
+
 def is_local(flags: Sequence[str]) -> bool:
     """Whether these flags ask for the in-process runner, which is what no flags do."""
-    return PipelineOptions(list(flags)).view_as(StandardOptions).runner in LOCAL_NAMES
+    return options_of(flags).view_as(StandardOptions).runner in LOCAL_NAMES
 
 
 def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     """A pipeline on the runner that `flags` name, in-process unless they name another."""
-    options = PipelineOptions(list(flags))
+    options = options_of(flags)
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner not in LOCAL_NAMES:
         return beam.Pipeline(options=options)
@@ -48,5 +74,5 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
 
 def name(flags: Sequence[str]) -> str:
     """What executes the job, for people."""
-    asked = PipelineOptions(list(flags)).view_as(StandardOptions).runner
+    asked = options_of(flags).view_as(StandardOptions).runner
     return "DirectRunner (in this process)" if asked in LOCAL_NAMES else str(asked)

@@ -32,7 +32,10 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         click.echo(f"sink      {place}, reachable")
     from runners import doctor
 
-    click.echo(f"runner    {doctor.diagnose(flags, endless=False)}")
+    try:
+        click.echo(f"runner    {doctor.diagnose(flags, endless=False)}")
+    except ValueError as error:
+        raise Refused(f"runner: {error}") from None
     click.echo(
         f"versions  apache-beam {version('apache-beam')}, pyarrow {version('pyarrow')}, duckdb {version('duckdb')}"
     )

@@ -16,7 +16,10 @@ def write_job_file(files: Sequence[str], name: str | None, output: str | None) -
         InferenceError: if the data are no job's.
         UsageError: if there is a file already, or it cannot be written.
     """
-    text = infer(files, job=name)
+    folder = Path(output).parent if output is not None else Path()
+    if not folder.is_dir():
+        raise UsageError(f"{output}: there is no folder {folder}")
+    text = infer(files, job=name, folder=str(folder))
     if output is None:
         click.echo(text, nl=False)
         return

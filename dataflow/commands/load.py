@@ -4,8 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from dataflow.document import read_document
-from dataflow.job import Job, plan
-from dataflow.spec import validate
+from dataflow.job import Job, bind
 
 
 def load_job(path: str, settings: Sequence[str] = ()) -> Job:
@@ -19,4 +18,4 @@ def load_job(path: str, settings: Sequence[str] = ()) -> Job:
     # A function that a step applies may stand beside the job file.
     if document.folder not in sys.path:
         sys.path.append(document.folder)
-    return plan(validate(document), document)
+    return bind(document)

@@ -25,6 +25,10 @@ def run_job(path: str, settings: Sequence[str], flags: Sequence[str], *, streami
         The exit code: 0, or 3 when too many records were dead.
     """
     quieten()
+    for before, word in zip(("", *flags), flags, strict=False):
+        # A word behind `--flag` may be its value; any other is a second job, or a slip.
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise UsageError(f"a run has one job; what is {word}?")
     job = load_job(path, settings)
     if streaming:
         raise UsageError("--streaming needs a source without an end, and `files` end")

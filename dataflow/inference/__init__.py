@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from dataflow.inference.aggregation_choice import choose_aggregation
@@ -26,7 +27,7 @@ _LONGEST_JOB_NAME: Final = 60
 _ENDINGS: Final = re.compile(r"\.(?:parquet|pq|jsonl|ndjson|csv|json|txt|gz|zst)\b")
 
 
-def infer(paths: Sequence[str], *, job: str | None = None) -> str:
+def infer(paths: Sequence[str], *, job: str | None = None, folder: str = ".") -> str:
     """Writes a job file for the records in `paths`.
 
     It reads a sample only: about 2 MB or 20,000 records of text; of Parquet the schema, the statistics and the
@@ -34,8 +35,9 @@ def infer(paths: Sequence[str], *, job: str | None = None) -> str:
 
     Args:
         paths: files of one format (Parquet, JSON Lines or CSV; plain, .gz or .zst) or patterns of such. A
-            relative path is taken to be relative to where the job file will be.
+            relative path is relative to where we are.
         job: the name of the job; taken from the names of the files unless given.
+        folder: where the job file will be, whose paths are relative to it.
 
     Returns:
         YAML with comments: a valid job that runs as it stands.
@@ -46,10 +48,15 @@ def infer(paths: Sequence[str], *, job: str | None = None) -> str:
     if job is not None and not _JOB_NAME.fullmatch(job):
         raise InferenceError(f"a job's name has letters, digits, '_', '.' and '-', first a letter or digit; is {job!r}")
     data = find(paths)
+    data = replace(data, entries=tuple(_seen_from(folder, entry) for entry in data.entries))
     sample = _SAMPLERS[data.format](data.files)
     times = rank_event_times(sample)
     name = job or _job_name([file.path for file in data.files])
     return write_job(name, data, sample, times, choose_aggregation(sample, times[0]))
+
+
+def _seen_from(folder: str, path: str) -> str:
+    return path if os.path.isabs(path) or os.path.samefile(folder, ".") else os.path.relpath(path, folder)
 
 
 def _job_name(paths: Sequence[str]) -> str:

@@ -63,13 +63,19 @@ def problems(
     """What does not fit these columns: the place within `models`, and a sentence."""
     found: list[tuple[tuple[str | int, ...], str]] = []
     for name, spec in models.items():
-        named = [("target", spec.target), *((f"features.{i}", feature) for i, feature in enumerate(spec.features))]
-        for place, column in named:
+        features = (((name, "features", i), feature) for i, feature in enumerate(spec.features))
+        for place, column in [((name, "target"), spec.target), *features]:
             if column not in columns:
-                found.append(((name, place), missing(column, columns)))
+                found.append((place, missing(column, columns)))
             elif columns[column] not in NUMERIC:
-                found.append(((name, place), f"a model needs numbers, and {column} is a {columns[column]}"))
+                found.append((place, f"a model needs numbers, and {column} is a {columns[column]}"))
     return found
+
+
+def model_columns(models: Mapping[str, LinearRegressionSpec]) -> set[str]:
+    """The columns of AGGREGATION_models behind its key; no key may have such a name."""
+    coefficients = {f"coefficient_{feature}" for spec in models.values() for feature in spec.features}
+    return coefficients | {MODEL, "n", "intercept", "r2", "rmse"} if models else set()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class ClipSpec(Spec):
     def _ordered(self) -> "ClipSpec":
         for column, (low, high) in self.clip.items():
             if low is not None and high is not None and low > high:
-                raise ValueError(f"clip.{column} must have its lower bound first, is [{low:g}, {high:g}]")
+                raise ValueError(f"clip.{column} must have its lower bound first, is [{low}, {high}]")
         return self
 
 

@@ -43,7 +43,7 @@ def test_columns_that_do_not_fit_are_named_with_their_place() -> None:
     spec = LinearRegressionSpec.model_validate(PLAIN | {"features": ["x", "text", "gone"]})
     found = problems({"m": spec}, {"x": "bool", "text": "string", "y": "int64"})
     assert found == [
-        (("m", "features.1"), "a model needs numbers, and text is a string"),
-        (("m", "features.2"), "there is no column gone; there are x, text, y"),
+        (("m", "features", 1), "a model needs numbers, and text is a string"),
+        (("m", "features", 2), "there is no column gone; there are x, text, y"),
     ]
     assert problems({"m": LinearRegressionSpec.model_validate(PLAIN)}, {"x": "float64", "y": "int64"}) == []
