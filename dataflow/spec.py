@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, ValidationError, model_validator
 
@@ -65,7 +65,9 @@ class WatermarkSpec(Spec):
     """How a live source knows that event time has passed; files have no order, so batch runs do not ask."""
 
     out_of_orderness: Duration = timedelta(seconds=5)
-    idle_after: Annotated[Duration | None, BeforeValidator(_never)] = timedelta(seconds=30)
+    idle_after: Annotated[
+        Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"] | None)
+    ] = timedelta(seconds=30)
 
 
 class ExecutionSpec(Spec):

@@ -74,6 +74,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=False)
 
 
+ONE_OR_MORE = BeforeValidator(one_or_more, json_schema_input_type=str | tuple[str, ...])
+"""What makes a field of names take a single one as it stands."""
+
+
 def not_in_this_version(name: str, until: str) -> Any:
     """A validator that refuses a field the contract names and this version does not serve."""
 
@@ -82,4 +86,4 @@ def not_in_this_version(name: str, until: str) -> Any:
             raise ValueError(f"`{name}` is not served by this version; {until}")
         return value
 
-    return BeforeValidator(refuse)
+    return BeforeValidator(refuse, json_schema_input_type=None)

@@ -67,15 +67,14 @@ def streamgauge(*arguments: str | Path) -> Ended:
 def start(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
     """Starts a command in a process of its own, in a session of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes, **options)  # type: ignore[no-any-return]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True, **options}
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, **pipes)
 
 
 def finished(process: "subprocess.Popen[str]") -> Ended:
     """Waits for a command."""
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    return Ended(process.returncode, out, err)
+    return Ended(process.returncode, out or "", err or "")
 
 
 def in_process_of_its_own(*arguments: str | Path, **options: Any) -> Ended:

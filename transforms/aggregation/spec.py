@@ -4,10 +4,10 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from transforms.event_time import Window
-from transforms.specification import NUMERIC, ColumnType, Duration, Spec, one_or_more
+from transforms.specification import NUMERIC, ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more
 
 STATISTICS: Final[dict[str, str]] = {
     "count": "how many values are present",
@@ -53,9 +53,16 @@ def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+Names = Annotated[tuple[str, ...], ONE_OR_MORE]
+_WORDS = "|".join(name for name in STATISTICS if name not in ("pNN", "topN"))
+_Name = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": rf"^({_WORDS}|p\d{{1,3}}(\.\d{{1,6}})?|top[1-9]\d{{0,3}})$"})
+]
 Statistics = Annotated[
-    tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1), AfterValidator(known_statistics)
+    tuple[str, ...],
+    BeforeValidator(one_or_more, json_schema_input_type=_Name | tuple[_Name, ...]),
+    Field(min_length=1),
+    AfterValidator(known_statistics),
 ]
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import filled
-from transforms.collection.lines import Lines
+from transforms.collection.lines import Lines, Octets, pieces
 from transforms.collection.parsed import Schema
 from transforms.collection.values import EXACT, Refusals, from_text, refusal, whole
 from transforms.dead_letter import shown
@@ -32,6 +32,7 @@ _WIDE: Final = "DECIMAL(38, 18)"
 """Holds every int64 exactly, and a fraction beside it: for blocks with integers that float64 would round."""
 
 _ODD_STARTS: Final = np.frombuffer(b'{[iInN-"', np.uint8)
+_CASE: Final = 0x20
 _SPACES: Final = 8
 """How much white space may stand before a closing brace until the line is looked at one by one."""
 
@@ -39,7 +40,7 @@ _NOT_FINITE: Final = pa.array(["inf", "-inf", "infinity", "-infinity", "nan", "-
 
 
 def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.Array]:
-    """The columns of every line; lines that are no record are added to `refused` and null in every column.
+    """The columns of every line; lines that are no record are added to `refused`, and their values mean nothing.
 
     Of a name that an object has twice, the first counts.
 
@@ -54,8 +55,9 @@ def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.
         patched, bad = _parse_one_by_one([lines.payload(row) for row in rows.tolist()], schema)
         for index, why in bad.items():
             refused[int(rows[index])] = why
-        mask = pa.array(suspect)
-        columns = {name: pc.replace_with_mask(columns[name], mask, patched[name]) for name in columns}
+        if len(bad) < len(rows):
+            mask = pa.array(suspect)
+            columns = {name: pc.replace_with_mask(columns[name], mask, patched[name]) for name in columns}
     return columns
 
 
@@ -65,9 +67,14 @@ def _readable(lines: Lines, refused: Refusals) -> pa.Array:
         return lines.text
     keep = np.ones(len(lines), bool)
     keep[list(refused)] = False
-    _, offsets, data = lines.text.buffers()
+    return _only(lines.text, keep)
+
+
+def _only(text: pa.Array, keep: Bools) -> pa.Array:
+    """The texts, null where they are not to be kept; nothing is copied."""
+    _, offsets, data = text.buffers()
     validity = pa.py_buffer(np.packbits(keep, bitorder="little"))
-    return pa.StringArray.from_buffers(len(lines), offsets, data, validity)
+    return pa.StringArray.from_buffers(len(text), offsets, data, validity)
 
 
 def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], Bools]:
@@ -106,8 +113,7 @@ def _fields(text: pa.Array, schema: Schema, integer: str) -> tuple[dict[str, pa.
         records = _transform(f"json_transform_strict(t, {literal})", text)
         return _children(records, schema), _flags(records.is_null())
     except duckdb.Error:
-        framed = _framed(text)
-        text = text if framed.all() else pc.if_else(pa.array(framed), text, pa.scalar(None, pa.string()))
+        text = _only(text, _framed(text) & _flags(text.is_valid()))
     try:
         records = _transform(f"json_transform(t, {literal})", text)
     except duckdb.Error:
@@ -163,8 +169,7 @@ def _transform(expression: str, text: pa.Array) -> pa.Array:
 
 
 def _children(records: pa.Array, schema: Schema) -> dict[str, pa.Array]:
-    fields = records.flatten() if records.null_count else [records.field(i) for i in range(records.type.num_fields)]
-    return dict(zip(schema.columns, fields, strict=True))
+    return {name: records.field(i) for i, name in enumerate(schema.columns)}
 
 
 def _integers(floats: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
@@ -244,32 +249,33 @@ def _framed(text: pa.Array) -> Bools:
     return framed
 
 
-def _last_places(lines: Lines) -> npt.NDArray[np.int32]:
-    """Where each line ends before its newline, and before a carriage return there."""
-    last = np.maximum(lines.offsets[1:] - 2, 0)
-    return np.maximum(last - (lines.octets[last] == ord("\r")), 0)
-
-
 def _trailing_commas(lines: Lines) -> Bools:
     """Lines that may have a comma before a closing brace or bracket, which the engine lets pass and JSON does not."""
-    data, suspect = lines.octets, np.zeros(len(lines), bool)
-    if not len(data):
-        return suspect
-    closing: npt.NDArray[np.signedinteger[Any]] = _last_places(lines)
-    flat = b"]" not in lines.data and np.count_nonzero(data == ord("}")) == len(lines)
-    if not flat or (data[closing] != ord("}")).any():
-        closing = np.flatnonzero((data | 0x20) == ord("}"))  # the bit in which } and ] differ
-    before = closing - 1
-    left = data[before]
+    suspect = np.zeros(len(lines), bool)
+    for start, piece in pieces(lines.octets, overlap=1):
+        closes = (piece[1:] | _CASE) == ord("}")  # the bit in which } and ] differ
+        commas = closes & (piece[:-1] == ord(","))
+        spaces = closes & (piece[:-1] <= ord(" "))
+        if commas.any() or spaces.any():
+            places = start + np.flatnonzero(commas | _after_comma(lines.octets, start, spaces))
+            suspect[np.searchsorted(lines.offsets, places, side="right") - 1] = True
+    return suspect
+
+
+def _after_comma(octets: Octets, start: int, spaces: Bools) -> Bools:
+    """Of the white space before closing braces, which follows a comma, or more white space than is looked through."""
+    places = np.flatnonzero(spaces)
+    before = places + start
+    left = octets[before]
     for _ in range(_SPACES):
-        spaced = np.flatnonzero(left <= 32)
+        spaced = np.flatnonzero(left <= ord(" "))
         if not len(spaced):
             break
         before[spaced] = np.maximum(before[spaced] - 1, 0)
-        left[spaced] = data[before[spaced]]
-    places = closing[(left == ord(",")) | (left <= 32)]
-    suspect[np.searchsorted(lines.offsets, places, side="right") - 1] = True
-    return suspect
+        left[spaced] = octets[before[spaced]]
+    followed = spaces.copy()
+    followed[places] = (left == ord(",")) | (left <= ord(" "))
+    return followed
 
 
 class _Number(str):

@@ -1,7 +1,9 @@
 """Lines: a block of text as records, without copying a byte, and which of them cannot be records at all."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,10 @@ import pyarrow as pa
 from transforms.collection.values import Refusals
 from transforms.dead_letter import shown
 
-_NEWLINE = 10
+Octets = npt.NDArray[np.uint8]
+
+_NEWLINE: Final = 10
+_PIECE: Final = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,14 @@ class Lines:
     size: int | None = None
 
     @cached_property
-    def octets(self) -> npt.NDArray[np.uint8]:
+    def octets(self) -> Octets:
         return np.frombuffer(self.data, np.uint8, count=len(self.data) if self.size is None else self.size)
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int32]:
         """Where each line begins, and where the last one ends; newlines belong to the line they end."""
-        ends = np.flatnonzero(self.octets == _NEWLINE)
+        found = [np.flatnonzero(piece == _NEWLINE) + start for start, piece in pieces(self.octets)]
+        ends = np.concatenate(found) if found else np.empty(0, np.intp)
         size = len(self.octets)
         open_ended = size and not (len(ends) and ends[-1] == size - 1)
         offsets = np.zeros(1 + len(ends) + open_ended, np.int32)
@@ -77,15 +83,16 @@ class Lines:
         for row in np.flatnonzero(self.lengths <= 2).tolist():
             if not self.payload(row).strip():
                 refused[row] = ("malformed", "the line is empty")
-        try:
-            self.text.validate(full=True)
-        except pa.ArrowInvalid:
-            self._find_invalid_utf8(refused)
+        if not self.data.isascii():
+            try:
+                self.text.validate(full=True)
+            except pa.ArrowInvalid:
+                self._find_invalid_utf8(refused)
         return refused
 
     def _find_invalid_utf8(self, refused: Refusals) -> None:
-        high = np.flatnonzero(self.octets >= 0x80)
-        for row in np.unique(np.searchsorted(self.offsets, high, side="right") - 1).tolist():
+        high = [start + np.flatnonzero(piece >= 0x80) for start, piece in pieces(self.octets)]
+        for row in np.unique(np.searchsorted(self.offsets, np.concatenate(high), side="right") - 1).tolist():
             if row in refused:
                 continue
             try:
@@ -93,3 +100,12 @@ class Lines:
             except UnicodeDecodeError as error:
                 byte = shown(error.object[error.start : error.start + 1])
                 refused[row] = ("invalid_utf8", f"byte {byte} at {error.start} of the line is not UTF-8")
+
+
+def pieces(octets: Octets, overlap: int = 0) -> Iterator[tuple[int, Octets]]:
+    """Where each piece begins, and the piece with `overlap` octets of the next.
+
+    Pieces stay in the processor's cache while something is looked for in them, which a block does not.
+    """
+    for start in range(0, len(octets) - overlap, _PIECE):
+        yield start, octets[start : start + _PIECE + overlap]

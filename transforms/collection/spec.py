@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from transforms.batch import RESERVED
 from transforms.event_time import TimeZone
-from transforms.specification import ColumnType, Duration, Spec, one_or_more
+from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
@@ -21,7 +21,7 @@ class FilesSpec(Spec):
     `.gz` and `.zst` are read as what they hold. Relative paths are relative to the job file.
     """
 
-    paths: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
+    paths: Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
     format: Literal["parquet", "jsonl", "csv"]
 
 

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from transforms.specification import Spec, one_or_more
+from transforms.specification import ONE_OR_MORE, Spec
 
 Scalar = bool | int | float | str
 
 
 Bound = int | Annotated[float, Field(allow_inf_nan=False)]
-Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
 
 
 class TrimSpec(Spec):
