@@ -3,7 +3,8 @@
 The mean is kept in two parts, `pivot` + `delta`, with the pivot its rounded value: differences between means
 then lose no digits at an offset of 1e8. Measuring takes two passes over a group's values (Chan, Golub and
 LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983, eq. 1.7);
-merging is their pairwise update (eq. 2.1) for any number of parts.
+merging is their pairwise update (eq. 2.1) for any number of parts. The sum is kept beside them, for sums of
+integers are exact and no mean's multiple is.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Moments:
 
     @property
     def schema(self) -> pa.Schema:
-        floats = [pa.field(name, pa.float64()) for name in ("pivot", "delta", "squares")]
+        floats = [pa.field(name, pa.float64()) for name in ("pivot", "delta", "squares", "sum")]
         return pa.schema([pa.field("count", pa.int64()), pa.field("missing", pa.int64()), *floats])
 
     def measure(self, values: pa.Array, groups: Groups, arrival: Arrival) -> State:
@@ -37,18 +38,21 @@ class Moments:
             from_anchor = plain - groups.spread(anchor)
             if present is not None:
                 from_anchor[~present] = 0.0
-            pivot = anchor + groups.reduce(np.add, from_anchor) / some
+            beyond = groups.reduce(np.add, from_anchor)
+            pivot = anchor + beyond / some
             deviation = plain - groups.spread(pivot)
             if present is not None:
                 deviation[~present] = 0.0
             delta = groups.reduce(np.add, deviation) / some
             squares = groups.reduce(np.add, deviation * deviation) - some * delta * delta
-        return _state(count, groups.counts - count, pivot, delta, np.maximum(squares, 0.0))
+            total = count * anchor + beyond
+        return _state(count, groups.counts - count, pivot, delta, np.maximum(squares, 0.0), total)
 
     def merge(self, state: State, groups: Groups) -> State:
-        count, missing, pivot, delta, squares = (as_numpy(state[name])[groups.order] for name in self.schema.names)
-        total = groups.reduce(np.add, count)
-        some = np.maximum(total, 1)
+        columns = (as_numpy(state[name])[groups.order] for name in self.schema.names)
+        count, missing, pivot, delta, squares, total = columns
+        counts = groups.reduce(np.add, count)
+        some = np.maximum(counts, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             centre = _one_of(pivot, count > 0, groups)
             shift = np.where(count > 0, (pivot - groups.spread(centre)) + delta, 0.0)
@@ -56,17 +60,18 @@ class Moments:
             apart = shift - groups.spread(mean)
             within = groups.reduce(np.add, squares) + groups.reduce(np.add, count * apart * apart)
             pivot, delta = two_sum(centre, mean)
-        return _state(total, groups.reduce(np.add, missing), pivot, delta, within)
+            totals = groups.reduce(np.add, total)
+        return _state(counts, groups.reduce(np.add, missing), pivot, delta, within, totals)
 
     def finish(self, state: State, statistic: str) -> pa.Array:
         if statistic in ("count", "missing"):
             return state[statistic]
-        count, pivot, delta, squares = (as_numpy(state[name]) for name in ("count", "pivot", "delta", "squares"))
+        count, _, pivot, delta, squares, total = (as_numpy(state[name]) for name in self.schema.names)
         with np.errstate(over="ignore", invalid="ignore"):
             if statistic == "mean":
                 figure, needed = pivot + delta, 1
             elif statistic == "sum":
-                figure, needed = count * pivot + count * delta, 1
+                figure, needed = total, 1
             else:
                 variance = squares / np.maximum(count - 1, 1)
                 figure, needed = (variance if statistic == "var" else np.sqrt(variance)), 2

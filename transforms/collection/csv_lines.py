@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from transforms.collection.json_lines import as_event_time
 from transforms.collection.lines import Lines
-from transforms.collection.parsed import Schema
+from transforms.collection.parsed import Schema, as_event_time
 from transforms.collection.values import Refusals, from_text
 
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'

@@ -8,9 +8,7 @@ such lines are suspects, read again by Python's parser, whose numbers stay text 
 """
 
 import json
-import re
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -19,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import filled
+from transforms.collection.json_records import parse_one_by_one
 from transforms.collection.lines import Lines, Octets, pieces
 from transforms.collection.parsed import Schema
-from transforms.collection.values import EXACT, Refusals, from_text, refusal, whole
-from transforms.dead_letter import shown
+from transforms.collection.values import EXACT, Refusals, from_text, whole
 from transforms.engine import query
 
 Bools = npt.NDArray[np.bool_]
@@ -35,6 +33,9 @@ _ODD_STARTS: Final = np.frombuffer(b'{[iInN-"', np.uint8)
 _CASE: Final = 0x20
 _SPACES: Final = 8
 """How much white space may stand before a closing brace until the line is looked at one by one."""
+
+_FEW: Final = 500
+"""Lines that are sooner read one by one than by another query."""
 
 _NOT_FINITE: Final = pa.array(["inf", "-inf", "infinity", "-infinity", "nan", "-nan"])
 
@@ -52,13 +53,21 @@ def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> dict[str, pa.
     suspect[list(refused)] = False
     rows = np.flatnonzero(suspect)
     if len(rows):
-        patched, bad = _parse_one_by_one([lines.payload(row) for row in rows.tolist()], schema)
+        patched, bad = parse_one_by_one([lines.payload(row) for row in rows.tolist()], schema)
         for index, why in bad.items():
             refused[int(rows[index])] = why
-        if len(bad) < len(rows):
-            mask = pa.array(suspect)
-            columns = {name: pc.replace_with_mask(columns[name], mask, patched[name]) for name in columns}
+        fine = np.array([index for index in range(len(rows)) if index not in bad], np.int64)
+        columns = {name: _patched(columns[name], rows[fine], patched[name].take(pa.array(fine))) for name in columns}
     return columns
+
+
+def _patched(values: pa.Array, rows: npt.NDArray[np.intp], wanted: pa.Array) -> pa.Array:
+    """The column with other values in a few rows; mostly these are there already."""
+    if not len(rows) or values.take(pa.array(rows)).equals(wanted):
+        return values
+    mask = np.zeros(len(values), bool)
+    mask[rows] = True
+    return pc.replace_with_mask(values, pa.array(mask), wanted)
 
 
 def _readable(lines: Lines, refused: Refusals) -> pa.Array:
@@ -82,7 +91,7 @@ def _parse_block(text: pa.Array, schema: Schema) -> tuple[dict[str, pa.Array], B
     parsed, suspect = _fields(text, schema, _SHAPE["int64"])
     if schema.strict:
         suspect |= _unknown_fields(text, parsed, suspect, schema)
-    large = _large_integers(text, schema, parsed)
+    large = _large_integers(text, schema, parsed, suspect)
     columns = {}
     for name, column in schema.columns.items():
         values = parsed[name]
@@ -179,10 +188,13 @@ def _integers(floats: pa.Array, valid: Bools) -> tuple[pa.Array, Bools]:
     return pa.array(np.where(good, plain, 0.0).astype(np.int64), mask=~good), valid & ~good
 
 
-def _large_integers(text: pa.Array, schema: Schema, parsed: dict[str, pa.Array]) -> dict[str, tuple[Bools, pa.Array]]:
+def _large_integers(
+    text: pa.Array, schema: Schema, parsed: dict[str, pa.Array], suspect: Bools
+) -> dict[str, tuple[Bools, pa.Array]]:
     """By column: the lines with an integer that float64 may round, and what it is exactly, null if no int64.
 
     Only these are taken from this reading: beside decimals the engine writes numbers for text in another form.
+    Where they are few, they are suspects instead.
     """
     large = {}
     for name in (name for name, column in schema.columns.items() if column.type == "int64"):
@@ -193,6 +205,9 @@ def _large_integers(text: pa.Array, schema: Schema, parsed: dict[str, pa.Array])
     if not large:
         return {}
     rows = np.flatnonzero(np.logical_or.reduce(list(large.values())))
+    if len(rows) < _FEW:
+        suspect[rows] = True
+        return {}
     fields, _ = _fields(text.take(pa.array(rows)), schema, _WIDE)
     whole_ones = """SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807
                            THEN d::BIGINT END AS v FROM decimals"""
@@ -237,11 +252,10 @@ def _framed(text: pa.Array) -> Bools:
     if data is None or not data.size:
         return np.zeros(len(text), bool)
     octets = np.frombuffer(data, np.uint8)
-    last = np.maximum(offsets[1:] - 1, 0)
-    for ending in (ord("\n"), ord("\r")):
-        last -= (octets[last] == ending) & (last > 0)
-    first = np.minimum(offsets[:-1], len(octets) - 1)
-    framed: Bools = (octets[last] == ord("}")) & (octets[first] == ord("{")) & (offsets[1:] > offsets[:-1])
+    last = octets[np.maximum(offsets[1:] - 2, 0)]  # a newline ends every line but perhaps the last
+    if (returns := last == ord("\r")).any():
+        last = np.where(returns, octets[np.maximum(offsets[1:] - 3, 0)], last)
+    framed: Bools = (last == ord("}")) & (octets[np.minimum(offsets[:-1], len(octets) - 1)] == ord("{"))
     rows = np.flatnonzero(~framed)
     for row, line in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
         line = (line or "").strip()
@@ -276,111 +290,6 @@ def _after_comma(octets: Octets, start: int, spaces: Bools) -> Bools:
     followed = spaces.copy()
     followed[places] = (left == ord(",")) | (left <= ord(" "))
     return followed
-
-
-class _Number(str):
-    """A number as it was written."""
-
-    __slots__ = ()
-
-
-def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return dict(reversed(pairs))
-
-
-_DECODER: Final = json.JSONDecoder(
-    parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_first_wins
-)
-_STRINGS_AND_OTHERS: Final = re.compile(r'("(?:[^"\\]|\\.)*")|-?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
-_Texts = dict[str, list[str | None]]
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except ValueError:
-        # The engine knows NaN and infinities by more spellings than Python.
-        respelt = _STRINGS_AND_OTHERS.sub(lambda found: found[1] or "NaN", text)
-        if respelt == text:
-            raise
-        return _DECODER.decode(respelt)
-
-
-def _parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[str, pa.Array], Refusals]:
-    """The columns of a few lines, by Python's parser and the value rules, and which of them are no records."""
-    texts: _Texts = {name: [None] * len(payloads) for name in schema.columns}
-    refused: Refusals = {}
-    numbers: list[tuple[str, int, str]] = []
-    for row, payload in enumerate(payloads):
-        try:
-            record = _decoded(payload.decode("utf-8").strip(" \t\r\n"))
-        except RecursionError:
-            refused[row] = ("malformed", "not JSON that can be read: nested too deeply")
-            continue
-        except ValueError as error:
-            refused[row] = ("malformed", f"not JSON: {error}")
-            continue
-        why = _take_fields(record, row, schema, texts, numbers)
-        if why is not None:
-            refused[row] = why
-    for (name, row, _), text in zip(numbers, _as_engine_writes([number for *_, number in numbers]), strict=True):
-        texts[name][row] = text
-    columns = {}
-    for name, column in schema.columns.items():
-        converted = from_text(pa.array(texts[name], pa.string()), column.type, name, schema.event_time.time_zone)
-        columns[name] = converted.values
-        for row, why in converted.refused.items():
-            refused.setdefault(row, as_event_time(why, name, schema))
-    return columns, refused
-
-
-def as_event_time(why: tuple[str, str], name: str, schema: Schema) -> tuple[str, str]:
-    """The refusal of a value; an event time that is no time has a reason of its own."""
-    is_time = name == schema.event_time.column and schema.columns[name].type == "timestamp"
-    return ("bad_event_time", why[1]) if is_time else why
-
-
-def _take_fields(
-    record: Any, row: int, schema: Schema, texts: _Texts, numbers: list[tuple[str, int, str]]
-) -> tuple[str, str] | None:
-    if not isinstance(record, dict):
-        return "malformed", f"not a JSON object: {shown(record)}"
-    if schema.strict and (unknown := next((name for name in record if name not in schema.columns), None)) is not None:
-        return "unknown_field", f"record.columns does not name {shown(unknown)}"
-    for name, column in schema.columns.items():
-        if name not in record and not column.nullable:
-            return "missing_field", f"{name} is missing, and is not {column.type}?"
-        value = record.get(name)
-        if isinstance(value, dict | list):
-            return (
-                "wrong_type",
-                f"{name}: {'an object' if isinstance(value, dict) else 'an array'} is not {column.type}",
-            )
-        if isinstance(value, _Number):
-            if column.type == "string":
-                if value in ("NaN", "Infinity", "-Infinity"):
-                    return refusal(name, "float64", value, out_of_range=True)
-                numbers.append((name, row, value))
-            texts[name][row] = str(value)
-        elif isinstance(value, bool):
-            texts[name][row] = "true" if value else "false"
-        elif value is not None:
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                return "malformed", f"{name}: {shown(value)} holds half a surrogate pair"
-            texts[name][row] = value
-    return None
-
-
-def _as_engine_writes(numbers: Sequence[str]) -> list[str]:
-    """Numbers for a text column in the form the engine gives them, so that 1.50 is one text on every path."""
-    if not numbers:
-        return []
-    wrapped = pa.table({"t": [f'{{"n":{number}}}' for number in numbers]})
-    written = query("""SELECT json_transform_strict(t, '{"n":"VARCHAR"}').n AS n FROM texts""", {"texts": wrapped})
-    texts: list[str] = written["n"].to_pylist()
-    return texts
 
 
 def _flags(values: pa.Array) -> Bools:

@@ -15,7 +15,7 @@ from transforms.dead_letter import shown
 Octets = npt.NDArray[np.uint8]
 
 _NEWLINE: Final = 10
-_PIECE: Final = 1 << 17
+_PIECE: Final = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Lines:
 
     def payload(self, row: int) -> bytes:
         """The original bytes of a line, without its newline."""
-        return self.data[self.offsets[row] : self.offsets[row + 1]].removesuffix(b"\n")
+        start, end = self.offsets[row : row + 2].tolist()
+        return self.data[start:end].removesuffix(b"\n")
 
     @cached_property
     def text(self) -> pa.StringArray:

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import ARROW
-from transforms.collection.json_lines import as_event_time
-from transforms.collection.parsed import Schema
+from transforms.collection.parsed import Schema, as_event_time
 from transforms.collection.spec import Column
 from transforms.collection.values import Converted, Refusals, from_text, refusal
 from transforms.dead_letter import shown

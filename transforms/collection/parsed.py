@@ -87,3 +87,9 @@ def conform(
         payloads=[payload(row) for row in rows],
     )
     return Parsed(with_origin(batch, origin), dead, len(positions))
+
+
+def as_event_time(why: tuple[str, str], name: str, schema: Schema) -> tuple[str, str]:
+    """The refusal of a value; an event time that is no time has a reason of its own."""
+    is_time = name == schema.event_time.column and schema.columns[name].type == "timestamp"
+    return ("bad_event_time", why[1]) if is_time else why

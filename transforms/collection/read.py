@@ -93,16 +93,17 @@ class FileReader:
 
     def _blocks(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
         for lines in read_lines(part, BLOCK_BYTES):
-            yield partial(self._parse, lines, part, lines.positions, repairs, applied)
+            yield partial(self._parse, lines, part, None, repairs, applied)
 
     def _parse(
         self,
         lines: Lines,
         part: FileRange,
-        positions: Positions,
+        positions: Positions | None,
         repairs: Mapping[int, Repair],
         applied: dict[int, bytes],
     ) -> Parsed:
+        positions = lines.positions if positions is None else positions
         refused: Refusals = lines.unreadable(self.schema.max_line)
         replaced = _replaced(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
