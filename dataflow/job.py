@@ -19,9 +19,10 @@ from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput
 from transforms.batch import ARROW
 from transforms.collection.files import FileRange, SourceError, list_files, list_ranges, parquet_schema
+from transforms.collection.log import Extent, LogError, LogReader
 from transforms.collection.parquet_rows import column_of
 from transforms.collection.parsed import Schema
-from transforms.collection.spec import Column
+from transforms.collection.spec import Column, LogSpec
 from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
@@ -89,7 +90,7 @@ class Job:
         return str(self.spec.state)
 
     def ranges(self) -> list[FileRange]:
-        """What there is to read.
+        """What there is to read of files.
 
         Raises:
             SourceError: if something cannot be read.
@@ -99,6 +100,28 @@ class Job:
             for part in ranges:
                 self._check_fields(part.header, part.source)
         return ranges
+
+    def log_extent(self) -> Extent:
+        """What the log that the job reads holds now.
+
+        Raises:
+            SourceError: if there is none.
+        """
+        try:
+            reader = LogReader(self.log.path)
+        except LogError as error:
+            raise SourceError(str(error)) from None
+        try:
+            return reader.extent()
+        finally:
+            reader.close()
+
+    @property
+    def log(self) -> LogSpec:
+        """The log of a job that reads one."""
+        if self.spec.source.log is None:
+            raise AssertionError("this job reads files")
+        return self.spec.source.log
 
     def _check_fields(self, names: Sequence[str], source: str) -> None:
         for name, column in self.schema.columns.items():
@@ -201,7 +224,7 @@ def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> Pl
 
 def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
     """The columns to read: those the job file names, or those of the Parquet files that it needs."""
-    if spec.files.format != "parquet":
+    if spec.format != "parquet":
         return spec.record.columns or {}
     path, source = list_files(spec.files, document.folder)[0]
     try:

@@ -54,13 +54,19 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @cli.command(context_settings=_PASS_ON)
 @_JOB
 @_SET
-@click.option("--streaming", is_flag=True, help="Reads an endless source for ever.")
+@click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
+@click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
+@click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
 @click.pass_context
-def run(ctx: click.Context, job: str, settings: tuple[str, ...], streaming: bool) -> None:
+def run(
+    ctx: click.Context, job: str, settings: tuple[str, ...], streaming: bool, drain: bool, serve: str | None
+) -> None:
     """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
     from dataflow.commands.run import run_job
 
-    _exit(run_job(job, settings, ctx.args, streaming=streaming))
+    if not streaming and (drain or serve):
+        raise click.UsageError("--drain and --serve go with --streaming")
+    _exit(run_job(job, settings, ctx.args, streaming=streaming, drain=drain, serve=serve))
 
 
 @cli.command(context_settings=_PASS_ON)
@@ -110,6 +116,58 @@ def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[s
         ctx.args.insert(0, repaired)
         repaired = None
     _exit(replay_job(job, repaired, settings, ctx.args, export))
+
+
+@cli.command()
+@click.option("--log", required=True, metavar="DIR", help="The folder of the log; it is made if it is not there.")
+@click.option("--inspect", "look", is_flag=True, help="Shows what the log holds and whether it is whole, and ends.")
+@click.option("--host", metavar="HOST", help="The address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 is any free one.  [default: 8080]")
+@click.option("--token-env", metavar="NAME", help="The environment variable of the token that clients must give.")
+@click.option("--keep", metavar="TIME", help="Keeps what every reader has passed for so long.  [default: 1h]")
+@click.option("--max-log-bytes", metavar="SIZE", help="Clients wait while the log is larger.  [default: none]")
+@click.option("--max-line", metavar="SIZE", help="The longest line, at most 64MiB.  [default: 1MiB]")
+@click.option("--max-connections", type=int, help="More are refused.  [default: 4096]")
+@click.option("--max-in-flight", metavar="SIZE", help="Received and not yet durable, of all.  [default: 64MiB]")
+@click.option("--idle-timeout", metavar="TIME", help="Ends a connection that says nothing.  [default: 10m]")
+@click.option("--line-timeout", metavar="TIME", help="Ends one that does not end its line.  [default: 30s]")
+def collect(log: str, look: bool, token_env: str | None, **limits: object) -> None:
+    """Takes records over TCP into a log, and answers OK when they are durable. Ctrl-C ends it, with exit code 0."""
+    from dataflow.commands import collect as command
+
+    if look:
+        _exit(command.inspect(log))
+    else:
+        command.collect(log, token_env, limits)
+
+
+@cli.command()
+@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@click.option("--to", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True, help="The collector.")
+@click.option("--source", metavar="NAME", help="What numbers the records; by default the names of the files.")
+@click.option("--token-env", metavar="NAME", help="The environment variable of the collector's token.")
+@click.option("--rate", type=float, metavar="ROWS", help="Sends so many rows a second.")
+@click.option("--speed-up", type=float, metavar="X", help="Sends in the pace of the event times, X times as fast.")
+@click.option("--event-time", metavar="COLUMN", help="The column of the event time.")
+@click.option("--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="What a number in it counts; else ISO 8601.")
+@click.option("--shift-to-now", is_flag=True, help="Moves event times so that the first record's is now.")
+@click.option("--give-up-after", metavar="TIME", default="5m", show_default=True, help="Without a collector.")
+def send(files: tuple[str, ...], **options: object) -> None:
+    """Sends files to a collector, each record once; called again, it goes on where it was."""
+    from dataflow.commands.send import send_files
+
+    send_files(files, **options)  # type: ignore[arg-type]  # Click gives what the options above say
+
+
+@cli.command(context_settings=_PASS_ON)
+@_JOB
+@_SET
+@click.pass_context
+def verify(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
+    """Runs a live job's log again as a batch and compares every table with the stored ones."""
+    from dataflow.commands.verify import verify_job
+
+    _exit(verify_job(job, settings, ctx.args))
 
 
 @cli.command()

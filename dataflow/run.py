@@ -64,8 +64,11 @@ class Ran:
         return Ran(**{**content, "finished": datetime.fromisoformat(content["finished"])})
 
 
-def execute(job: Job, flags: Sequence[str]) -> Ran:
+def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
     """Runs a planned job to its end and publishes its tables.
+
+    Args:
+        part: of a log, the `LogPart` to read; None: from its beginning to its present end.
 
     Raises:
         SourceError: if something cannot be read.
@@ -73,7 +76,7 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         JobFailed: if anything else went wrong, such as a function of the user's that cannot be loaded by a worker.
     """
     quieten()
-    from dataflow.graph import Run, build
+    from dataflow.graph import LogPart, Run, build
     from dataflow.overlay import ReplayOverlay
     from runners import direct
     from transforms.storage.publish import Outcome, finish_interrupted
@@ -84,7 +87,9 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         direct.options_of(flags)
     except direct.FlagError as error:
         raise WrongFlags([str(error)]) from None
-    ranges = job.ranges()
+    ranges = tuple(job.ranges()) if job.spec.source.log is None else ()
+    if part is None and job.spec.source.log is not None:
+        part = LogPart.whole(job.log_extent())
     interrupt.check()
     with locked(job.state):
         finish_interrupted(job.state)
@@ -92,14 +97,14 @@ def execute(job: Job, flags: Sequence[str]) -> Ran:
         check_sinks(job)
         overlay = ReplayOverlay.read(job.state)
         name = f"{began:%Y%m%dT%H%M%S%f}"
-        run = Run(name, began, tuple(ranges), overlay.repairs, overlay.attempts)
+        run = Run(name, began, ranges, overlay.repairs, overlay.attempts, part)
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)
             interrupt.check()
             _run(pipeline)
         except Exception as error:  # whatever a runner wraps a failure in
-            raise _told(error) from error
+            raise told(error) from error
         finally:
             clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
         outcome = Outcome.read(job.state)
@@ -207,7 +212,7 @@ _WHILE = re.compile(r" \[while running '.*'\]$", re.DOTALL)
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*?)(?: \[while running '.*'\])?$", re.MULTILINE | re.DOTALL)
 
 
-def _told(error: Exception) -> Exception:
+def told(error: BaseException) -> Exception:
     """The failure behind what a runner raised: runners wrap it, some into nothing but a text."""
     cause: BaseException | None = error
     while cause is not None:

@@ -4,14 +4,14 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError, model_validator
+from pydantic import ByteSize, Field, ValidationError, model_validator
 
 from dataflow.document import Document, Problem
 from dataflow.refusal import Rest, problems, without_refused
 from transforms.aggregation.spec import AggregationSpec
-from transforms.collection.spec import FilesSpec, RecordSpec
+from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Spec, not_in_this_version
@@ -25,23 +25,24 @@ from transforms.storage.spec import (
 )
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import SqlSinkError
+from transforms.watermark import WatermarkSpec
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
-_LIVE = "this version reads `files`"
+_LIVE = "this version reads `files` and `log`"
 
 
 class SourceSpec(Spec):
     """Where records come from: exactly one kind."""
 
     files: FilesSpec | None = None
-    log: Annotated[dict[str, Any] | None, not_in_this_version("log", _LIVE)] = None
+    log: LogSpec | None = None
     kafka: Annotated[dict[str, Any] | None, not_in_this_version("kafka", _LIVE)] = None
     pubsub: Annotated[dict[str, Any] | None, not_in_this_version("pubsub", _LIVE)] = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SourceSpec":
-        if self.files is None:
-            raise ValueError("source must have exactly one kind: `files`")
+        if (self.files is None) == (self.log is None):
+            raise ValueError("source must have exactly one kind: `files` or `log`")
         return self
 
 
@@ -57,31 +58,20 @@ class Aggregation(AggregationSpec):
         return self
 
 
-def _never(value: Any) -> Any:
-    return None if value == "never" else value
-
-
-class WatermarkSpec(Spec):
-    """How a live source knows that event time has passed; files have no order, so batch runs do not ask."""
-
-    out_of_orderness: Duration = timedelta(seconds=5)
-    idle_after: Annotated[
-        Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"] | None)
-    ] = timedelta(seconds=30)
-
-
 class ExecutionSpec(Spec):
     """How the work is cut; never what comes out.
 
-    `shards`: ways in which an aggregation's keys are divided. `range`: bytes of text read at a time.
+    `shards`: ways in which the keys of an aggregation are divided; by default 8, and 2 in a live job. `range`: bytes
+    of text read at a time.
     `batch_rows`: the most rows of a batch; by default what a range holds. `threads`: blocks that a worker parses
-    at once; by default as many as it has cores.
+    at once; by default as many as it has cores. `checkpoint`: how long a live job goes on between two checkpoints.
     """
 
-    shards: int = Field(default=8, ge=1, le=4096)
+    shards: int | None = Field(default=None, ge=1, le=4096)
     range: ByteSize = Field(default=ByteSize(16 << 20), ge=1, le=1 << 30)
     batch_rows: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=256)
+    checkpoint: Duration = timedelta(seconds=10)
 
 
 class JobSpec(Spec):
@@ -101,10 +91,15 @@ class JobSpec(Spec):
 
     @property
     def files(self) -> FilesSpec:
-        """The files of a bounded job."""
+        """The files of a job that reads files."""
         if self.source.files is None:
-            raise AssertionError("a job was validated without a source")
+            raise AssertionError("this job reads a log")
         return self.source.files
+
+    @property
+    def format(self) -> str:
+        """What a record of the source is."""
+        return self.source.files.format if self.source.files is not None else "jsonl"
 
 
 def validate(document: Document) -> JobSpec:
@@ -148,8 +143,11 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
             sinks.append(ParquetSinkSpec(parquet=ParquetTarget(path=str(absolute(sink.parquet.path)))))
         else:
             sinks.append(SqlSinkSpec(sql=SqlTarget(url=_absolute_sqlite(sink.sql.url, folder))))
+    log = spec.source.log
+    source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
     return spec.model_copy(
         update={
+            "source": source,
             "sinks": tuple(sinks),
             "dead_letters": spec.dead_letters.model_copy(update={"path": absolute(spec.dead_letters.path)}),
             "report": absolute(spec.report),
@@ -165,8 +163,8 @@ def _absolute_sqlite(url: str, folder: str) -> str:
 
 def contradictions(spec: JobSpec) -> Iterator[Problem]:
     """What single fields cannot know of each other."""
-    if spec.record.columns is None and spec.files.format != "parquet":
-        yield Problem(("record", "columns"), f"is required for {spec.files.format}; only Parquet brings its own types")
+    if spec.record.columns is None and spec.format != "parquet":
+        yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
     taken: dict[str, str] = dict.fromkeys(RESERVED_TABLES, "a table of every job")
     for index, aggregation in enumerate(spec.aggregations):
         tables = [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]

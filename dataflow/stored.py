@@ -5,7 +5,7 @@ import pyarrow as pa
 from dataflow.job import Job
 from transforms.storage import parquet, sql
 from transforms.storage.error import SinkError
-from transforms.storage.publish import DEAD_LETTERS
+from transforms.storage.publish import DEAD_LETTERS, Target
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown
 
@@ -16,8 +16,16 @@ def read_table(job: Job, name: str) -> pa.Table:
     Raises:
         SinkError: if it cannot be read.
     """
-    table = job.tables[name]
-    target = next(target for target in job.targets if target.table == name)
+    return read_target(job, next(target for target in job.targets if target.table == name))
+
+
+def read_target(job: Job, target: Target) -> pa.Table:
+    """A table as one sink holds it.
+
+    Raises:
+        SinkError: if it cannot be read.
+    """
+    table = job.tables[target.table]
     if target.folder is not None:
         return parquet.read(target.folder, table.schema)
     try:

@@ -18,6 +18,12 @@ from transforms.specification import ColumnType
 POSITION: Final = "@position"
 EVENT_TIME: Final = "@event_time"
 PAYLOAD: Final = "@payload"
+RANGE: Final = "@range"
+"""The first position of the range that a record's ledger row covers, where a batch spans several."""
+WATERMARK: Final = "@watermark"
+"""Where the watermark stood (µs) when the record came, where records can be late."""
+LATE: Final = "@late"
+"""For which aggregations a record is late: bit n for the nth."""
 ARROW: Final[Mapping[ColumnType, pa.DataType]] = {
     "string": pa.string(),
     "int64": pa.int64(),
@@ -26,7 +32,7 @@ ARROW: Final[Mapping[ColumnType, pa.DataType]] = {
     "timestamp": pa.timestamp("us", "UTC"),
 }
 """The Arrow type of every column type."""
-RESERVED: Final = frozenset({POSITION, EVENT_TIME, PAYLOAD})
+RESERVED: Final = frozenset({POSITION, EVENT_TIME, PAYLOAD, RANGE, WATERMARK, LATE})
 _ORIGIN: Final = b"streamgauge.origin"
 
 

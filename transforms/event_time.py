@@ -156,3 +156,14 @@ def as_instants(timestamps: Any) -> Instants:
     """timestamp[us, UTC] without nulls as µs since the epoch."""
     instants: Instants = timestamps.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return instants
+
+
+def as_text(instant: int) -> str:
+    """µs since the epoch for people; `-` for one that no calendar has.
+
+    >>> as_text(0)
+    '1970-01-01T00:00:00+00:00'
+    """
+    if not EARLIEST <= instant < LATEST:
+        return "-"
+    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=instant)).isoformat()

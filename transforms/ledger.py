@@ -7,6 +7,8 @@ It is data, not counters: a row a range, stored beside the tables, and always
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +36,19 @@ def entry(source: str, first_position: int, **counts: int) -> pa.RecordBatch:
         raise ValueError(f"a ledger has the counts {', '.join(COUNTS)}, not {', '.join(sorted(unknown))}")
     row = {"source": source, "first_position": first_position, **dict.fromkeys(COUNTS, 0), **counts}
     return pa.RecordBatch.from_pylist([row], schema=SCHEMA)
+
+
+def entries(source: str, first_positions: npt.NDArray[np.int64], **counts: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    """Rows of SCHEMA, one for each range; a count that is not given is 0."""
+    size = len(first_positions)
+    columns = [pa.array([source] * size, pa.string()), pa.array(first_positions, pa.int64())]
+    columns += [pa.array(counts.get(name, np.zeros(size, np.int64)), pa.int64()) for name in COUNTS]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def tally(values: npt.NDArray[np.int64], ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many of `values` are each of the sorted, unique `ranges`."""
+    return np.bincount(np.searchsorted(ranges, values), minlength=len(ranges)).astype(np.int64)
 
 
 def merge(entries: Iterable[pa.RecordBatch]) -> pa.RecordBatch:

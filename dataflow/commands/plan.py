@@ -38,8 +38,9 @@ def show_plan(path: str, settings: Sequence[str], svg: str | None) -> None:
 
 def graph_text(job: Job) -> str:
     """The graph, a line a stage."""
-    files, record = job.spec.files, job.spec.record
-    lines = [f"{job.spec.job}", f"  read        {files.format}: {', '.join(files.paths)}"]
+    source, record = job.spec.source, job.spec.record
+    read = f"{source.files.format}: {', '.join(source.files.paths)}" if source.files else f"log: {job.log.path}"
+    lines = [f"{job.spec.job}", f"  read        {read}"]
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")
     lines += [f"  preprocess  {step.name}" for step in job.steps]
@@ -47,7 +48,7 @@ def graph_text(job: Job) -> str:
         spec = aggregation.spec
         key = ", ".join(spec.key) or "one global key"
         lines.append(
-            f"  aggregate   {spec.name}: by {key}, windows of {spec.window}, {job.spec.execution.shards} shards"
+            f"  aggregate   {spec.name}: by {key}, windows of {spec.window}, {job.spec.execution.shards or 8} shards"
         )
         lines += [
             f"              model {name}: {m.target} ~ {' + '.join(m.features)}" for name, m in spec.models.items()

@@ -1,5 +1,6 @@
 """`run`: a job from its file to its report."""
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,15 @@ from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 TOO_MANY_DEAD = 3
 
 
-def run_job(path: str, settings: Sequence[str], flags: Sequence[str], *, streaming: bool = False) -> int:
+def run_job(
+    path: str,
+    settings: Sequence[str],
+    flags: Sequence[str],
+    *,
+    streaming: bool = False,
+    drain: bool = False,
+    serve: str | None = None,
+) -> int:
     """Runs a job and tells how it ended.
 
     Returns:
@@ -30,9 +39,29 @@ def run_job(path: str, settings: Sequence[str], flags: Sequence[str], *, streami
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
             raise UsageError(f"a run has one job; what is {word}?")
     job = load_job(path, settings)
-    if streaming:
+    if not streaming:
+        return run_planned(job, flags)
+    if job.spec.source.log is None:
         raise UsageError("--streaming needs a source without an end, and `files` end")
-    return run_planned(job, flags)
+    return _run_live(job, flags, drain=drain, serve=serve)
+
+
+def _run_live(job: Job, flags: Sequence[str], *, drain: bool, serve: str | None) -> int:
+    from dataflow.live import follow
+    from transforms.event_time import as_text
+
+    def say(sentence: str) -> None:
+        click.echo(f"{job.spec.job}: {sentence}")
+        sys.stdout.flush()  # whoever watches a live job through a pipe wants to know now
+
+    say(f"following {job.log.path}; SIGTERM or Ctrl-C stops at a checkpoint")
+    with _progress(job.spec.job):
+        ended = follow(job, flags, drain=drain, say=say, serve=serve)
+    if ended.drained:
+        say("drained: every window is closed")
+    else:
+        say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start goes on there")
+    return 0
 
 
 def run_planned(job: Job, flags: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The aggregation as a transform: batches in, the rows of its tables out."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -11,8 +11,11 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.aggregation.lateness import timely
+from transforms.aggregation.live import Shard, decode_state, encode_state
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline
+from transforms.batch import empty
 from transforms.coder import RecordBatchCoder
 from transforms.threads import pool
 
@@ -24,8 +27,9 @@ groups and not rows, and no group is merged more often than the logarithm of how
 class SummarizeFn(beam.DoFn):
     """Batches to (shard, partial): one partial a shard and bundle, however many batches the bundle has."""
 
-    def __init__(self, summary: Summary, shards: int, threads: int = 1):
+    def __init__(self, summary: Summary, shards: int, threads: int = 1, number: int = 0):
         self._summary = summary
+        self._number = number
         self._shards = shards
         self._threads = threads
 
@@ -35,7 +39,8 @@ class SummarizeFn(beam.DoFn):
         self._waiting = self._merged = 0
 
     def process(self, batch: pa.RecordBatch) -> None:
-        self._begun.append(pool(self._threads).submit(self._summary.summarize, batch))
+        on_time = timely(batch, self._number)
+        self._begun.append(pool(self._threads).submit(self._summary.summarize, on_time))
         while len(self._begun) > self._threads:
             self._take(self._begun.popleft().result())
 
@@ -84,12 +89,15 @@ class MergeFn(beam.CombineFn):
 class CloseFn(beam.DoFn):
     """(shard, partial) to rows: every window of a bounded source, closed in event-time order."""
 
-    def __init__(self, timeline: Timeline):
+    def __init__(self, timeline: Timeline, seeds: Mapping[int, bytes]):
         self._timeline = timeline
+        self._seeds = seeds
 
     def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[beam.pvalue.TaggedOutput]:
-        _, partial = element
-        _, tables = self._timeline.advance(self._timeline.start(), [partial], None)
+        shard, partial = element
+        seed = self._seeds.get(shard)
+        state = self._timeline.start() if seed is None else decode_state(seed)
+        _, tables = self._timeline.advance(state, [partial], None)
         for index, rows in enumerate(tables.values()):
             yield beam.pvalue.TaggedOutput(str(index), rows)
 
@@ -107,12 +115,16 @@ class AggregatePerKey(beam.PTransform):
         outputs: the tables to make of closed windows.
         shards: how many ways the keys are cut.
         threads: how many batches a worker summarizes at once.
+        number: the aggregation's number in a job whose records can be late.
+        seeds: shards, and the snapshot that each goes on from; there are as many as `shards`, or none.
     """
 
     summary: Summary
     outputs: Sequence[Output]
     shards: int = 8
     threads: int = 1
+    number: int = 0
+    seeds: Sequence[tuple[int, pa.RecordBatch]] = ()
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -121,11 +133,19 @@ class AggregatePerKey(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> dict[str, beam.PCollection[pa.RecordBatch]]:
         tags = [str(index) for index in range(len(self.outputs))]
-        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards, self.threads)).with_output_types(
+        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards, self.threads, self.number)).with_output_types(
             tuple[int, pa.RecordBatch]
         )
         merge = beam.CombinePerKey(MergeFn(self.summary)).with_output_types(tuple[int, pa.RecordBatch])
         typed = dict.fromkeys(tags, pa.RecordBatch)
-        close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs))).with_output_types(pa.RecordBatch, **typed)
-        closed = batches | "Summarize" >> summarize | "Merge" >> merge | "Close" >> close.with_outputs(*tags)
+        states = {shard: encode_state(Shard.from_parcel(snapshot).state) for shard, snapshot in self.seeds}
+        close_fn = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs), states))
+        close = close_fn.with_output_types(pa.RecordBatch, **typed)
+        partials = batches | "Summarize" >> summarize
+        if states:
+            # A shard that has nothing new has old windows to close.
+            nothing = [(shard, empty(self.summary.schema)) for shard in states]
+            old = batches.pipeline | "Seeds" >> beam.Create(nothing).with_output_types(tuple[int, pa.RecordBatch])
+            partials = (partials, old) | "Partials" >> beam.Flatten()
+        closed = partials | "Merge" >> merge | "Close" >> close.with_outputs(*tags)
         return {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=True)}

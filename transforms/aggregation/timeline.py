@@ -7,30 +7,36 @@ each time the watermark passes slices.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import as_numpy
+from transforms.aggregation.groups import group
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
-from transforms.batch import empty, set_column
+from transforms.batch import empty, one_batch, set_column
 from transforms.event_time import Instants, as_timestamps
+
+PUBLISHED: Final = "published"
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
     """Closed windows: a partial whose slice is each window's last one, and the windows' bounds.
 
-    `slices` are the slices that ended since the last time, each once, however many windows hold it.
+    `slices` are the slices that ended since the last time, each once, however many windows hold it. `revisions`
+    says how often each window was published before; None: never. Windows that may still change are not `final`.
     """
 
     partial: pa.RecordBatch
     starts: Instants
     ends: Instants
     slices: pa.RecordBatch
+    revisions: Instants | None = None
+    final: bool = True
 
 
 class Output(Protocol):
@@ -46,6 +52,11 @@ class Output(Protocol):
         """The table's columns."""
         ...
 
+    @property
+    def shows_early(self) -> bool:
+        """Whether rows of windows that may still change are published too."""
+        ...
+
     def rows(self, windows: Windows, memory: pa.RecordBatch | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
         """The rows of closed windows, given and returning what it remembers of all windows before."""
         ...
@@ -53,19 +64,29 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TimelineState:
-    """What must survive between two advances: slices that later windows still need, and the outputs' memories."""
+    """What must survive between two advances.
+
+    `open`: slices that later windows still need; `memories`: those of the outputs; `shown`: the windows that were
+    published and may still change, with how many rows they had and how often they were published.
+    """
 
     open: pa.RecordBatch
     memories: tuple[pa.RecordBatch | None, ...]
     closed_through: int | None = None
+    shown: pa.RecordBatch | None = None
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Windows over the slices of one aggregation."""
+    """Windows over the slices of one aggregation.
+
+    Args:
+        lateness: how long after its end (µs) a window waits for late records before it closes.
+    """
 
     summary: Summary
     outputs: Sequence[Output]
+    lateness: int = 0
 
     def start(self) -> TimelineState:
         return TimelineState(empty(self.summary.schema), (None,) * len(self.outputs))
@@ -73,40 +94,116 @@ class Timeline:
     def advance(
         self, state: TimelineState, partials: Sequence[pa.RecordBatch], through: int | None
     ) -> tuple[TimelineState, dict[str, pa.RecordBatch]]:
-        """Closes the windows that end by `through` (µs; None: all of them, for ever).
+        """Closes the windows whose lateness is over by `through` (µs; None: all of them, for ever).
+
+        Windows that ended by then and may still change are published as they stand, if that is new.
 
         Returns:
             The new state, and the rows of each output's table.
         """
         known = self.summary.merge([state.open, *partials])
-        windows = self._closing(known, state.closed_through, through)
+        horizon = None if through is None else through - self.lateness
+        windowed = slide(self.summary, known)
+        closing = self._closing(windowed, known, state, horizon)
         rows: dict[str, pa.RecordBatch] = {}
         memories = []
         for output, memory in zip(self.outputs, state.memories, strict=True):
-            rows[output.table], memory = output.rows(windows, memory)
+            rows[output.table], memory = output.rows(closing, memory)
             memories.append(memory)
-        still_open = empty(self.summary.schema)
-        if through is not None:
-            starts = as_numpy(known[SLICE])
-            reach = self.summary.window.slice_ends(starts) + _reach(self.summary)
-            still_open = known.filter(pa.array(reach > through))
-        return TimelineState(still_open, tuple(memories), through), rows
+        if through is None or horizon is None:
+            return TimelineState(empty(self.summary.schema), tuple(memories), None), rows
+        shown = state.shown
+        if self.lateness:
+            early, shown = self._early(windowed, state, horizon, through)
+            for output in (output for output in self.outputs if output.shows_early):
+                rows[output.table] = one_batch([output.rows(early, None)[0], rows[output.table]])
+        reach = self.summary.window.slice_ends(as_numpy(known[SLICE])) + _reach(self.summary)
+        return TimelineState(known.filter(pa.array(reach > horizon)), tuple(memories), horizon, shown), rows
 
-    def _closing(self, known: pa.RecordBatch, after: int | None, through: int | None) -> Windows:
-        windowed, ends = self._due(slide(self.summary, known), after, through)
-        slices, _ = self._due(known, after, through)
-        starts = self.summary.window.starts_of_windows_ending(ends, as_numpy(windowed[SLICE]))
-        return Windows(windowed, starts, ends, slices)
+    def next_end(self, partial: pa.RecordBatch, after: int) -> int | None:
+        """The earliest `through` beyond `after` at which a window of these slices has a row to give; None: none."""
+        ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
+        if not len(ends):
+            return None
+        step, last = self.summary.window.step or 1, self.summary.window.overlap - 1
+        found = []
+        for wait in {0, self.lateness}:
+            number = np.maximum((after - wait - ends) // step + 1, 0)  # of the window, of those that hold the slice
+            times = (ends + number * step + wait)[number <= last]
+            found += [int(times.min())] if len(times) else []
+        return min(found, default=None)
 
-    def _due(self, partial: pa.RecordBatch, after: int | None, through: int | None) -> tuple[pa.RecordBatch, Instants]:
-        """The rows whose slice ends in (after, through], and those ends."""
+    def _closing(
+        self, windowed: pa.RecordBatch, known: pa.RecordBatch, state: TimelineState, by: int | None
+    ) -> Windows:
+        due, ends = self._due(windowed, state.closed_through, by)
+        slices, _ = self._due(known, state.closed_through, by)
+        return self._windows(due, ends, slices, state.shown, final=True)
+
+    def _early(
+        self, windowed: pa.RecordBatch, state: TimelineState, horizon: int, through: int
+    ) -> tuple[Windows, pa.RecordBatch]:
+        """The windows in their lateness that have changed since they were published, and all that were now."""
+        waiting, _ = self._due(windowed, horizon, through)
+        before = published_before(self.summary, waiting, state.shown)
+        changed = as_numpy(waiting[ROWS]) != before.rows
+        columns = [waiting[name] for name in waiting.schema.names[: 1 + len(self.summary.key)]]
+        counted = [waiting[ROWS], pa.array(before.revisions + changed)]
+        names = [*waiting.schema.names[: 1 + len(self.summary.key)], ROWS, PUBLISHED]
+        shown = pa.RecordBatch.from_arrays([*columns, *counted], names=names)
+        new = waiting.filter(pa.array(changed))
+        ends = self.summary.window.slice_ends(as_numpy(new[SLICE]))
+        nothing = empty(self.summary.schema)
+        return self._windows(new, ends, nothing, state.shown, final=False), shown
+
+    def _windows(
+        self,
+        partial: pa.RecordBatch,
+        ends: Instants,
+        slices: pa.RecordBatch,
+        shown: pa.RecordBatch | None,
+        *,
+        final: bool,
+    ) -> Windows:
+        starts = self.summary.window.starts_of_windows_ending(ends, as_numpy(partial[SLICE]))
+        revisions = published_before(self.summary, partial, shown).revisions if self.lateness else None
+        return Windows(partial, starts, ends, slices, revisions, final)
+
+    def _due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> tuple[pa.RecordBatch, Instants]:
+        """The rows whose slice ends in (after, by], and those ends."""
         ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
         due = np.ones(len(ends), bool)
         if after is not None:
             due &= ends > after
-        if through is not None:
-            due &= ends <= through
+        if by is not None:
+            due &= ends <= by
         return partial.filter(pa.array(due)), ends[due]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Of each window: how many rows it had when it was last published, -1 if never; and how often that was."""
+
+    rows: Instants
+    revisions: Instants
+
+
+def published_before(summary: Summary, windows: pa.RecordBatch, shown: pa.RecordBatch | None) -> Published:
+    """What was published of these windows."""
+    rows, revisions = np.full(windows.num_rows, -1), np.zeros(windows.num_rows, np.int64)
+    if shown is None or not shown.num_rows or not windows.num_rows:
+        return Published(rows, revisions)
+    names = [SLICE, *map(key_column, summary.key)]
+    both = group({name: pa.concat_arrays([shown[name], windows[name]]) for name in names})
+    group_of = np.empty(both.rows, np.intp)
+    group_of[both.order] = both.members()
+    place = np.full(len(both), -1)
+    place[group_of[: shown.num_rows]] = np.arange(shown.num_rows)
+    found = place[group_of[shown.num_rows :]]
+    known = found >= 0
+    rows[known] = as_numpy(shown[ROWS])[found[known]]
+    revisions[known] = as_numpy(shown[PUBLISHED])[found[known]]
+    return Published(rows, revisions)
 
 
 def slide(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
@@ -144,6 +241,7 @@ class StatisticsOutput:
     spec: AggregationSpec
     summary: Summary
     figures: Mapping[str, ColumnMeasure]
+    shows_early: ClassVar[bool] = True
 
     @property
     def table(self) -> str:
@@ -177,7 +275,8 @@ def bounds(windows: Windows, summary: Summary) -> dict[str, pa.Array]:
 def published(windows: Windows) -> dict[str, pa.Array]:
     """The columns that say how settled a row is."""
     size = len(windows.starts)
-    return {"revision": pa.array(np.zeros(size, np.int64)), "final": pa.array(np.ones(size, bool))}
+    revisions = np.zeros(size, np.int64) if windows.revisions is None else windows.revisions
+    return {"revision": pa.array(revisions), "final": pa.array(np.full(size, windows.final))}
 
 
 def in_order(columns: dict[str, pa.Array], key: Sequence[str], last: Sequence[str] = ()) -> pa.RecordBatch:

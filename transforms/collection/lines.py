@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.collection.values import Refusals
 from transforms.dead_letter import shown
@@ -72,7 +73,10 @@ class Lines:
 
     def payloads(self) -> pa.BinaryArray:
         """The original bytes of every line."""
-        return pa.array([self.payload(row) for row in range(len(self))], pa.binary())
+        if not len(self.octets) or self.octets[-1] != _NEWLINE:
+            return pa.array([self.payload(row) for row in range(len(self))], pa.binary())
+        whole = pa.BinaryArray.from_buffers(pa.binary(), len(self), [None, *self.text.buffers()[1:]])
+        return pc.binary_slice(whole, 0, -1)
 
     def unreadable(self, max_line: int) -> Refusals:
         """Lines that are too long, empty, or no UTF-8: no format can read these."""

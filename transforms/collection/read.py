@@ -9,9 +9,7 @@ from typing import Any, Final, Literal
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
@@ -26,7 +24,7 @@ from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import convert
 from transforms.collection.parsed import Parsed, Schema, conform
-from transforms.collection.repair import Overlay, Repair, digest
+from transforms.collection.repair import Overlay, Positions, Repair, one_line_each, replaced_rows, without
 from transforms.collection.spec import LONGEST_LINE
 from transforms.collection.values import Refusals
 from transforms.payload import as_json, as_struct
@@ -41,7 +39,6 @@ _PARQUET_ROWS: Final = 1 << 19
 
 _READ_AHEAD: Final = 1 << 16
 
-Positions = npt.NDArray[np.int64]
 Format = Literal["parquet", "jsonl", "csv"]
 
 
@@ -105,12 +102,12 @@ class FileReader:
     ) -> Parsed:
         positions = lines.positions if positions is None else positions
         refused: Refusals = lines.unreadable(self.schema.max_line)
-        replaced = _replaced(repairs, positions, lines.payload, applied, refused)
+        replaced = replaced_rows(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
             values = parse_csv(lines, self.schema, refused, part.header)
         else:
             values = parse_json(lines, self.schema, refused)
-        return _without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
+        return without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
 
     def _row_groups(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
         if part.end is not None and part.end - part.start <= _PARQUET_ROWS:
@@ -146,18 +143,16 @@ class FileReader:
         def payload(row: int) -> bytes:
             return as_json(rows, row)
 
-        replaced = _replaced(repairs, positions, payload, applied, refused)
+        replaced = replaced_rows(repairs, positions, payload, applied, refused)
 
         def payloads() -> pa.Array:
             return as_struct(rows)
 
-        return _without(replaced, self._conform(values, refused, part, positions, payload, payloads))
+        return without(replaced, self._conform(values, refused, part, positions, payload, payloads))
 
     def _repaired(self, part: FileRange, applied: Mapping[int, bytes]) -> Parsed:
         """The records of the overlay that lie in the range; those of Parquet are JSON."""
-        # A record is one line, also where somebody laid its JSON out over several.
-        payloads = (payload.rstrip(b"\n").replace(b"\n", b" ") for payload in applied.values())
-        lines = Lines(b"".join(payload + b"\n" for payload in payloads), 0)
+        lines = Lines(one_line_each(applied), 0)
         positions = np.array(list(applied), np.int64)
         reader = self if self.format != "parquet" else FileReader("jsonl", self.schema, self.keep_payload)
         return reader._parse(lines, part, positions, {}, {})
@@ -202,34 +197,6 @@ def side_by_side(steps: Iterable[Step], threads: int) -> Iterator[tuple[FileRang
             yield next_result()
     while begun:
         yield next_result()
-
-
-def _replaced(
-    repairs: Mapping[int, Repair],
-    positions: Positions,
-    payload: Callable[[int], bytes],
-    applied: dict[int, bytes],
-    refused: Refusals,
-) -> list[int]:
-    """The rows that are read in other words; these go to `applied`, and the rows out of the way."""
-    if not repairs:
-        return []
-    replaced = []
-    for row in np.flatnonzero(np.isin(positions, list(repairs))).tolist():
-        repair = repairs[int(positions[row])]
-        if digest(payload(row)) == repair.replaces:
-            applied[int(positions[row])] = repair.payload
-            refused[row] = ("", "")
-            replaced.append(row)
-    return replaced
-
-
-def _without(replaced: list[int], parsed: Parsed) -> Parsed:
-    """What is read in other words by the overlay leaves no trace here: it is read and judged there."""
-    if not replaced:
-        return parsed
-    dead = parsed.dead.filter(pc.not_equal(parsed.dead["reason"], ""))
-    return Parsed(parsed.batch, dead, parsed.read - len(replaced))
 
 
 def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:

@@ -1,8 +1,17 @@
 """Repairs: records that are read in other words than their source has."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from transforms.collection.parsed import Parsed
+from transforms.collection.values import Refusals
+
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +29,36 @@ Overlay = Mapping[str, Mapping[int, Repair]]
 def digest(payload: bytes) -> str:
     """What a repair knows its record by: a source that changed since is read as it is."""
     return hashlib.sha256(payload).hexdigest()
+
+
+def replaced_rows(
+    repairs: Mapping[int, Repair],
+    positions: Positions,
+    payload: Callable[[int], bytes],
+    applied: dict[int, bytes],
+    refused: Refusals,
+) -> list[int]:
+    """The rows that are read in other words; these go to `applied`, and the rows out of the way."""
+    if not repairs:
+        return []
+    rows = []
+    for row in np.flatnonzero(np.isin(positions, list(repairs))).tolist():
+        repair = repairs[int(positions[row])]
+        if digest(payload(row)) == repair.replaces:
+            applied[int(positions[row])] = repair.payload
+            refused[row] = ("", "")
+            rows.append(row)
+    return rows
+
+
+def without(replaced: list[int], parsed: Parsed) -> Parsed:
+    """What is read in other words by the overlay leaves no trace here: it is read and judged there."""
+    if not replaced:
+        return parsed
+    dead = parsed.dead.filter(pc.not_equal(parsed.dead["reason"], ""))
+    return Parsed(parsed.batch, dead, parsed.read - len(replaced))
+
+
+def one_line_each(payloads: Mapping[int, bytes]) -> bytes:
+    """Repaired payloads as lines: a record is one line, also where somebody laid its JSON out over several."""
+    return b"".join(payload.rstrip(b"\n").replace(b"\n", b" ") + b"\n" for payload in payloads.values())

@@ -25,6 +25,17 @@ class FilesSpec(Spec):
     format: Literal["parquet", "jsonl", "csv"]
 
 
+class LogSpec(Spec):
+    """The collector's durable log: to its present end, or for ever with `--streaming`.
+
+    `path` is the log's folder, relative to the job file. `retain`: how far back, at least, `verify` can run the log
+    again; the collector keeps that much of it, whatever its own `--keep`.
+    """
+
+    path: str = Field(min_length=1)
+    retain: Duration = timedelta(hours=1)
+
+
 class Column(Spec):
     """A column's type, and whether it may be null; the job file writes `float64?`."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,7 @@ class ModelsOutput:
     spec: AggregationSpec
     summary: Summary
     measures: Sequence[RegressionMeasure]
+    shows_early: ClassVar[bool] = False
 
     @property
     def table(self) -> str:

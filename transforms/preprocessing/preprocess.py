@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, origin_of, with_origin
+from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
 from transforms.dead_letter import dead_letters
 from transforms.event_time import as_instants
 from transforms.payload import written
@@ -26,7 +27,7 @@ class Preprocessed:
 
 
 def preprocess(batch: pa.RecordBatch, steps: Sequence[Step]) -> Preprocessed:
-    """Runs the steps in order; the batch that comes out carries no payloads."""
+    """Runs the steps in order; the batch that comes out carries no payloads unless its records may still be late."""
     origin, dead, filtered = origin_of(batch), [], 0
     for step in steps:
         if not batch.num_rows:
@@ -38,7 +39,7 @@ def preprocess(batch: pa.RecordBatch, steps: Sequence[Step]) -> Preprocessed:
             dead.append(_dead_letters(batch, step, stepped.failed, origin.source))
         filtered += stepped.filtered
         batch = stepped.batch
-    if PAYLOAD in batch.schema.names:
+    if PAYLOAD in batch.schema.names and WATERMARK not in batch.schema.names:
         batch = batch.drop_columns([PAYLOAD])
     return Preprocessed(with_origin(batch, origin), tuple(dead), filtered)
 
@@ -58,6 +59,24 @@ def _dead_letters(batch: pa.RecordBatch, step: Step, failed: Mapping[int, str], 
     )
 
 
+def entries(batch: pa.RecordBatch, result: Preprocessed) -> pa.RecordBatch:
+    """What became of a batch's records: a ledger entry for each range that they are of."""
+    origin = origin_of(batch)
+    dead = sum(letters.num_rows for letters in result.dead)
+    if RANGE not in batch.schema.names:
+        counts = {"accepted": result.batch.num_rows, "dead": dead, "filtered": result.filtered}
+        return ledger.entry(origin.source, origin.first_position, **counts)
+    range_of = batch[RANGE].to_numpy()
+    ranges = np.unique(range_of)
+    accepted = ledger.tally(result.batch[RANGE].to_numpy(), ranges)
+    at = batch[POSITION].to_numpy()
+    order = np.argsort(at, kind="stable")
+    lost = np.concatenate([letters["position"].to_numpy() for letters in result.dead] or [np.empty(0, np.int64)])
+    failed = ledger.tally(range_of[order[np.searchsorted(at, lost, sorter=order)]], ranges)
+    filtered = ledger.tally(range_of, ranges) - accepted - failed
+    return ledger.entries(origin.source, ranges, accepted=accepted, dead=failed, filtered=filtered)
+
+
 TAGS: Final = ("dead_letters", "ledger")
 
 
@@ -71,13 +90,7 @@ class PreprocessFn(beam.DoFn):
         result = preprocess(batch, self._steps)
         for letters in result.dead:
             yield beam.pvalue.TaggedOutput("dead_letters", letters)
-        origin = origin_of(batch)
-        counts = {
-            "accepted": result.batch.num_rows,
-            "dead": sum(letters.num_rows for letters in result.dead),
-            "filtered": result.filtered,
-        }
-        yield beam.pvalue.TaggedOutput("ledger", ledger.entry(origin.source, origin.first_position, **counts))
+        yield beam.pvalue.TaggedOutput("ledger", entries(batch, result))
         if result.batch.num_rows:
             yield result.batch
 

@@ -23,7 +23,7 @@ from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
-_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet")
+_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack)-\d{12}\.parquet")
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
 """Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
@@ -70,7 +70,7 @@ def check(path: str, job: str) -> None:
     """Raises SinkError if a table's folder cannot be written to, or holds Parquet files that are not this job's."""
     system, inside = fsspec.core.url_to_fs(path)
     try:
-        if _is_local(system):
+        if is_local(system):
             _check_writable(inside)
         if not system.exists(inside):
             return
@@ -134,10 +134,10 @@ def _finish(folder: Folder) -> None:
     before = set(read_manifest(folder.path).get("files", []))
     for name in folder.files:
         if system.exists(f"{incoming}/{name}"):
-            _rename(system, f"{incoming}/{name}", f"{inside}/{name}")
+            rename(system, f"{incoming}/{name}", f"{inside}/{name}")
     # The manifest never names a file that is not there: it changes after the new ones came, before the old ones go.
     if system.exists(f"{incoming}/{MANIFEST}"):
-        _rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
+        rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
     stale = {name for name in _parquet_files(system, inside) if _OURS.fullmatch(name)} | before
     for name in sorted(stale - set(folder.files)):
         if system.exists(f"{inside}/{name}"):
@@ -160,7 +160,7 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
                 tables.append(pq.read_table(file))
     except (OSError, pa.ArrowException) as error:
         raise SinkError(sentence(path, error)) from error
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables) if tables or schema is None else schema.empty_table()
 
 
 def read_manifest(path: str) -> Mapping[str, Any]:
@@ -201,12 +201,14 @@ def _check_writable(path: str) -> None:
         raise PermissionError(errno.EACCES, f"{there} cannot be written to")
 
 
-def _is_local(system: Any) -> bool:
+def is_local(system: Any) -> bool:
+    """Whether a filesystem is this machine's."""
     return "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,))
 
 
-def _rename(system: Any, source: str, target: str) -> None:
-    if _is_local(system):
+def rename(system: Any, source: str, target: str) -> None:
+    """Moves a file over another, in one step where the filesystem can."""
+    if is_local(system):
         os.replace(source, target)
     else:
         system.mv(source, target)

@@ -1,0 +1,1 @@
+"""The collector: takes records over TCP, answers when they are durable, and loses nothing that it answered."""

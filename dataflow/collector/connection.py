@@ -1,0 +1,207 @@
+"""One connection: reads while it may, answers in order, and leaves with a reason."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from dataflow.collector.committer import Received, Session, Settled
+from dataflow.collector.protocol import Hello, Intake, Lines, Refusal
+
+if TYPE_CHECKING:
+    from dataflow.collector.server import Collector
+
+LINGER_SECONDS: Final = 1.0
+"""How long a connection stays to let its last answer arrive: closed at once, unread data would make a reset of it."""
+
+DISCARDED_BYTES: Final = 4 << 20
+"""How much is read and thrown away meanwhile."""
+
+
+class Connection(asyncio.Protocol):
+    """A client of the collector.
+
+    It is read only while none of the reasons to wait holds: its own or everybody's bytes in flight, or answers that
+    the client does not read.
+    """
+
+    def __init__(self, collector: "Collector"):
+        self._collector = collector
+        self._intake = Intake(collector.settings.max_line, greeted=collector.settings.token is not None)
+        self._transport: asyncio.Transport
+        self._session: Session | None = None
+        self._pending_bytes = 0
+        self._pending = 0  # submissions of lines or HELLO that are not settled
+        self._waits: set[str] = set()
+        self._eof = False
+        self._farewell: bytes | None = None
+        self._finishing = False  # the last answer is written
+        self._discarded = 0
+        self._unfinished = 0
+        self._heard = self._line_begun = self._blocked = collector.clock
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the line that has not ended."""
+        return self._unfinished
+
+    @property
+    def unread(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def source(self) -> str | None:
+        """The source of its session."""
+        return None if self._session is None else self._session.source
+
+    # What the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        refusal = self._collector.welcome(self)
+        if refusal is not None:
+            self.leave(refusal)
+
+    def data_received(self, data: bytes) -> None:
+        if self._farewell is not None:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED_BYTES:
+                self._transport.abort()
+            return
+        self._heard = self._collector.clock
+        for said in self._intake.receive(data):
+            if isinstance(said, Lines):
+                self._submit(said.data, said.count)
+            elif isinstance(said, Hello):
+                self._greet(said)
+            else:
+                self.leave(said)
+            self._line_begun = self._collector.clock
+        if self._farewell is not None:
+            return
+        if not self._unfinished:
+            self._line_begun = self._collector.clock
+        self._note_unfinished(self._intake.unfinished)
+        if self._pending_bytes > self._collector.own_share:
+            self.wait_for("own")
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self._note_unfinished(0)  # a line without its newline is no record
+        if self._finishing:
+            return False
+        self._leave_when_answered()
+        return True
+
+    def pause_writing(self) -> None:
+        self._blocked = self._collector.clock
+        self.wait_for("answers")
+        self._collector.bound_unread(self)
+
+    def resume_writing(self) -> None:
+        self._collector.unread.discard(self)
+        self.go_on("answers")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._note_unfinished(0)
+        self._farewell = self._farewell or b""
+        self._collector.forget(self)
+
+    # What the collector tells
+
+    def settled(self, answer: Settled) -> None:
+        """Answers what has become durable."""
+        self._pending -= answer.submissions
+        self._pending_bytes -= answer.size
+        if answer.count == 0 and answer.next is not None:
+            self._write(b'READY {"next": %d}\n' % answer.next)
+        else:
+            self._write(b"OK\n" * answer.count if answer.next is None else b"OK %d\n" % answer.next)
+        if self._pending_bytes <= self._collector.own_share // 2:
+            self.go_on("own")
+        self._leave_when_answered()
+
+    def wait_for(self, reason: str) -> None:
+        """Reads nothing until the reason is gone."""
+        if self._finishing or self._transport.is_closing():
+            return
+        if not self._waits:
+            self._transport.pause_reading()
+        self._waits.add(reason)
+
+    def go_on(self, reason: str) -> None:
+        """Takes a reason to wait away."""
+        if reason not in self._waits:
+            return
+        self._waits.discard(reason)
+        if not self._waits:
+            self._heard = self._line_begun = self._collector.clock
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def leave(self, refusal: Refusal | None) -> None:
+        """Ends the connection, with a reason, once everything that was received is answered."""
+        if self._farewell is None:
+            self._note_unfinished(0)
+            self._farewell = b"" if refusal is None else refusal.line()
+            self.wait_for("the end")
+            self._leave_when_answered()
+
+    def drop(self) -> None:
+        """Ends the connection without a word."""
+        self._transport.abort()
+
+    def look_at_the_clock(self) -> None:
+        """Ends a connection that keeps others' place without saying anything."""
+        now, settings = self._collector.clock, self._collector.settings
+        if self._farewell is not None:
+            return
+        if "answers" in self._waits and now - self._blocked > settings.idle_timeout.total_seconds():
+            self.drop()
+        elif self._waits or self._pending or self._eof:
+            return
+        elif self._unfinished and now - self._line_begun > settings.line_timeout.total_seconds():
+            self.leave(Refusal("line_timeout", "a line was begun and not ended in time"))
+        elif now - self._heard > settings.idle_timeout.total_seconds():
+            self.leave(Refusal("idle_timeout", "nothing was heard for too long"))
+
+    # Within
+
+    def _greet(self, hello: Hello) -> None:
+        refusal = self._collector.admit(self, hello)
+        if refusal is not None:
+            self.leave(refusal)
+            return
+        self._session = Session(hello.source)
+        self._submit(b"", 0)
+
+    def _submit(self, data: bytes, count: int) -> None:
+        self._pending += 1
+        self._pending_bytes += len(data)
+        self._collector.submit(Received(self, self._session, data, count, time.time_ns() // 1000))
+
+    def _note_unfinished(self, size: int) -> None:
+        if size != self._unfinished:
+            self._collector.unfinished += size - self._unfinished
+            self._unfinished = size
+            self._collector.bound_unfinished()
+
+    def _write(self, answer: bytes) -> None:
+        if not self._finishing and not self._transport.is_closing():
+            self._transport.write(answer)
+
+    def _leave_when_answered(self) -> None:
+        over = self._eof or self._farewell is not None
+        if self._pending or self._finishing or not over or self._transport.is_closing():
+            return
+        self._farewell = self._farewell or b""
+        self._write(self._farewell)
+        self._finishing = True
+        self._waits.clear()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
+        if self._eof:
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._transport.resume_reading()

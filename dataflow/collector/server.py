@@ -1,0 +1,208 @@
+"""The server: accepts connections, keeps them within their limits, and ends when it is told to."""
+
+import asyncio
+import hmac
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from dataflow.collector.committer import Answers, Committer, Received
+from dataflow.collector.connection import LINGER_SECONDS, Connection
+from dataflow.collector.protocol import Hello, Refusal
+from dataflow.collector.settings import Settings
+from transforms.collection.log import LogWriter
+
+SPARE_FILES: Final = 64
+"""Files that the collector itself has open, and connections that are about to be refused."""
+
+_TICK_SECONDS: Final = 0.5
+_LONGEST_TICK_SECONDS: Final = 2.0
+"""What the clock of the time-outs advances at most: a process that was stopped has heard nobody."""
+
+
+class Collector:
+    """All connections, and what they share. Everything but the committer runs in the thread of the event loop."""
+
+    def __init__(self, settings: Settings, log: LogWriter, tell: Callable[[str], None]):
+        self.settings = settings
+        self.own_share = max(settings.max_in_flight // 32, 1)
+        self.clock = 0.0
+        self.unfinished = 0
+        self._tell = tell
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.unread: set[Connection] = set()
+        self._connections: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._sessions: dict[str, Connection] = {}
+        self._in_flight = 0
+        self._crowded = False
+        self._stop = asyncio.Event()
+        self._drained: asyncio.Future[None] = self._loop.create_future()
+        self._emptied = asyncio.Event()
+        self._committer = Committer(log, settings, self._settle_soon, self._tell, self._ended_soon)
+
+    async def serve(self) -> None:
+        """Listens until a signal or `stop`; then answers what is durable and returns."""
+        settings = self.settings
+        most = _room_for(settings.max_connections)
+        if most < settings.max_connections:
+            self._tell(f"the limit of open files leaves room for {most} connections")
+        self._most = most
+        server = await self._loop.create_server(
+            lambda: Connection(self), settings.host, settings.port, backlog=min(most, 4096)
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
+        where = " and ".join("{}:{}".format(*socket.getsockname()[:2]) for socket in server.sockets)
+        records = self._log.extent.end_position
+        self._committer.start()
+        self._tell(f"collecting on {where} into {settings.log} ({records:,} records)")
+        ticking = asyncio.create_task(self._tick())
+        await self._stop.wait()
+        ticking.cancel()
+        server.close()
+        for connection in self._connections:
+            connection.wait_for("the end")
+        self._committer.stop()
+        await self._drained
+        for connection in list(self._connections):
+            connection.leave(None)
+        if self._connections:
+            self._emptied.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), 2 * LINGER_SECONDS)
+
+    def stop(self) -> None:
+        """Lets `serve` end."""
+        self._stop.set()
+
+    # What connections ask
+
+    def welcome(self, connection: Connection) -> Refusal | None:
+        """Counts a connection in, or refuses it."""
+        if len(self._connections) >= self._most:
+            if len(self._refused) > SPARE_FILES // 2:
+                connection.drop()
+            self._refused.add(connection)
+            return Refusal("too_many_connections", f"there are {self._most} already")
+        self._connections.add(connection)
+        if self._crowded:
+            connection.wait_for("others")
+        if self._stop.is_set():
+            connection.wait_for("the end")
+        return None
+
+    def admit(self, connection: Connection, hello: Hello) -> Refusal | None:
+        """Opens a session, or refuses it; the connection that had it is ended."""
+        token = self.settings.token
+        if token is not None and not hmac.compare_digest(_octets(hello.token or ""), _octets(token)):
+            return Refusal("bad_token", "the token is not the right one")
+        before = self._sessions.get(hello.source)
+        if before is not None:
+            before.leave(Refusal("superseded", "another connection has opened this session"))
+        self._sessions[hello.source] = connection
+        return None
+
+    def forget(self, connection: Connection) -> None:
+        """Counts a connection out."""
+        self._connections.discard(connection)
+        self._refused.discard(connection)
+        self.unread.discard(connection)
+        if connection.source is not None and self._sessions.get(connection.source) is connection:
+            del self._sessions[connection.source]
+        if not self._connections:
+            self._emptied.set()
+
+    def submit(self, received: Received) -> None:
+        """Hands on what a client sent, and stops reading from everybody while too much is in flight."""
+        self._in_flight += len(received.data)
+        self._committer.submit(received)
+        if self._in_flight > self.settings.max_in_flight and not self._crowded:
+            self._crowded = True
+            for connection in self._connections:
+                connection.wait_for("others")
+
+    def bound_unfinished(self) -> None:
+        """Ends the longest of the lines that have not ended, if they are too much together."""
+        while self.unfinished > self.settings.max_in_flight:
+            longest = max(self._connections, key=lambda connection: connection.unfinished)
+            longest.leave(Refusal("busy", "too many long lines are under way; try again later"))
+
+    def bound_unread(self, connection: Connection) -> None:
+        """Drops clients that leave the most answers unread, if these are too much together."""
+        self.unread.add(connection)
+        while sum(each.unread for each in self.unread) > self.settings.max_in_flight:
+            longest = max(self.unread, key=lambda each: each.unread)
+            self.unread.discard(longest)
+            longest.drop()
+
+    # What the committer's thread tells
+
+    def _settle_soon(self, answers: Answers) -> None:
+        self._loop.call_soon_threadsafe(self._settle, answers)
+
+    def _ended_soon(self, error: BaseException | None) -> None:
+        self._loop.call_soon_threadsafe(self._committer_ended, error)
+
+    def _settle(self, answers: Answers) -> None:
+        for client, answer in answers:
+            self._in_flight -= answer.size
+            assert isinstance(client, Connection)
+            client.settled(answer)
+        if self._crowded and self._in_flight <= self.settings.max_in_flight // 2:
+            self._crowded = False
+            for connection in self._connections:
+                connection.go_on("others")
+
+    def _committer_ended(self, error: BaseException | None) -> None:
+        if error is None:
+            self._drained.set_result(None)
+        else:
+            self._drained.set_exception(error)
+        self.stop()
+
+    async def _tick(self) -> None:
+        last = self._loop.time()
+        shortest = min(self.settings.idle_timeout, self.settings.line_timeout).total_seconds()
+        while True:
+            await asyncio.sleep(min(_TICK_SECONDS, shortest / 4))
+            now = self._loop.time()
+            self.clock += min(now - last, _LONGEST_TICK_SECONDS)
+            last = now
+            for connection in list(self._connections):
+                connection.look_at_the_clock()
+
+
+def serve(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Collects until SIGTERM or SIGINT.
+
+    Raises:
+        LogError: if the log cannot be used.
+        OSError: if the address cannot be listened on.
+    """
+    log = LogWriter(settings.log)
+    try:
+        asyncio.run(_serve(settings, log, tell))
+    finally:
+        log.close()
+
+
+async def _serve(settings: Settings, log: LogWriter, tell: Callable[[str], None]) -> None:
+    await Collector(settings, log, tell).serve()
+
+
+def _room_for(connections: int) -> int:
+    """How many connections the limit of open files allows, which is raised as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - SPARE_FILES))
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

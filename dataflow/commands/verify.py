@@ -1,0 +1,156 @@
+"""`verify`: the log, run again as a batch, against what the live job has stored."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataflow.commands.load import load_job
+from dataflow.errors import UsageError
+from dataflow.job import Job
+from dataflow.run import execute, quieten
+from dataflow.stored import read_table, read_target
+from transforms.event_time import as_text
+from transforms.specification import microseconds
+from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
+
+DIFFERENT: Final = 1
+RELATIVE: Final = 1e-9
+"""Floats may differ by this much of themselves, or by a thousandth of it of the greatest in their column."""
+
+_SHOWN: Final = 10
+_LEFT_OUT: Final = ("revision", "failed_at", "attempts")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not what the batch run gives: where, and what."""
+
+    table: str
+    key: tuple[Any, ...]
+    what: str
+
+
+def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
+    """Compares every final row of windows closed by the newest checkpoint, every dead letter and the ledger.
+
+    Returns:
+        The exit code: 0, or 1 when something differs.
+    """
+    quieten()
+    job = load_job(path, settings)
+    if job.spec.source.log is None:
+        raise UsageError("verify compares a live job with its log, and this job reads files: run it again instead")
+    from dataflow.graph import LIVE_SHARDS, LogPart
+    from dataflow.live import checkpoint_folder, seeds_of
+    from transforms.collection.follow import Rest
+    from transforms.watermark import Progress
+
+    folder = checkpoint_folder(job)
+    manifest = folder.read()
+    if manifest is None:
+        raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+    newest, oldest = manifest.newest, manifest.oldest
+    extent = job.log_extent()
+    if extent.first_chunk == 1:
+        part, first = LogPart(Rest(1, Progress()), newest.chunk), 0
+    elif oldest.chunk >= extent.first_chunk:
+        shards = job.spec.execution.shards or LIVE_SHARDS
+        job = replace(job, spec=job.spec.model_copy(update={"execution": _with_shards(job, shards)}))
+        rest = Rest(oldest.chunk, Progress.from_json(oldest.source["progress"]))
+        part = LogPart(rest, newest.chunk, seeds_of(job, folder.load(oldest), shards))
+        first = oldest.watermark
+    else:
+        raise UsageError(f"{job.log.path}: the log begins behind the oldest checkpoint; nothing can be verified")
+    with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
+        again = elsewhere(job, scratch)
+        if part.start.chunk < part.end:
+            execute(again, flags, part)
+        differences, compared = [], 0
+        for name in job.tables:
+            wanted = _comparable(read_table(again, name), again, name, oldest, newest, first)
+            for target in (target for target in job.targets if target.table == name):
+                found = _comparable(read_target(job, target), job, name, oldest, newest, first)
+                compared += wanted.num_rows
+                differences += list(compare(name, job.tables[name].key, found, wanted))
+    return _tell(job, part, differences, compared, newest)
+
+
+def _with_shards(job: Job, shards: int) -> Any:
+    return job.spec.execution.model_copy(update={"shards": shards})
+
+
+def elsewhere(job: Job, folder: str) -> Job:
+    """The same job, storing into a folder of its own."""
+    sink = ParquetSinkSpec(parquet=ParquetTarget(path=f"{folder}/out"))
+    letters = job.spec.dead_letters.model_copy(update={"path": None, "fail_above": 1.0})
+    update = {"sinks": (sink,), "state": f"{folder}/state", "report": None, "dead_letters": letters}
+    return replace(job, spec=job.spec.model_copy(update=update))
+
+
+def _comparable(rows: pa.Table, job: Job, name: str, oldest: Checkpoint, newest: Checkpoint, first: int) -> pa.Table:
+    """The rows that both must have: final ones of windows that closed between the two checkpoints."""
+    if name in (DEAD_LETTERS, LEDGER):
+        column = "position" if name == DEAD_LETTERS else "first_position"
+        position = oldest.source.get("position", 0) if first else 0
+        rows = rows.filter(pc.greater_equal(rows[column], position))
+        return rows.filter(pc.less(rows[column], newest.source["position"]))
+    spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
+    lateness = microseconds(spec.allowed_lateness)
+    rows = rows.filter(rows["final"])
+    ends = rows["window_end"].cast(pa.int64())
+    if first:
+        rows = rows.filter(pc.greater(ends, first - lateness))
+        ends = rows["window_end"].cast(pa.int64())
+    return rows if newest.drained else rows.filter(pc.less_equal(ends, newest.watermark - lateness))
+
+
+def compare(table: str, key: Sequence[str], found: pa.Table, wanted: pa.Table) -> Iterator[Difference]:
+    """Where two tables differ; figures may differ by RELATIVE."""
+    by_key = [{_key(row, key): row for row in rows.to_pylist()} for rows in (found, wanted)]
+    greatest = {
+        name: max((abs(value) for value in wanted[name].to_pylist() if value is not None), default=0.0)
+        for name in wanted.column_names
+        if pa.types.is_floating(wanted.schema.field(name).type)
+    }
+    for place in sorted(by_key[0].keys() | by_key[1].keys(), key=repr):
+        rows = [rows.get(place) for rows in by_key]
+        if rows[0] is None or rows[1] is None:
+            yield Difference(table, place, "is not stored" if rows[0] is None else "is not in the log")
+            continue
+        for name in wanted.column_names:
+            values = rows[0][name], rows[1][name]
+            if name not in _LEFT_OUT and not _same(*values, greatest.get(name, 0.0)):
+                yield Difference(table, place, f"{name} is {values[0]!r}, and {values[1]!r} by the log")
+
+
+def _key(row: dict[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in key)
+
+
+def _same(a: Any, b: Any, greatest: float) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=RELATIVE * 1e-3 * greatest)
+    return bool(a == b)
+
+
+def _tell(job: Job, part: Any, differences: Sequence[Difference], compared: int, newest: Checkpoint) -> int:
+    for difference in differences[:_SHOWN]:
+        where = ", ".join(value.isoformat() if hasattr(value, "isoformat") else repr(value) for value in difference.key)
+        click.echo(f"  {difference.table} ({where}): {difference.what}", err=True)
+    through = as_text(newest.watermark)
+    if differences:
+        click.echo(f"error: {len(differences):,} of {compared:,} rows differ from the log", err=True)
+        return DIFFERENT
+    click.echo(
+        f"{job.spec.job}: {compared:,} rows are what chunks {part.start.chunk:,} to {part.end - 1:,} of the log give;"
+        f" windows closed by {through}"
+    )
+    return 0

@@ -1,0 +1,222 @@
+"""Running a job live: from nothing or from its checkpoint, until somebody asks it to stop."""
+
+import hashlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflow.job import Job, PlannedAggregation
+from dataflow.run import JobFailed, check_sinks, locked, quieten, told
+from transforms.collection.log import Extent, LogReader
+from transforms.specification import microseconds
+
+STALL_SECONDS: Final = 30.0
+"""How long data may wait unread until the watchdog says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a live job ended: the checkpoint it can go on from."""
+
+    chunk: int
+    watermark: int
+    drained: bool
+
+
+def follow(
+    job: Job, flags: Sequence[str], *, drain: bool = False, say: Callable[[str], None], serve: str | None = None
+) -> Ended:
+    """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
+
+    Args:
+        drain: close all open windows at the end; nothing can go on from there.
+        say: takes sentences about what happens.
+        serve: HOST:PORT of a page that shows the job; None: there is none.
+
+    Raises:
+        SourceError: if there is no log, or its part that is needed is gone.
+        SinkError: if a sink cannot be written, or the state does not fit the job.
+        JobFailed: if anything else went wrong.
+    """
+    quieten()
+    from dataflow.graph import build_live
+    from runners import prism
+
+    with locked(job.state):
+        check_sinks(job)
+        run = launch(job, say)
+        folder = run.plan.checkpoints
+        pipeline = prism.endless_pipeline(flags)
+        build_live(pipeline, job, run)
+        before = folder.read()
+        with _page(job, serve, say):
+            _run(pipeline, run.following, drain=drain, say=say)
+        manifest = folder.read()
+        if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
+            raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
+        newest = manifest.newest
+        return Ended(newest.chunk, newest.watermark, newest.drained)
+
+
+def launch(job: Job, say: Callable[[str], None]) -> Any:
+    """What a live run begins with: nothing, or the job's newest checkpoint."""
+    from dataflow.graph import LIVE_SHARDS, LiveRun
+    from dataflow.overlay import ReplayOverlay
+    from transforms.collection.follow import Following, Rest, ask
+    from transforms.storage.checkpoint import StateRefused
+    from transforms.storage.live import LivePlan
+    from transforms.watermark import Progress
+
+    log, extent = job.log, job.log_extent()
+    overlay = ReplayOverlay.read(job.state)
+    checkpoints = checkpoint_folder(job)
+    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, overlay.attempts)
+    control = f"{job.state}/control"
+    with suppress(FileNotFoundError):
+        ask(control, "")
+    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
+    following = Following(log.path, control, keep_every=keep_every)
+    manifest = checkpoints.read()
+    if manifest is None:
+        if extent.first_chunk > 1:
+            say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
+        plan.begin()
+        return LiveRun(plan, following, Rest(extent.first_chunk, Progress()), overlay.repairs)
+    newest = manifest.newest
+    if newest.drained:
+        raise StateRefused(
+            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
+            " begin anew with what the log still holds"
+        )
+    _check_extent(extent, newest.chunk, log.path)
+    plan.rewind(newest)
+    shards = job.spec.execution.shards or LIVE_SHARDS
+    seeds = seeds_of(job, checkpoints.load(newest), shards)
+    rest = Rest(newest.chunk, Progress.from_json(newest.source["progress"]), newest.source["position"])
+    say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
+    return LiveRun(plan, following, rest, overlay.repairs, seeds)
+
+
+def _check_extent(extent: Extent, chunk: int, path: str) -> None:
+    from transforms.collection.files import SourceError
+
+    if not extent.first_chunk <= chunk <= extent.end_chunk:
+        raise SourceError(
+            f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}, and this job goes on at"
+            f" {chunk:,}; was it replaced? Remove the job's `state` to begin anew"
+        )
+
+
+def checkpoint_folder(job: Job) -> Any:
+    """Where the job keeps its checkpoints."""
+    from transforms.storage.checkpoint import CheckpointFolder
+
+    return CheckpointFolder(job.state, identity(job), microseconds(job.log.retain) / 1e6)
+
+
+def identity(job: Job) -> dict[str, str]:
+    """What a checkpoint of this job fits: its name, its log's records, and what each aggregation keeps."""
+    parts = {"job": job.spec.job}
+    for aggregation in job.aggregations:
+        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "statistics", "models"})
+        spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
+        spec["state"] = str(aggregation.summary.schema)
+        parts[f"aggregations {aggregation.spec.name}"] = _digest(spec)
+    parts["aggregations"] = _digest([aggregation.spec.name for aggregation in job.aggregations])
+    return parts
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def seeds_of(
+    job: Job, snapshots: Sequence[pa.RecordBatch], shards: int
+) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
+    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
+    from transforms.aggregation.live import Shard, split_seeds
+    from transforms.tick import label_of
+
+    seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
+    for number, aggregation in enumerate(job.aggregations):
+        mine = sorted(
+            (batch for batch in snapshots if label_of(batch)["aggregation"] == number),
+            key=lambda batch: int(label_of(batch)["shard"]),
+        )
+        states = [Shard.from_parcel(batch) for batch in mine]
+        if len(states) != shards:
+            states = split_seeds(timeline_of(aggregation), states, shards)
+        seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]
+    return seeds
+
+
+def timeline_of(aggregation: PlannedAggregation) -> Any:
+    """The timeline of an aggregation."""
+    from transforms.aggregation.timeline import Timeline
+
+    return Timeline(aggregation.summary, aggregation.outputs, microseconds(aggregation.spec.allowed_lateness))
+
+
+def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
+    from contextlib import nullcontext
+
+    if serve is None:
+        return nullcontext()
+    from dataflow.page.server import serving
+
+    return serving(job, serve, say)
+
+
+def _run(pipeline: Any, following: Any, *, drain: bool, say: Callable[[str], None]) -> None:
+    """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
+    from transforms.collection.follow import DRAIN, STOP, ask
+
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+            failures.append(error)
+        finally:
+            done.set()
+
+    def stop(number: int, frame: Any) -> None:
+        ask(following.control, DRAIN if drain else STOP)
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        threading.Thread(target=work, name="pipeline", daemon=True).start()
+        _watch(done, following.folder, say)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if failures:
+        raise told(failures[0]) from failures[0]
+
+
+def _watch(done: threading.Event, log: str, say: Callable[[str], None]) -> None:
+    """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
+    from transforms.progress import BULLETIN
+
+    reader = LogReader(log)
+    moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
+    while not done.wait(0.5):
+        BULLETIN.set(end=reader.extent().end_position)
+        if BULLETIN.trouble != trouble:
+            trouble = BULLETIN.trouble
+            say(f"waiting: {trouble}" if trouble else "the sink can be written again")
+        now = (BULLETIN.position, BULLETIN.watermark or 0)
+        if now != seen or BULLETIN.position >= BULLETIN.end:
+            moved, seen, told_stall = time.monotonic(), now, False
+        elif time.monotonic() - moved > STALL_SECONDS and not told_stall:
+            told_stall = True
+            say(f"{BULLETIN.end - BULLETIN.position:,} records wait and nothing was read for {STALL_SECONDS:.0f} s")

@@ -1,0 +1,119 @@
+"""Lateness: a record is late for an aggregation when its slice closed before the record's chunk came.
+
+It is judged by the watermark that the log had reached before the chunk, which the record carries: the same in every
+run. Nothing late is dropped silently: for each aggregation it is too late for, a record leaves a dead letter.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms import ledger
+from transforms.aggregation.spec import AggregationSpec
+from transforms.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
+from transforms.dead_letter import dead_letters
+from transforms.event_time import as_instants
+from transforms.specification import format_duration, microseconds
+from transforms.watermark import NEVER
+
+LATE_REASON: Final = "late"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A batch with LATE instead of WATERMARK and PAYLOAD; dead letters; and what that changes in the ledger."""
+
+    batch: pa.RecordBatch
+    dead: tuple[pa.RecordBatch, ...]
+    entries: pa.RecordBatch
+
+
+def judge(batch: pa.RecordBatch, aggregations: Sequence[AggregationSpec]) -> Judged:
+    """Tells for which aggregations each record is late; records late for all of them leave the batch."""
+    stood = batch[WATERMARK].to_numpy()
+    late = np.zeros((len(aggregations), batch.num_rows), bool)
+    dead = []
+    if batch.num_rows and stood.max() > NEVER:
+        for number, aggregation in enumerate(aggregations):
+            window, allowed = aggregation.window, microseconds(aggregation.allowed_lateness)
+            closed_at = window.slice_ends(window.slices(batch[EVENT_TIME])) + allowed
+            late[number] = closed_at <= stood
+            rows = np.flatnonzero(late[number])
+            if len(rows):
+                dead.append(_letters(batch, rows, aggregation.name, (stood - closed_at)[rows]))
+    for_all, for_some = late.all(axis=0), late.any(axis=0)
+    ranges, range_of = np.unique(batch[RANGE].to_numpy(), return_inverse=True)
+    lost = np.bincount(range_of[for_all], minlength=len(ranges)).astype(np.int64)
+    partly = np.bincount(range_of[for_some & ~for_all], minlength=len(ranges)).astype(np.int64)
+    entries = ledger.entries(origin_of(batch).source, ranges, accepted=-lost, late=lost, partly_late=partly)
+    bits = (late.astype(np.int64) << np.arange(len(aggregations))[:, None]).sum(axis=0)
+    batch = set_column(batch.drop_columns([WATERMARK, PAYLOAD]), LATE, pa.array(bits))
+    if for_all.any():
+        batch = batch.filter(pa.array(~for_all))
+    return Judged(batch, tuple(dead), entries)
+
+
+def timely(batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
+    """The records that are not late for the aggregation of this number; all of them where none can be late."""
+    if LATE not in batch.schema.names:
+        return batch
+    on_time = (batch[LATE].to_numpy() >> number) & 1 == 0
+    return batch if on_time.all() else batch.filter(pa.array(on_time))
+
+
+def _letters(batch: pa.RecordBatch, rows: Any, name: str, too_late: Any) -> pa.RecordBatch:
+    lost = batch.take(pa.array(rows))
+    return dead_letters(
+        origin_of(batch).source,
+        f"aggregation:{name}",
+        positions=lost[POSITION].to_pylist(),
+        reasons=[LATE_REASON] * len(rows),
+        details=[
+            f"{format_duration(timedelta(microseconds=int(by)))} after its slice closed" for by in too_late.tolist()
+        ],
+        payloads=lost[PAYLOAD].to_pylist(),
+        event_times=as_instants(lost[EVENT_TIME]).tolist(),
+    )
+
+
+TAGS: Final = ("dead_letters", "ledger")
+
+
+class JudgeFn(beam.DoFn):
+    """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
+
+    def __init__(self, aggregations: Sequence[AggregationSpec]):
+        self._aggregations = aggregations
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        judged = judge(batch, self._aggregations)
+        for letters in judged.dead:
+            yield beam.pvalue.TaggedOutput("dead_letters", letters)
+        yield beam.pvalue.TaggedOutput("ledger", judged.entries)
+        if judged.batch.num_rows:
+            yield judged.batch
+
+
+@dataclass(eq=False, kw_only=True)
+class JudgeLateness(beam.PTransform):
+    """Parts late records from batches of a log.
+
+    In: batches with WATERMARK, RANGE and PAYLOAD. Out: `batches` with LATE instead, `dead_letters` (stage
+    `aggregation:NAME`) and `ledger` (what was accepted before and is late).
+    """
+
+    aggregations: Sequence[AggregationSpec]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+        typed = dict.fromkeys(TAGS, pa.RecordBatch)
+        judge_fn = beam.ParDo(JudgeFn(self.aggregations)).with_output_types(pa.RecordBatch, **typed)
+        return batches | "Judge" >> judge_fn.with_outputs(*TAGS, main="batches")

@@ -1,0 +1,276 @@
+"""The live driver of a timeline: partials and ticks of a shard in, closed windows out, for ever.
+
+A shard's partials wait in a bag. When everything before a tick has arrived, its timer fires: if a window is due
+at the tick's watermark, the partials before the tick join the timeline and it advances; if the tick keeps a
+checkpoint, the state made of exactly the records before it goes out as a snapshot. Most ticks find nothing to do,
+and that costs one small cell.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.coders import BytesCoder, FastPrimitivesCoder, TupleCoder, VarIntCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+
+from transforms.aggregation.lateness import timely
+from transforms.aggregation.summary import Summary
+from transforms.aggregation.timeline import Output, Timeline, TimelineState
+from transforms.batch import empty, one_batch
+from transforms.coder import RecordBatchCoder
+from transforms.tick import (
+    CLOSING,
+    PARTIAL,
+    ROWS,
+    SNAPSHOT,
+    TICK,
+    Tick,
+    content_of,
+    label_of,
+    moment,
+    parcel,
+    tick_after,
+    tick_of,
+)
+from transforms.watermark import END, NEVER
+
+_MOST_WAITING: Final = 64
+"""Partials that wait until they are merged, due or not."""
+
+
+def encode_state(state: TimelineState) -> bytes:
+    """A timeline's state as bytes; `decode_state` gives an equal one."""
+    parts = [state.open, state.shown, *state.memories]
+    encoded = [b"" if part is None else RecordBatchCoder().encode(part) for part in parts]
+    header = json.dumps({"closed_through": state.closed_through, "sizes": [len(part) for part in encoded]}).encode()
+    return len(header).to_bytes(4, "big") + header + b"".join(encoded)
+
+
+def decode_state(encoded: bytes) -> TimelineState:
+    """What `encode_state` wrote."""
+    start = 4 + int.from_bytes(encoded[:4], "big")
+    header = json.loads(encoded[4:start])
+    parts: list[pa.RecordBatch | None] = []
+    for size in header["sizes"]:
+        parts.append(RecordBatchCoder().decode(encoded[start : start + size]) if size else None)
+        start += size
+    if parts[0] is None:
+        raise AssertionError("a state without slices has an empty batch of them")
+    return TimelineState(parts[0], tuple(parts[2:]), header["closed_through"], parts[1])
+
+
+class Clock(NamedTuple):
+    """What a tick needs to know: the next watermark at which a window is due, and how many partials wait."""
+
+    due: int = END
+    waiting: int = 0
+    through: int = NEVER
+
+    def with_partial(self, timeline: Timeline, partial: pa.RecordBatch) -> "Clock":
+        due = timeline.next_end(partial, self.through)
+        return Clock(self.due if due is None else min(self.due, due), self.waiting + 1, self.through)
+
+    def is_idle(self, tick: Tick) -> bool:
+        """Whether this tick has nothing to do."""
+        return tick.watermark < self.due and not tick.keeps and self.waiting < _MOST_WAITING
+
+
+def settle(
+    timeline: Timeline, state: TimelineState, partials: Sequence[pa.RecordBatch], tick: Tick, through: int
+) -> tuple[TimelineState, dict[str, pa.RecordBatch], Clock]:
+    """The state once everything before a tick is known, the rows that are due, and when the next ones are.
+
+    Args:
+        partials: those made of the chunks before the tick that the state does not hold yet.
+        through: the watermark up to which the state has advanced.
+    """
+    rows: dict[str, pa.RecordBatch] = {}
+    if tick.watermark == END:
+        state, rows = timeline.advance(state, partials, None)
+        return state, rows, Clock(through=END)
+    if tick.watermark > through:
+        through = tick.watermark
+        state, rows = timeline.advance(state, partials, through)
+    else:
+        state = replace(state, open=timeline.summary.merge([state.open, *partials]))
+    due = timeline.next_end(state.open, through)
+    return state, rows, Clock(END if due is None else due, 0, through)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The state of one shard as it is stored: what it knows, and up to where it has advanced."""
+
+    state: TimelineState
+    through: int
+
+    def to_parcel(self, aggregation: int, shard: int) -> pa.RecordBatch:
+        batch = pa.record_batch([pa.array([encode_state(self.state)], pa.binary())], ["state"])
+        return parcel(batch, SNAPSHOT, aggregation=aggregation, shard=shard, through=self.through)
+
+    @staticmethod
+    def from_parcel(batch: pa.RecordBatch) -> "Shard":
+        return Shard(decode_state(batch["state"][0].as_py()), label_of(batch)["through"])
+
+
+class SummarizeLiveFn(beam.DoFn):
+    """Batches to (shard, partial), each at once: no partial spans a tick."""
+
+    def __init__(self, summary: Summary, number: int, shards: int):
+        self._summary = summary
+        self._number = number
+        self._shards = shards
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        partial = self._summary.summarize(timely(batch, self._number))
+        for shard, part in self._summary.by_shard(partial, self._shards).items():
+            yield shard, parcel(part, PARTIAL)
+
+
+class ToShardsFn(beam.DoFn):
+    """A tick to every shard, empty ones included."""
+
+    def __init__(self, shards: int):
+        self._shards = shards
+
+    def process(self, tick: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for shard in range(self._shards):
+            yield shard, tick
+
+
+class TimelineFn(beam.DoFn):
+    """(shard, parcel) to parcels: rows of tables, and snapshots at ticks that keep."""
+
+    WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
+    STATE = ReadModifyWriteStateSpec("state", BytesCoder())
+    CLOCK = ReadModifyWriteStateSpec("clock", FastPrimitivesCoder())
+    CLOSE = TimerSpec("close", TimeDomain.WATERMARK)
+
+    def __init__(self, timeline: Timeline, number: int):
+        self._timeline = timeline
+        self._number = number
+
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        timestamp: Any = beam.DoFn.TimestampParam,
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+        stored: Any = beam.DoFn.StateParam(STATE),
+        clock: Any = beam.DoFn.StateParam(CLOCK),
+        close: Any = beam.DoFn.TimerParam(CLOSE),
+    ) -> None:
+        batch = element[1]
+        kind = label_of(batch)["kind"]
+        if kind == TICK:
+            tick = tick_of(batch)
+            close.set(moment(tick.name, CLOSING), dynamic_timer_tag=replace(tick, source={}).to_json())
+        elif kind == SNAPSHOT:
+            seed = Shard.from_parcel(batch)
+            stored.write(encode_state(seed.state))
+            due = self._timeline.next_end(seed.state.open, seed.through)
+            clock.write(tuple(Clock(END if due is None else due, 0, seed.through)))
+        else:
+            partial = content_of(batch)
+            waiting.add((tick_after(timestamp), partial))
+            clock.write(tuple(Clock(*(clock.read() or ())).with_partial(self._timeline, partial)))
+
+    @on_timer(CLOSE)  # type: ignore[untyped-decorator]  # Beam has no types for it
+    def close(
+        self,
+        shard: int = beam.DoFn.KeyParam,
+        tag: Any = beam.DoFn.DynamicTimerTagParam,
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+        stored: Any = beam.DoFn.StateParam(STATE),
+        clock: Any = beam.DoFn.StateParam(CLOCK),
+    ) -> Iterator[pa.RecordBatch]:
+        tick, time = Tick.from_json(tag), Clock(*(clock.read() or ()))
+        if time.is_idle(tick):
+            return
+        encoded = stored.read()
+        state = decode_state(encoded) if encoded else self._timeline.start()
+        partials: list[tuple[int, pa.RecordBatch]] = []
+        later: list[tuple[int, pa.RecordBatch]] = []
+        for number, partial in waiting.read():
+            (partials if number <= tick.name else later).append((number, partial))
+        state, rows, time = settle(self._timeline, state, [partial for _, partial in partials], tick, time.through)
+        waiting.clear()
+        for number, partial in later:
+            waiting.add((number, partial))
+            time = time.with_partial(self._timeline, partial)
+        stored.write(encode_state(state))
+        clock.write(tuple(time))
+        for table, batch in rows.items():
+            if batch.num_rows:
+                yield parcel(batch, ROWS, table=table)
+        if tick.keeps:
+            yield Shard(state, time.through).to_parcel(self._number, shard)
+
+
+@dataclass(eq=False, kw_only=True)
+class AggregateLive(beam.PTransform):
+    """Closes the windows of an endless collection of batches as their time comes.
+
+    In: `batches`, with timestamps and ticks as `transforms.tick` says; `ticks`; and `seeds`, the snapshots of a
+    checkpoint to begin with. Out: parcels of rows and of snapshots.
+
+    Args:
+        number: the aggregation's number in the job.
+        lateness: how long windows wait for late records (µs).
+        shards: how many ways the keys are cut; part of a checkpoint.
+    """
+
+    summary: Summary
+    outputs: Sequence[Output]
+    number: int
+    lateness: int
+    shards: int
+    seeds: Sequence[tuple[int, pa.RecordBatch]] = ()
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, inputs: Mapping[str, beam.PCollection[pa.RecordBatch]]) -> beam.PCollection[pa.RecordBatch]:
+        keyed = tuple[int, pa.RecordBatch]
+        summarize = beam.ParDo(SummarizeLiveFn(self.summary, self.number, self.shards)).with_output_types(keyed)
+        partials = inputs["batches"] | "Summarize" >> summarize
+        ticks = inputs["ticks"] | "To shards" >> beam.ParDo(ToShardsFn(self.shards)).with_output_types(keyed)
+        seeds = inputs["ticks"].pipeline | "Seeds" >> beam.Create(list(self.seeds)).with_output_types(keyed)
+        timeline = beam.ParDo(TimelineFn(Timeline(self.summary, self.outputs, self.lateness), self.number))
+        return (
+            (seeds, partials, ticks)
+            | "Shards" >> beam.Flatten()
+            | "Close" >> timeline.with_output_types(pa.RecordBatch)
+        )
+
+
+def split_seeds(timeline: Timeline, shards: Sequence[Shard], count: int) -> list[Shard]:
+    """The state of some shards as that of another number of shards."""
+    summary = timeline.summary
+
+    def cut(parts: Sequence[pa.RecordBatch | None]) -> list[pa.RecordBatch | None]:
+        present = [part for part in parts if part is not None]
+        if not present:
+            return [None] * count
+        by_shard = summary.by_shard(one_batch(present), count)
+        return [by_shard.get(shard, empty(present[0].schema)) for shard in range(count)]
+
+    opened = cut([shard.state.open for shard in shards])
+    shown = cut([shard.state.shown for shard in shards])
+    memories = [cut([shard.state.memories[i] for shard in shards]) for i in range(len(timeline.outputs))]
+    first = shards[0]
+    return [
+        Shard(
+            TimelineState(
+                opened[n] or timeline.start().open,
+                tuple(memory[n] for memory in memories),
+                first.state.closed_through,
+                shown[n],
+            ),
+            first.through,
+        )
+        for n in range(count)
+    ]

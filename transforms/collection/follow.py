@@ -1,0 +1,312 @@
+"""Following the log: an endless splittable source, and its bounded form that ends at the log's present end."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.collection.chunks import ChunkParser, Flush
+from transforms.collection.log import LogReader, announce
+from transforms.progress import BULLETIN, TALLY
+from transforms.tick import PASSED, SENT, Tick, moment, tick_of, tick_parcel
+from transforms.watermark import END, Progress
+
+FLUSH_BYTES: Final = 16 << 20
+"""Text that is parsed at a time when there is more: as much as a block of a file."""
+
+STOP: Final = "stop"
+DRAIN: Final = "drain"
+_POLL_SECONDS: Final = 0.005
+
+TAGS: Final = ("dead_letters", "ledger", "ticks")
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left to read of a log: everything from `chunk`, or nothing; and how far it had come there."""
+
+    chunk: int
+    progress: Progress
+    position: int = 0
+    ended: bool = False
+
+
+class RestTracker(RestrictionTracker):
+    """Claims chunks one after the other. The rest of an endless log is never divided: its far half would hold the
+    watermark for ever."""
+
+    def __init__(self, rest: Rest):
+        self._rest = rest
+        self._left: Rest | None = None
+
+    def current_restriction(self) -> Rest:
+        return self._rest
+
+    def try_claim(self, rest: Rest) -> bool:
+        """Claims everything before `rest`; false once the runner has taken the rest away."""
+        if self._left is not None:
+            return False
+        self._rest = rest
+        return True
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[Rest, Rest] | None:
+        if fraction_of_remainder != 0 or self._rest.ended or self._left is not None:
+            return None
+        self._left = self._rest
+        self._rest = replace(self._rest, ended=True)
+        return self._rest, self._left
+
+    def check_done(self) -> bool:
+        if not self._rest.ended:
+            raise ValueError(f"the log was left at chunk {self._rest.chunk} without saying when to go on")
+        return True
+
+    def current_progress(self) -> RestrictionProgress:
+        return RestrictionProgress(completed=0, remaining=1)
+
+    def is_bounded(self) -> bool:
+        return False
+
+
+class RestProvider(RestrictionProvider):
+    """Beam's view of a log: one restriction, of no known size."""
+
+    def initial_restriction(self, element: Rest) -> Rest:
+        return element
+
+    def create_tracker(self, restriction: Rest) -> RestTracker:
+        return RestTracker(restriction)
+
+    def restriction_size(self, element: Rest, restriction: Rest) -> int:
+        return 1
+
+    def truncate(self, element: Rest, restriction: Rest) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Following:
+    """How a log is followed.
+
+    Args:
+        folder: the log.
+        control: a file in which `stop` or `drain` asks the job to end.
+        keep_every: s between checkpoints.
+        pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
+        hold: s to go on in one call while there is something new: 0 hands every flush to the runner at once.
+        linger: s between two flushes at least: more of them would only wait for each other in the runner.
+    """
+
+    folder: str
+    control: str
+    keep_every: float = 10.0
+    pace: float = 1.0
+    hold: float = 0.0
+    linger: float = 0.05
+
+
+_REST: Final = RestProvider()
+
+
+class FollowFn(beam.DoFn):
+    """Where to begin in a log, to batches; tagged `dead_letters`, `ledger` and `ticks` beside them."""
+
+    def __init__(self, following: Following, parser: ChunkParser):
+        self._following = following
+        self._parser = parser
+
+    def setup(self) -> None:
+        self._reader = LogReader(self._following.folder)
+        self._kept = time.monotonic()
+        self._flushed = 0.0
+
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]  # Beam has no types for it
+    def process(
+        self,
+        element: Rest,
+        tracker: Any = beam.DoFn.RestrictionParam(_REST),
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
+    ) -> Iterator[Any]:
+        began = time.monotonic()
+        rest: Rest = tracker.current_restriction()
+        while not rest.ended:
+            asked = self._wait(rest, began + self._following.pace)
+            if asked and not self._reader.has(rest.chunk):
+                # A name of its own: this tick comes behind those of every chunk that was read.
+                tick = self._tick(rest, rest.chunk + 1, keeps=True)
+                if not tracker.try_claim(replace(rest, ended=True)):
+                    return
+                at = moment(tick.name, SENT)
+                ending = replace(tick, watermark=END) if asked == DRAIN else tick
+                yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(ending), at))
+                watermark.set_watermark(MAX_TIMESTAMP)
+                return
+            chunks = list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
+            self._flushed = time.monotonic()
+            if not chunks:
+                tracker.defer_remainder()
+                return
+            flush = self._parser.parse(chunks, rest.progress)
+            rest = Rest(chunks[-1].id + 1, flush.progress, chunks[-1].first + chunks[-1].count)
+            if not tracker.try_claim(rest):
+                return
+            keeps = time.monotonic() - self._kept >= self._following.keep_every
+            if keeps:
+                self._kept = time.monotonic()
+            self._tell(flush, chunks)
+            at = moment(rest.chunk, SENT)
+            for output in outputs(flush):
+                if isinstance(output, beam.pvalue.TaggedOutput):
+                    yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
+                else:
+                    yield TimestampedValue(output, at)
+            tick = tick_parcel(self._tick(rest, rest.chunk, keeps=keeps))
+            yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick, at))
+            watermark.set_watermark(moment(rest.chunk, PASSED))
+            if time.monotonic() - began >= self._following.hold:
+                tracker.defer_remainder(Duration(micros=0))
+                return
+
+    def _wait(self, rest: Rest, until: float) -> str:
+        """Waits for something new, at most so long; what somebody asked for meanwhile: to stop, or to drain."""
+        time.sleep(max(self._flushed + self._following.linger - time.monotonic(), 0.0))
+        while True:
+            asked = asked_for(self._following.control)
+            if asked or self._reader.has(rest.chunk) or time.monotonic() >= until:
+                return asked
+            time.sleep(_POLL_SECONDS)
+
+    def _tick(self, rest: Rest, name: int, *, keeps: bool) -> Tick:
+        source = {"progress": rest.progress.to_json(), "position": rest.position} if keeps else {}
+        return Tick(name, rest.chunk, rest.progress.watermark, keeps, source)
+
+    def _tell(self, flush: Flush, chunks: list[Any]) -> None:
+        TALLY.add(sum(chunk.count for chunk in chunks), flush.dead.num_rows)
+        last = chunks[-1]
+        BULLETIN.set(
+            watermark=flush.progress.watermark if flush.progress.heard else None,
+            position=last.first + last.count,
+            end=self._reader.extent().end_position,
+            lag_s=max(time.time() - last.received / 1e6, 0.0),
+        )
+
+    def teardown(self) -> None:
+        self._reader.close()
+
+
+def outputs(flush: Flush) -> Iterator[Any]:
+    """What a flush gives to the pipeline."""
+    if flush.batch.num_rows:
+        yield flush.batch
+    if flush.dead.num_rows:
+        yield beam.pvalue.TaggedOutput("dead_letters", flush.dead)
+    if flush.entries.num_rows:
+        yield beam.pvalue.TaggedOutput("ledger", flush.entries)
+
+
+def ask(control: str, what: str) -> None:
+    """Asks whoever follows a log, in whatever process, to `stop` or to `drain`; an empty text takes it back."""
+    with open(f"{control}.new", "w", encoding="utf-8") as file:
+        file.write(what)
+    os.replace(f"{control}.new", control)
+
+
+def asked_for(control: str) -> str:
+    """What was asked for; empty: nothing."""
+    try:
+        with open(control, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+class AnnounceFn(beam.DoFn):
+    """Ticks behind which everything is stored, to a word to the collector: what it need not keep for this job."""
+
+    def __init__(self, folder: str, reader: str, manifest: str):
+        self._folder = folder
+        self._reader = reader
+        self._manifest = manifest
+
+    def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        with open(self._manifest, encoding="utf-8") as file:
+            oldest = json.load(file)["checkpoints"][0]["chunk"]
+        announce(self._folder, self._reader, min(oldest, tick_of(tick).chunk))
+        yield tick
+
+
+@dataclass(eq=False, kw_only=True)
+class FollowLog(beam.PTransform):
+    """Reads a log for ever.
+
+    Out: `batches` as `ChunkParser` makes them, `dead_letters`, `ledger` and `ticks`, all with the source's progress
+    as their timestamps (`transforms.tick`).
+    """
+
+    following: Following
+    parser: ChunkParser
+    start: Rest
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        typed = dict.fromkeys(TAGS, pa.RecordBatch)
+        follow = beam.ParDo(FollowFn(self.following, self.parser)).with_output_types(pa.RecordBatch, **typed)
+        return pipeline | "Start" >> beam.Create([self.start]) | "Follow" >> follow.with_outputs(*TAGS, main="batches")
+
+
+class ReadLogFn(beam.DoFn):
+    """(where to begin, where to end) to batches; tagged `dead_letters` and `ledger` beside them."""
+
+    def __init__(self, folder: str, parser: ChunkParser):
+        self._folder = folder
+        self._parser = parser
+
+    def process(self, element: tuple[Rest, int]) -> Iterator[Any]:
+        rest, end = element
+        reader = LogReader(self._folder)
+        try:
+            while rest.chunk < end:
+                chunks = list(reader.chunks(rest.chunk, end, FLUSH_BYTES))
+                flush = self._parser.parse(chunks, rest.progress)
+                rest = Rest(chunks[-1].id + 1, flush.progress)
+                TALLY.add(sum(chunk.count for chunk in chunks), flush.dead.num_rows)
+                yield from outputs(flush)
+        finally:
+            reader.close()
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadLog(beam.PTransform):
+    """Reads a log from `start` to the chunk before `end`.
+
+    Out: `batches`, `dead_letters` and `ledger`, as `FollowLog`.
+    """
+
+    folder: str
+    parser: ChunkParser
+    start: Rest
+    end: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        tags = TAGS[:2]
+        read = beam.ParDo(ReadLogFn(self.folder, self.parser)).with_output_types(
+            pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch)
+        )
+        whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
+        return whole | "Read" >> read.with_outputs(*tags, main="batches")

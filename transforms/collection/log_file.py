@@ -1,0 +1,178 @@
+"""The log's file: its layout in SQLite, how it is opened, and what a row of it holds."""
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+
+FORMAT: Final = 1
+"""The version of the file's layout; a reader refuses a newer one."""
+
+FILE: Final = "log.db"
+CODEC: Final = "zstd"
+LAYOUT: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+INSERT INTO meta VALUES ('format', {FORMAT});
+CREATE TABLE session (source TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY,      -- dense, from 1
+    first INTEGER NOT NULL,      -- position of the first record
+    count INTEGER NOT NULL,      -- records; 0 in a heartbeat
+    received INTEGER NOT NULL,   -- when it was committed, in µs since the epoch, by the collector's clock
+    elapsed INTEGER NOT NULL,    -- µs that a collector has been listening since the log began: never goes back
+    runs TEXT NOT NULL,          -- [[source, received, count], ...] in the order of the records
+    size INTEGER NOT NULL,       -- bytes of the lines
+    payload BLOB NOT NULL,       -- the lines, each with its newline, compressed
+    checksum INTEGER NOT NULL    -- CRC-32 of all the columns above
+);
+COMMIT;
+"""
+
+
+class LogError(OSError):
+    """A log that cannot be used, with one clear message."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Records of one source that stand next to each other in a chunk, and when they were received (µs)."""
+
+    source: str
+    received: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One durable commit: whole lines, whose they are, and what the collector's clocks said.
+
+    `elapsed` is how long (µs) collectors have been listening to clients since the log began. Unlike `received` it
+    never goes back, and stands still while nobody listens.
+    """
+
+    id: int
+    first: int
+    received: int
+    elapsed: int
+    runs: tuple[Run, ...]
+    data: bytes
+
+    @property
+    def count(self) -> int:
+        """How many records it holds; 0 in a heartbeat."""
+        return sum(run.count for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a log holds now: chunks [first_chunk, end_chunk), records [first_position, end_position)."""
+
+    first_chunk: int
+    end_chunk: int
+    first_position: int
+    end_position: int
+
+
+def log_file(folder: str) -> str:
+    """The file that holds a log's chunks."""
+    return os.path.join(folder, FILE)
+
+
+def size(folder: str) -> int:
+    """Bytes of a log on the disk."""
+    path, total = log_file(folder), 0
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            total += os.path.getsize(path + suffix)
+    return total
+
+
+def open_log(folder: str, mode: str) -> sqlite3.Connection:
+    """Opens the file; `mode` is SQLite's: `rwc` makes it if it is not there, `rw` does not."""
+    path = quote(os.path.abspath(log_file(folder)))
+    try:
+        database = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # speaks before the first table is made, or never
+        database.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        raise LogError(f"{folder}: {error}") from error
+    return database
+
+
+def open_to_read(folder: str) -> sqlite3.Connection:
+    """Opens a log that has to be there already."""
+    missing = LogError(f"{folder}: there is no log; `collect --log {folder}` begins one")
+    if not os.path.exists(log_file(folder)):
+        raise missing
+    database = open_log(folder, "rw")
+    try:
+        if is_empty(database):
+            raise missing
+        database.execute("PRAGMA query_only = ON")
+        check_format(database, folder)
+    except LogError:
+        database.close()
+        raise
+    return database
+
+
+def is_empty(database: sqlite3.Connection) -> bool:
+    """Whether the file has no table yet."""
+    return database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
+def check_format(database: sqlite3.Connection, folder: str) -> None:
+    """Refuses what is no log, or one that a newer version wrote."""
+    try:
+        row = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+    except sqlite3.Error as error:
+        raise LogError(f"{folder}: {FILE} is no log of Streamgauge ({error})") from error
+    if row is None or int(row[0]) > FORMAT:
+        found = "none" if row is None else row[0]
+        raise LogError(f"{folder}: the log has format {found}, this version reads {FORMAT}; use a newer Streamgauge")
+
+
+def extent_of(database: sqlite3.Connection) -> Extent:
+    """What a log holds now."""
+    first = database.execute("SELECT id, first FROM chunk ORDER BY id LIMIT 1").fetchone() or (1, 0)
+    last = database.execute("SELECT id, first, count FROM chunk ORDER BY id DESC LIMIT 1").fetchone() or (0, 0, 0)
+    return Extent(int(first[0]), int(last[0]) + 1, int(first[1]), int(last[1] + last[2]))
+
+
+def elapsed_of(database: sqlite3.Connection) -> int:
+    """What the clock of the log's listening shows."""
+    row = database.execute("SELECT elapsed FROM chunk ORDER BY id DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
+
+
+def checksum_of(row: Sequence[Any]) -> int:
+    """The checksum of all the other columns of a chunk."""
+    *numbers_and_runs, payload = row
+    return zlib.crc32(payload, zlib.crc32(json.dumps(numbers_and_runs).encode("utf-8")))
+
+
+def decoded(row: Sequence[Any], folder: str) -> Chunk:
+    """The chunk that a row holds.
+
+    Raises:
+        LogError: if it is damaged.
+    """
+    number, first, count, received, elapsed, runs, bytes_, payload, checksum = row
+    if not isinstance(payload, bytes) or checksum_of(row[:-1]) != checksum:
+        raise LogError(f"{folder}: chunk {number} is damaged: its checksum does not match")
+    data = pa.decompress(payload, bytes_, codec=CODEC, asbytes=True) if bytes_ else b""
+    chunk = Chunk(number, first, received, elapsed, tuple(Run(*run) for run in json.loads(runs)), data)
+    if chunk.count != count:
+        raise LogError(f"{folder}: chunk {number} is damaged: it holds {chunk.count} records, not {count}")
+    return chunk

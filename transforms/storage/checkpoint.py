@@ -1,0 +1,173 @@
+"""Checkpoints: what a live job goes on from, each a folder named by its tick, and one manifest that says which.
+
+A checkpoint holds the state of every shard made of exactly the records before its tick, and what the source needs
+to go on from there. It is written after everything that those records gave is in the sinks. Three are kept: the
+newest; one that is `retain` old or older, from which `verify` can run the log again as far as it is kept; and one
+on its way to become that.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from transforms.storage.error import SinkError, sentence
+
+FORMAT: Final = 1
+FOLDER: Final = "checkpoints"
+MANIFEST: Final = "checkpoint.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a job stood.
+
+    Args:
+        name: the tick's name, unique and growing.
+        chunk: the first chunk that was not read.
+        watermark: up to where event time had passed (µs).
+        source: what the source needs to go on.
+        taken: when, in s since the epoch.
+        drained: whether all windows were closed before their time, so that nothing can go on from here.
+    """
+
+    name: int
+    chunk: int
+    watermark: int
+    source: Mapping[str, Any]
+    taken: float
+    drained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The checkpoints of a job, oldest first, and what the job must be for them to fit."""
+
+    identity: Mapping[str, str]
+    checkpoints: Sequence[Checkpoint]
+    format: int = FORMAT
+
+    @property
+    def newest(self) -> Checkpoint:
+        return self.checkpoints[-1]
+
+    @property
+    def oldest(self) -> Checkpoint:
+        return self.checkpoints[0]
+
+
+class StateRefused(SinkError):
+    """A state folder that does not fit the job, with what to do about it."""
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The checkpoints of one job.
+
+    Args:
+        state: the job's folder for what outlives a run.
+        identity: what the job is, part by part, in words and digests; a checkpoint fits the same only.
+        retain: s that the log can at least be verified back.
+    """
+
+    state: str
+    identity: Mapping[str, str] = field(default_factory=dict)
+    retain: float = 3600.0
+
+    def read(self) -> Manifest | None:
+        """The checkpoints; None: there is none yet.
+
+        Raises:
+            StateRefused: if they are another job's, or were written by a newer version.
+        """
+        path = f"{self.state}/{MANIFEST}"
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StateRefused(f"{path}: cannot be read ({error}); remove {self.state} to begin anew") from error
+        if content["format"] > FORMAT:
+            raise StateRefused(
+                f"{path}: has format {content['format']}, this version reads {FORMAT}; use the version that wrote it"
+            )
+        for part, value in self.identity.items():
+            if content["identity"].get(part) != value:
+                raise StateRefused(
+                    f"{path}: was written by a job with another `{part}`; give this job another `state`, or remove"
+                    f" {self.state} to begin anew with what the log still holds"
+                )
+        return Manifest(content["identity"], [Checkpoint(**entry) for entry in content["checkpoints"]])
+
+    def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
+        """The snapshots in a checkpoint."""
+        with pa.OSFile(self._file(checkpoint), "rb") as file:
+            parcels = []
+            while file.tell() < file.size():
+                with pa.ipc.open_stream(file) as stream:
+                    parcels.append(stream.read_next_batch())
+                    for _ in stream:
+                        raise AssertionError("a snapshot is one batch")
+            return parcels
+
+    def keep(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch]) -> Manifest:
+        """Writes a checkpoint; from its manifest on, it is the one that counts. Older ones go as they may.
+
+        Raises:
+            SinkError: if the disk refuses; the one before still counts.
+        """
+        path = self._file(checkpoint)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(f"{path}.new", "wb") as file:
+                for snapshot in snapshots:
+                    with pa.ipc.new_stream(file, snapshot.schema) as writer:
+                        writer.write_batch(snapshot)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{path}.new", path)
+            before = self.read()
+            kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
+            manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]))
+            with open(f"{self.state}/{MANIFEST}.new", "w", encoding="utf-8") as text:
+                json.dump(asdict(manifest), text)
+                text.flush()
+                os.fsync(text.fileno())
+            os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
+        except OSError as error:
+            with suppress(OSError):
+                os.remove(f"{path}.new")
+            raise SinkError(sentence(self.state, error)) from error
+        self._forget(manifest)
+        return manifest
+
+    def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+        oldest, newest = checkpoints[0], checkpoints[-1]
+        between = checkpoints[1:-1]
+        ripe = [entry for entry in between if newest.taken - entry.taken >= self.retain]
+        if ripe:
+            oldest, between = ripe[-1], between[between.index(ripe[-1]) + 1 :]
+        # The first one after the oldest is the next to become it; a newer one would only make that later.
+        return [oldest, *between[:1], newest] if oldest is not newest else [newest]
+
+    def _forget(self, manifest: Manifest) -> None:
+        names = {os.path.basename(self._file(entry)) for entry in manifest.checkpoints}
+        for path in Path(self.state, FOLDER).glob("*"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+    def _file(self, checkpoint: Checkpoint) -> str:
+        return f"{self.state}/{FOLDER}/{checkpoint.name:012d}.arrows"
+
+
+def clear(state: str) -> None:
+    """Forgets every checkpoint of a job."""
+    with suppress(FileNotFoundError):
+        os.remove(f"{state}/{MANIFEST}")
+    shutil.rmtree(f"{state}/{FOLDER}", ignore_errors=True)

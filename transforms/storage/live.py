@@ -1,0 +1,265 @@
+"""Live storing: rows of windows at once, everything else at checkpoints, nothing lost and nothing twice.
+
+Rows of closing windows go into databases the moment they are known: upserts by the table's key, so that doing it
+again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint, which
+is written behind all of them. What came after the last checkpoint is made again by whoever goes on from it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.coders import TupleCoder, VarIntCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+
+from transforms import ledger
+from transforms.batch import set_column
+from transforms.coder import RecordBatchCoder
+from transforms.progress import BULLETIN
+from transforms.storage import parquet_log, sql
+from transforms.storage.checkpoint import Checkpoint, CheckpointFolder
+from transforms.storage.error import SinkError
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
+from transforms.storage.staging import Table
+from transforms.tick import (
+    KEEPING,
+    ROWS,
+    SNAPSHOT,
+    TICK,
+    Tick,
+    content_of,
+    label_of,
+    moment,
+    parcel,
+    tick_after,
+    tick_of,
+    tick_parcel,
+)
+from transforms.watermark import END
+
+PATIENCE_SECONDS: Final = 900.0
+"""How long a sink may be out of reach until the job gives up."""
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """What a live job stores, and where.
+
+    Args:
+        job: the name that owns the folders.
+        tables: every output table by name.
+        checkpoints: where the job keeps what it goes on from.
+        attempts: how often records were replayed before, by source and position.
+    """
+
+    job: str
+    tables: Mapping[str, Table]
+    targets: Sequence[Target]
+    checkpoints: CheckpointFolder
+    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Empties every table: a job that goes on from nothing has no rows yet."""
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.begin(target.folder, self.job)
+        for url, names in self._by_url(self.tables).items():
+            _publish(url, {_sql_table(self.tables[name]): [] for name in names}, replace=True)
+
+    def rewind(self, checkpoint: Checkpoint) -> None:
+        """Takes back files that were written after a checkpoint; rows of databases are written over."""
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.rewind(target.folder, self.job, checkpoint.name)
+
+    def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
+        """Upserts rows of a table into the databases that hold it."""
+        for url in self._by_url([table]):
+            _publish(url, {_sql_table(self.tables[table]): [rows]}, replace=False)
+        BULLETIN.show(table, rows)
+
+    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch]) -> Checkpoint:
+        """Stores everything that waited for a checkpoint, and then the checkpoint."""
+        contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
+        snapshots = []
+        for batch in parcels:
+            label = label_of(batch)
+            if label["kind"] == SNAPSHOT:
+                snapshots.append(batch)
+            elif label["table"] in (DEAD_LETTERS, LEDGER):
+                contents[label["table"]].append(content_of(batch))
+            else:
+                contents[label["table"]].append(batch.filter(batch["final"]).replace_schema_metadata(None))
+        book = ledger.merge(contents[LEDGER])
+        contents[LEDGER] = [book] if book.num_rows else []
+        contents[DEAD_LETTERS] = [self._stamped(letters) for letters in contents[DEAD_LETTERS]]
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.append(
+                    target.folder, self.tables[target.table], contents[target.table], self.job, tick.name
+                )
+        for url, names in self._by_url([name for name in (DEAD_LETTERS, LEDGER) if contents[name]]).items():
+            _publish(url, {_sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
+        taken = time.time()
+        drained = tick.watermark == END
+        checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained)
+        self.checkpoints.keep(checkpoint, snapshots)
+        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
+        BULLETIN.account(ledger.totals(book), reasons)
+        BULLETIN.set(checkpoint=taken)
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.pack(target.folder, self.job, tick.name)
+        return checkpoint
+
+    def _stamped(self, letters: pa.RecordBatch) -> pa.RecordBatch:
+        now = pa.array([datetime.now(timezone.utc)] * letters.num_rows, pa.timestamp("us", "UTC"))
+        letters = set_column(letters, "failed_at", now)
+        if self.attempts:
+            places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
+            tried = [self.attempts.get(place, 0) + 1 for place in places]
+            letters = set_column(letters, "attempts", pa.array(tried, pa.int64()))
+        return letters
+
+    def _by_url(self, tables: Iterable[str]) -> dict[str, list[str]]:
+        wanted, found = set(tables), dict[str, list[str]]()
+        for target in self.targets:
+            if target.url is not None and target.table in wanted:
+                found.setdefault(target.url, []).append(target.table)
+        return found
+
+
+def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+    """Does something to a sink until it works: a database may be restarting, a disk full.
+
+    Raises:
+        SinkError: what the sink says, when it could not be written for `patience` seconds.
+    """
+    began, pause = time.monotonic(), 0.1
+    while True:
+        try:
+            result = action()
+        except SinkError as error:
+            if time.monotonic() - began > patience:
+                raise
+            BULLETIN.set(trouble=str(error))
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+        else:
+            if BULLETIN.trouble:
+                BULLETIN.set(trouble="")
+            return result
+
+
+def _publish(url: str, tables: Mapping[sql.SqlTable, Sequence[pa.RecordBatch]], *, replace: bool) -> None:
+    try:
+        sql.publish(url, tables, replace=replace)
+    except sql.SqlSinkError as error:
+        raise SinkError(str(error)) from None
+
+
+def _sql_table(table: Table) -> sql.SqlTable:
+    return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
+
+
+class StoreRowsFn(beam.DoFn):
+    """Parcels of rows into databases, at once; and every parcel that a checkpoint needs on."""
+
+    def __init__(self, plan: LivePlan):
+        self._plan = plan
+        self._has_folder = {target.table for target in plan.targets if target.folder is not None}
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        label = label_of(batch)
+        if label["kind"] == ROWS:
+            patiently(lambda: self._plan.store_rows(label["table"], content_of(batch)))
+        if label["kind"] != ROWS or label["table"] in self._has_folder:
+            yield batch
+
+
+class LabelFn(beam.DoFn):
+    """Batches of one table to parcels."""
+
+    def __init__(self, table: str):
+        self._table = table
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        if batch.num_rows:
+            yield parcel(batch, ROWS, table=self._table)
+
+
+class KeepFn(beam.DoFn):
+    """Parcels and ticks, all of key 0, to the ticks that a checkpoint was written at."""
+
+    WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
+    KEEP = TimerSpec("keep", TimeDomain.WATERMARK)
+
+    def __init__(self, plan: LivePlan):
+        self._plan = plan
+
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        timestamp: Any = beam.DoFn.TimestampParam,
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+        keep: Any = beam.DoFn.TimerParam(KEEP),
+    ) -> None:
+        _, batch = element
+        if label_of(batch)["kind"] == TICK:
+            tick = tick_of(batch)
+            if tick.keeps:
+                keep.set(moment(tick.name, KEEPING), dynamic_timer_tag=tick.to_json())
+        else:
+            waiting.add((tick_after(timestamp), batch))
+
+    @on_timer(KEEP)  # type: ignore[untyped-decorator]  # Beam has no types for it
+    def keep(
+        self,
+        tag: Any = beam.DoFn.DynamicTimerTagParam,
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+    ) -> Iterator[pa.RecordBatch]:
+        tick = Tick.from_json(tag)
+        parcels: list[tuple[int, pa.RecordBatch]] = []
+        later: list[tuple[int, pa.RecordBatch]] = []
+        for name, batch in waiting.read():
+            (parcels if name <= tick.name else later).append((name, batch))
+        patiently(lambda: self._plan.keep(tick, [batch for _, batch in parcels]))
+        waiting.clear()
+        for entry in later:
+            waiting.add(entry)
+        yield tick_parcel(replace(tick, source={}))
+
+
+@dataclass(eq=False, kw_only=True)
+class StoreLive(beam.PTransform):
+    """Stores what a live job makes, and keeps checkpoints behind it.
+
+    In: a dictionary with `parcels` of rows and snapshots, `dead_letters` and `ledger` as batches, and `ticks`.
+    Out: the ticks at which a checkpoint was written.
+    """
+
+    plan: LivePlan
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, inputs: Mapping[str, Any]) -> beam.PCollection[pa.RecordBatch]:
+        books = [
+            inputs[name] | f"Label {name}" >> beam.ParDo(LabelFn(name)).with_output_types(pa.RecordBatch)
+            for name in (DEAD_LETTERS, LEDGER)
+        ]
+        stored = inputs["parcels"] | "Store rows" >> beam.ParDo(StoreRowsFn(self.plan)).with_output_types(
+            pa.RecordBatch
+        )
+        return (
+            (*books, stored, inputs["ticks"])
+            | "Parcels" >> beam.Flatten()
+            | "Together" >> beam.WithKeys(0).with_output_types(tuple[int, pa.RecordBatch])
+            | "Keep" >> beam.ParDo(KeepFn(self.plan)).with_output_types(pa.RecordBatch)
+        )

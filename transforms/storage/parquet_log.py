@@ -1,0 +1,108 @@
+"""Parquet folders that grow: a live job adds a file at each checkpoint that has rows, named by its tick.
+
+The folder's manifest names the live files, as for a bounded job. A file of a tick whose checkpoint was never
+written is taken back at the next start, and comes again with the same rows. Small files are packed together
+once a checkpoint stands behind them.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.storage.error import SinkError, sentence
+from transforms.storage.parquet import MANIFEST, is_local, read_manifest, rename
+from transforms.storage.staging import Table, fit
+
+RUN: Final = "live"
+_NAMED: Final = re.compile(r"(?:part|pack)-(\d{12})\.parquet")
+_MOST_FILES: Final = 32
+_LARGE_BYTES: Final = 64 << 20
+
+
+def begin(path: str, job: str) -> None:
+    """Empties a table's folder: a job that goes on from nothing has no rows yet."""
+    try:
+        _keep_only(path, [], job)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
+def rewind(path: str, job: str, tick: int) -> None:
+    """Takes back the files of ticks after `tick`."""
+    try:
+        files = read_manifest(path).get("files", [])
+        _keep_only(path, [name for name in files if _tick_of(name) <= tick], job)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
+def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str, tick: int) -> None:
+    """Adds the rows of a tick as one file; doing it again replaces it."""
+    rows = [fit(batch, table.schema) for batch in batches if batch.num_rows]
+    if not rows:
+        return
+    name = f"part-{tick:012d}.parquet"
+    try:
+        _write(path, name, pa.Table.from_batches(rows, table.schema))
+        files = [*(other for other in read_manifest(path).get("files", []) if other != name), name]
+        _write_manifest(path, files, job)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
+def pack(path: str, job: str, tick: int) -> None:
+    """Joins the small files of a folder, all of them behind the checkpoint of `tick`, once there are many."""
+    try:
+        files: Sequence[str] = read_manifest(path).get("files", [])
+        if len(files) <= _MOST_FILES:
+            return
+        system, inside = fsspec.core.url_to_fs(path)
+        small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES]
+        tables = []
+        for name in small:
+            with fsspec.open(f"{path}/{name}", "rb") as file:
+                tables.append(pq.read_table(file))
+        packed = f"pack-{tick:012d}.parquet"
+        _write(path, packed, pa.concat_tables(tables))
+        _keep_only(path, [*(name for name in files if name not in small), packed], job)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
+def _keep_only(path: str, files: Sequence[str], job: str) -> None:
+    system, inside = fsspec.core.url_to_fs(path)
+    # The manifest never names a file that is not there: it changes before the old ones go.
+    _write_manifest(path, files, job)
+    before = system.ls(inside, detail=False) if system.isdir(inside) else []
+    for name in (entry.rstrip("/").rsplit("/", 1)[-1] for entry in before):
+        if name not in files and (_NAMED.fullmatch(name) or (name.startswith("part-") and name.endswith(".parquet"))):
+            system.rm_file(f"{inside}/{name}")
+
+
+def _write(path: str, name: str, rows: pa.Table) -> None:
+    system, inside = fsspec.core.url_to_fs(path)
+    aside = f".{name}.new" if is_local(system) else name
+    with fsspec.open(f"{path}/{aside}", "wb", auto_mkdir=True) as file:
+        pq.write_table(rows, file, compression="zstd")
+    if aside != name:
+        rename(system, f"{inside}/{aside}", f"{inside}/{name}")
+
+
+def _write_manifest(path: str, files: Sequence[str], job: str) -> None:
+    system, inside = fsspec.core.url_to_fs(path)
+    content: Mapping[str, object] = {"job": job, "run": RUN, "files": list(files)}
+    aside = f"{MANIFEST}.new" if is_local(system) else MANIFEST
+    with fsspec.open(f"{path}/{aside}", "w", auto_mkdir=True) as file:
+        json.dump(content, file, indent=1)
+    if aside != MANIFEST:
+        rename(system, f"{inside}/{aside}", f"{inside}/{MANIFEST}")
+
+
+def _tick_of(name: str) -> int:
+    found = _NAMED.fullmatch(name)
+    return int(found[1]) if found else -1

@@ -1,0 +1,76 @@
+"""The watermark of a log: up to where event time has passed, decided by what the log holds and by no clock.
+
+After each chunk it is the least, over the active sources, of the greatest event time each has sent, minus
+`out_of_orderness`; it never goes back. A source is active from its first record with a readable event time that is
+not in the future, and stops holding the watermark once it was silent for `idle_after`, by the time the collector
+listened. When all are silent, the watermark goes on from where it stands as that time goes on. So the same log gives
+the same watermark in every run, live or in batch, and a paused replay of old data does not leap to today.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator
+
+from transforms.specification import Duration, Spec, microseconds
+
+NEVER: Final = -(1 << 62)
+"""The watermark before the first record."""
+
+END: Final = 1 << 62
+"""The watermark behind the last record there will ever be."""
+
+
+def _never(value: Any) -> Any:
+    return None if value == "never" else value
+
+
+class WatermarkSpec(Spec):
+    """How a live source knows that event time has passed; files have no order, so batch runs do not ask."""
+
+    out_of_orderness: Duration = timedelta(seconds=5)
+    idle_after: Annotated[
+        Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"] | None)
+    ] = timedelta(seconds=30)
+
+    def advance(self, before: "Progress", elapsed: int, latest: Mapping[str, int]) -> "Progress":
+        """Progress after a chunk.
+
+        Args:
+            elapsed: µs that collectors have been listening when the chunk was committed.
+            latest: the greatest event time (µs) of each source that the chunk has readable records of.
+        """
+        heard = dict(before.heard)
+        for source, time in latest.items():
+            known = heard.get(source)
+            heard[source] = (time if known is None else max(time, known[0]), elapsed)
+        idle = None if self.idle_after is None else microseconds(self.idle_after)
+        active = [time for time, when in heard.values() if idle is None or elapsed - when < idle]
+        watermark = before.watermark
+        if active:
+            watermark = max(watermark, min(active) - microseconds(self.out_of_orderness))
+        elif heard and idle is not None:
+            silent_since = max(when for _, when in heard.values()) + idle
+            watermark += max(elapsed - max(before.elapsed, silent_since), 0)
+        return Progress(watermark, elapsed, heard)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a log has come: its watermark (µs), and of each source the greatest event time and when it was heard."""
+
+    watermark: int = NEVER
+    elapsed: int = 0
+    heard: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"watermark": self.watermark, "elapsed": self.elapsed, "heard": self.heard}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Progress":
+        """What `to_json` wrote."""
+        heard = {source: (time, when) for source, (time, when) in content["heard"].items()}
+        return Progress(content["watermark"], content["elapsed"], heard)
