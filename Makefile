@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench clean
+.PHONY: help setup prism run test check bench clean
 
 help: ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,13 @@ $(READY): setup.py containers/requirements.txt tests/requirements.txt
 	@$(BIN)/python -m pip check
 	@touch $@
 
+prism: $(READY) ## builds Prism, which runs endless jobs on this machine; needs Go
+	@$(BIN)/python -m runners.prism_binary
+
 run: $(READY) ## runs the example: the flights of 2013, by carrier and by route
 	@$(BIN)/python -m dataflow.main run examples/flights.yaml
 
-test: $(READY) ## runs every test
+test: $(READY) prism ## runs every test
 	@tests/tools.sh
 	@$(BIN)/python -m pytest
 

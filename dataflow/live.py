@@ -59,7 +59,7 @@ def follow(
         with _page(job, serve, say):
             _run(pipeline, run.following, drain=drain, say=say)
         manifest = folder.read()
-        if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
+        if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
         newest = manifest.newest
         return Ended(newest.chunk, newest.watermark, newest.drained)
@@ -77,7 +77,9 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
     log, extent = job.log, job.log_extent()
     overlay = ReplayOverlay.read(job.state)
     checkpoints = checkpoint_folder(job)
-    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, overlay.attempts)
+    shards = job.spec.execution.shards or LIVE_SHARDS
+    snapshots = shards * len(job.aggregations)
+    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, overlay.attempts)
     control = f"{job.state}/control"
     with suppress(FileNotFoundError):
         ask(control, "")
@@ -88,7 +90,8 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
         if extent.first_chunk > 1:
             say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
         plan.begin()
-        return LiveRun(plan, following, Rest(extent.first_chunk, Progress()), overlay.repairs)
+        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.time())
+        return LiveRun(plan, following, rest, overlay.repairs)
     newest = manifest.newest
     if newest.drained:
         raise StateRefused(
@@ -97,9 +100,8 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
         )
     _check_extent(extent, newest.chunk, log.path)
     plan.rewind(newest)
-    shards = job.spec.execution.shards or LIVE_SHARDS
     seeds = seeds_of(job, checkpoints.load(newest), shards)
-    rest = Rest(newest.chunk, Progress.from_json(newest.source["progress"]), newest.source["position"])
+    rest = Rest(newest.chunk, Progress.from_json(newest.source["progress"]), newest.source["position"], time.time())
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
     return LiveRun(plan, following, rest, overlay.repairs, seeds)
 

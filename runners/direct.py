@@ -5,45 +5,23 @@ runs is what was asked for. Parallelism is the reader's, which parses on every c
 release the interpreter lock for nearly all their work. More workers can be asked for with Beam's own flags.
 """
 
-import io
 import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from runners import prism
+from runners.flags import IN_PROCESS
+from runners.flags import FlagError as FlagError  # callers know it from here
+from runners.flags import options_of as options_of
 from runners.worker import quieten
 
-LOCAL_NAMES = (None, "DirectRunner", "direct", "FnApiRunner")
-
-
-class FlagError(ValueError):
-    """Flags that Beam does not understand."""
-
-
-def options_of(flags: Sequence[str]) -> PipelineOptions:
-    """Flags as Beam's options; those that it does not know are for somebody else.
-
-    Raises:
-        FlagError: for a flag whose value cannot be read, and for a runner that does not exist.
-    """
-    told = io.StringIO()
-    try:
-        with redirect_stderr(told):
-            options = PipelineOptions(list(flags))
-            options.get_all_options()
-    except SystemExit:  # argparse's answer, behind a screen full of usage
-        raise FlagError(told.getvalue().strip().rpartition("error: ")[2]) from None
-    runner = options.view_as(StandardOptions).runner
-    known = (*LOCAL_NAMES, *StandardOptions.KNOWN_RUNNER_NAMES)
-    if "." not in str(runner) and str(runner).lower() not in {str(name).lower() for name in known}:
-        raise FlagError(f"argument --runner: {runner} is none of {', '.join(StandardOptions.KNOWN_RUNNER_NAMES)}")
-    return options
+LOCAL_NAMES = (None, *IN_PROCESS)
 
 
 def is_local(flags: Sequence[str]) -> bool:
@@ -55,6 +33,8 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     """A pipeline on the runner that `flags` name, in-process unless they name another."""
     options = options_of(flags)
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if standard.runner == "PrismRunner":
+        return prism.bounded_pipeline(flags)
     if standard.runner not in LOCAL_NAMES:
         return beam.Pipeline(options=options)
     standard.runner = None
@@ -75,4 +55,6 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
 def name(flags: Sequence[str]) -> str:
     """What executes the job, for people."""
     asked = options_of(flags).view_as(StandardOptions).runner
+    if asked == "PrismRunner":
+        return "Prism (on this machine)"
     return "DirectRunner (in this process)" if asked in LOCAL_NAMES else str(asked)

@@ -1,17 +1,68 @@
 """The doctor: which runner will really execute a job, and whether it can."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from runners import direct
+from runners.flags import IN_PROCESS, runner_named
+from runners.prism_binary import cached, locate, version_of
+
+ENDLESS: Final = ("PrismRunner", "FlinkRunner", "DataflowRunner", "PortableRunner")
+"""Runners that read an endless source and close its windows; one named with its module is its user's affair."""
+
+UNHEARD: Final = ("--direct_", "--job_port", "--prism_log_", "--requirements_file", "--setup_file", "--extra_package")
+"""How flags begin that do nothing for a Prism of ours, whose DoFns run in this process."""
 
 
-def diagnose(flags: Sequence[str], *, endless: bool) -> str:
-    """What will execute a job with these flags, in words.
+class NeverCloses(ValueError):
+    """A job whose windows its runner would never close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What executes a job, for people, and what is worth knowing about that, a sentence each."""
+
+    runner: str
+    notes: tuple[str, ...] = ()
+    prism: Path | None = None
+    prism_version: str | None = None
+
+
+def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
+    """What will execute a job with these flags.
 
     Raises:
-        ValueError: if Beam does not understand the flags, or it would never finish: the in-process runner never
-            closes a window of an endless source.
+        FlagError: if Beam does not understand the flags.
+        NeverCloses: if the job is endless and the runner that was asked for by name never closes its windows.
+        PrismError: if Prism would run it and there is none that can.
     """
-    if endless and direct.is_local(flags):
-        raise ValueError("the in-process runner never closes a window of an endless source")
-    return direct.name(flags)
+    named = runner_named(flags)
+    if not endless and named != "PrismRunner":
+        return Diagnosis(direct.name(flags))
+    if named is not None and named not in ENDLESS and "." not in named:
+        where = (
+            "which runs in this process, never" if named in IN_PROCESS else "does not run endless sources, so it never"
+        )
+        raise NeverCloses(
+            f"--runner={named}, {where} closes a window of an endless source: leave --runner out, and Prism executes it"
+        )
+    if named not in (None, "PrismRunner"):
+        return Diagnosis(str(named))
+    program = locate(flags)
+    return Diagnosis(
+        direct.name(["--runner=PrismRunner"]), tuple(_notes(flags, program)), program, version_of(program) or None
+    )
+
+
+def _notes(flags: Sequence[str], program: Path) -> list[str]:
+    notes = []
+    if runner_named(flags) is None:
+        notes.append("DirectRunner never closes a window of an endless source: Prism executes it")
+    if program != cached():
+        notes.append(f"{program} may listen on every network interface; the one of `make prism` does not")
+    idle = sorted({flag.partition("=")[0] for flag in flags if flag.startswith(UNHEARD)})
+    if idle:
+        notes.append(f"Prism takes no notice of {', '.join(idle)}")
+    return notes

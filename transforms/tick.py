@@ -19,6 +19,9 @@ SENT: Final = -1
 CLOSING: Final = 0
 KEEPING: Final = 1
 PASSED: Final = 2
+READ, IDLE, LAST = range(3)
+"""Why there is a tick at a chunk: everything before it was read; nothing new came for long; the job ends."""
+
 PARTIAL: Final = "partial"
 ROWS: Final = "rows"
 SNAPSHOT: Final = "snapshot"
@@ -27,6 +30,11 @@ TICK: Final = "tick"
 _STEP: Final = 1_000
 _STEPS: Final = 4
 _LABEL: Final = b"streamgauge.parcel"
+
+
+def name_of(chunk: int, why: int) -> int:
+    """The name of a tick: they grow along the source, and there is one of each sort at a chunk."""
+    return 4 * chunk + why
 
 
 def moment(name: int, step: int) -> Timestamp:
@@ -48,7 +56,7 @@ class Tick:
     """Everything before `chunk` has been sent.
 
     Args:
-        name: what tells the tick from others: its chunk, but the last one before a stop has a name of its own.
+        name: what tells the tick from others, by `name_of`.
         chunk: the first chunk that has not been read.
         watermark: up to where event time has passed (µs).
         keeps: whether to keep a checkpoint here.

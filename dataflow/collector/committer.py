@@ -31,7 +31,7 @@ ONE_RUN_US: Final = 1_000_000
 PRUNE_SECONDS: Final = 5.0
 SHORTEST_WAIT: Final = 0.05
 LONGEST_WAIT: Final = 2.0
-PATIENCE_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 3.0
 """How long a collector that shall end goes on trying to write what it received."""
 
 

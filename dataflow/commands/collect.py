@@ -2,6 +2,7 @@
 
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -28,6 +29,7 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
 
     Raises:
         UsageError: if a limit is wrong, the log cannot be used, or the address is taken.
+        JobFailed: if the log is damaged while it is written.
     """
     from dataflow.collector.server import serve
     from dataflow.collector.settings import Settings
@@ -40,6 +42,10 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
         serve(settings, lambda sentence: click.echo(sentence, err=not sentence.startswith("collecting on ")))
     except LogError as error:
         raise _usage_error(str(error)) from None
+    except sqlite3.Error as error:
+        from dataflow.run import JobFailed
+
+        raise JobFailed(f"{log}: the log can no longer be written: {error}") from error
     except OSError as error:
         raise _usage_error(f"{settings.host}:{settings.port}: {error.strerror or error}") from None
 

@@ -17,9 +17,9 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
 import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms.collection.chunks import ChunkParser, Flush
-from transforms.collection.log import LogReader, announce
+from transforms.collection.log import Chunk, LogReader, announce
 from transforms.progress import BULLETIN, TALLY
-from transforms.tick import PASSED, SENT, Tick, moment, tick_of, tick_parcel
+from transforms.tick import IDLE, LAST, PASSED, READ, SENT, Tick, moment, name_of, tick_of, tick_parcel
 from transforms.watermark import END, Progress
 
 FLUSH_BYTES: Final = 16 << 20
@@ -34,12 +34,29 @@ TAGS: Final = ("dead_letters", "ledger", "ticks")
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What is left to read of a log: everything from `chunk`, or nothing; and how far it had come there."""
+    """What is left to read of a log: everything from `chunk`, or nothing; and how far it had come there.
+
+    Args:
+        position: that of the first record of `chunk`.
+        kept_at: when the last tick went out that keeps a checkpoint, in s since the epoch.
+        is_kept: whether that tick was at `chunk`.
+    """
 
     chunk: int
     progress: Progress
     position: int = 0
+    kept_at: float = 0.0
+    is_kept: bool = False
     ended: bool = False
+
+    def after(self, chunk: Chunk, progress: Progress) -> "Rest":
+        """What is left behind a chunk."""
+        return replace(self, chunk=chunk.id + 1, progress=progress, position=chunk.first + chunk.count, is_kept=False)
+
+    def tick(self, why: int, *, keeps: bool) -> Tick:
+        """The tick that says that everything before was sent."""
+        source = {"progress": self.progress.to_json(), "position": self.position} if keeps else {}
+        return Tick(name_of(self.chunk, why), self.chunk, self.progress.watermark, keeps, source)
 
 
 class RestTracker(RestrictionTracker):
@@ -128,7 +145,6 @@ class FollowFn(beam.DoFn):
 
     def setup(self) -> None:
         self._reader = LogReader(self._following.folder)
-        self._kept = time.monotonic()
         self._flushed = 0.0
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]  # Beam has no types for it
@@ -142,41 +158,41 @@ class FollowFn(beam.DoFn):
         rest: Rest = tracker.current_restriction()
         while not rest.ended:
             asked = self._wait(rest, began + self._following.pace)
-            if asked and not self._reader.has(rest.chunk):
-                # A name of its own: this tick comes behind those of every chunk that was read.
-                tick = self._tick(rest, rest.chunk + 1, keeps=True)
-                if not tracker.try_claim(replace(rest, ended=True)):
-                    return
-                at = moment(tick.name, SENT)
-                ending = replace(tick, watermark=END) if asked == DRAIN else tick
-                yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(ending), at))
-                watermark.set_watermark(MAX_TIMESTAMP)
-                return
-            chunks = list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
+            chunks = [] if asked else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
             self._flushed = time.monotonic()
-            if not chunks:
-                tracker.defer_remainder()
-                return
-            flush = self._parser.parse(chunks, rest.progress)
-            rest = Rest(chunks[-1].id + 1, flush.progress, chunks[-1].first + chunks[-1].count)
-            if not tracker.try_claim(rest):
-                return
-            keeps = time.monotonic() - self._kept >= self._following.keep_every
+            flush = self._parser.parse(chunks, rest.progress) if chunks else None
+            due = time.time() - rest.kept_at >= self._following.keep_every
+            if flush is not None:
+                rest, why = rest.after(chunks[-1], flush.progress), READ
+                keeps = due
+            elif asked:
+                rest, why = replace(rest, ended=True), LAST
+                keeps = True
+            else:
+                why, keeps = IDLE, due and not rest.is_kept
             if keeps:
-                self._kept = time.monotonic()
-            self._tell(flush, chunks)
-            at = moment(rest.chunk, SENT)
-            for output in outputs(flush):
-                if isinstance(output, beam.pvalue.TaggedOutput):
-                    yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
-                else:
-                    yield TimestampedValue(output, at)
-            tick = tick_parcel(self._tick(rest, rest.chunk, keeps=keeps))
-            yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick, at))
-            watermark.set_watermark(moment(rest.chunk, PASSED))
-            if time.monotonic() - began >= self._following.hold:
+                rest = replace(rest, kept_at=time.time(), is_kept=True)
+            if flush is not None or keeps:
+                if not tracker.try_claim(rest):
+                    return
+                tick = rest.tick(why, keeps=keeps)
+                yield from self._sent(flush, replace(tick, watermark=END) if rest.ended and asked == DRAIN else tick)
+                watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
+            if flush is not None:
+                self._tell(flush, chunks)
+            if not rest.ended and (flush is None or time.monotonic() - began >= self._following.hold):
                 tracker.defer_remainder(Duration(micros=0))
                 return
+
+    def _sent(self, flush: Flush | None, tick: Tick) -> Iterator[Any]:
+        """What a flush gave, and the tick behind it, all at the tick's moment."""
+        at = moment(tick.name, SENT)
+        for output in outputs(flush) if flush is not None else ():
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
+            else:
+                yield TimestampedValue(output, at)
+        yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
 
     def _wait(self, rest: Rest, until: float) -> str:
         """Waits for something new, at most so long; what somebody asked for meanwhile: to stop, or to drain."""
@@ -186,10 +202,6 @@ class FollowFn(beam.DoFn):
             if asked or self._reader.has(rest.chunk) or time.monotonic() >= until:
                 return asked
             time.sleep(_POLL_SECONDS)
-
-    def _tick(self, rest: Rest, name: int, *, keeps: bool) -> Tick:
-        source = {"progress": rest.progress.to_json(), "position": rest.position} if keeps else {}
-        return Tick(name, rest.chunk, rest.progress.watermark, keeps, source)
 
     def _tell(self, flush: Flush, chunks: list[Any]) -> None:
         TALLY.add(sum(chunk.count for chunk in chunks), flush.dead.num_rows)
@@ -281,7 +293,7 @@ class ReadLogFn(beam.DoFn):
             while rest.chunk < end:
                 chunks = list(reader.chunks(rest.chunk, end, FLUSH_BYTES))
                 flush = self._parser.parse(chunks, rest.progress)
-                rest = Rest(chunks[-1].id + 1, flush.progress)
+                rest = rest.after(chunks[-1], flush.progress)
                 TALLY.add(sum(chunk.count for chunk in chunks), flush.dead.num_rows)
                 yield from outputs(flush)
         finally:

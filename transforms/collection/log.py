@@ -56,7 +56,9 @@ class LogWriter:
 
     def __init__(self, folder: str):
         try:
-            os.makedirs(folder, exist_ok=True)
+            if not os.path.isdir(folder):
+                os.makedirs(folder)
+                _keep_entry(folder)
             self._lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115  # held until `close`
         except OSError as error:
             raise LogError(f"{folder}: {error.strerror}") from error
@@ -179,6 +181,15 @@ class LogWriter:
     def close(self) -> None:
         self._database.close()
         self._lock.close()
+
+
+def _keep_entry(folder: str) -> None:
+    """Makes a new folder outlast a power cut; SQLite does it for what is in it."""
+    above = os.open(os.path.dirname(os.path.abspath(folder)), os.O_RDONLY)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 class LogReader:

@@ -55,6 +55,7 @@ class LivePlan:
         job: the name that owns the folders.
         tables: every output table by name.
         checkpoints: where the job keeps what it goes on from.
+        snapshots: how many a whole checkpoint has; None: it is not checked.
         attempts: how often records were replayed before, by source and position.
     """
 
@@ -62,6 +63,7 @@ class LivePlan:
     tables: Mapping[str, Table]
     targets: Sequence[Target]
     checkpoints: CheckpointFolder
+    snapshots: int | None = None
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -96,6 +98,8 @@ class LivePlan:
                 contents[label["table"]].append(content_of(batch))
             else:
                 contents[label["table"]].append(batch.filter(batch["final"]).replace_schema_metadata(None))
+        if self.snapshots is not None and len(snapshots) != self.snapshots:
+            raise AssertionError(f"tick {tick.name} has {len(snapshots)} snapshots, must have {self.snapshots}")
         book = ledger.merge(contents[LEDGER])
         contents[LEDGER] = [book] if book.num_rows else []
         contents[DEAD_LETTERS] = [self._stamped(letters) for letters in contents[DEAD_LETTERS]]

@@ -1,0 +1,41 @@
+"""Flags as Beam's options, and what they ask for."""
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Final
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+IN_PROCESS: Final = ("DirectRunner", "direct", "FnApiRunner")
+"""Names of what runs bounded jobs in this process, and never closes a window of an endless one."""
+
+
+class FlagError(ValueError):
+    """Flags that Beam does not understand."""
+
+
+def options_of(flags: Sequence[str]) -> PipelineOptions:
+    """Flags as Beam's options; those that it does not know are for somebody else.
+
+    Raises:
+        FlagError: for a flag whose value cannot be read, and for a runner that does not exist.
+    """
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            options = PipelineOptions(list(flags))
+            options.get_all_options()
+    except SystemExit:  # argparse's answer, behind a screen full of usage
+        raise FlagError(told.getvalue().strip().rpartition("error: ")[2]) from None
+    runner = options.view_as(StandardOptions).runner
+    known = (None, *IN_PROCESS, *StandardOptions.KNOWN_RUNNER_NAMES)
+    if "." not in str(runner) and str(runner).lower() not in {str(name).lower() for name in known}:
+        raise FlagError(f"argument --runner: {runner} is none of {', '.join(StandardOptions.KNOWN_RUNNER_NAMES)}")
+    return options
+
+
+def runner_named(flags: Sequence[str]) -> str | None:
+    """The runner that these flags name; None: they leave it to us."""
+    name = options_of(flags).view_as(StandardOptions).runner
+    return None if name is None else str(name)

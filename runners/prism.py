@@ -1,0 +1,231 @@
+"""The local runner for endless jobs, and for others that ask for it: Beam's Prism, one program beside this process.
+
+The DoFns run in this process. Prism chooses its port, and ends with this process however that ends. What it prints
+goes no further, and its last words are told if it cannot start.
+"""
+
+import json
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+import grpc  # type: ignore[import-untyped]  # it ships none
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2_grpc, beam_job_api_pb2_grpc
+from apache_beam.runners.portability.job_server import JobServer
+from apache_beam.runners.portability.portable_runner import PipelineResult
+from apache_beam.runners.portability.prism_runner import PrismRunner
+from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.worker.sdk_worker_main import _get_data_buffer_time_limit_ms, _get_state_cache_size_bytes
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+from apache_beam.transforms.environments import (
+    Environment,
+    ExternalEnvironment,
+    PythonLoopbackEnvironment,
+    python_sdk_capabilities,
+)
+from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
+
+from runners.flags import options_of
+from runners.prism_binary import PrismError, locate
+from runners.worker import quieten
+
+YEARS: Final = 100_000_000
+"""Seconds: Beam ends the streams of a job, and so the job, after `job_server_timeout`, which is 5 minutes."""
+
+START_SECONDS: Final = 30
+"""How long Prism may take to say where it listens; it takes 0.1 s."""
+
+WATCHED: Final = """
+"$@" </dev/null & prism=$!
+exec >/dev/null 2>&1
+trap '' INT TERM HUP
+read -r _
+kill -9 "$prism"
+wait
+"""
+"""Prism with a watch beside it: its standard input ends when whoever holds the other end does, even by kill -9."""
+
+
+class PrismResult(PipelineResult):
+    """A job on Prism. `cancel` may come from any thread; who waits is then told CANCELLED, and nothing is left over."""
+
+    def __init__(self, *job: Any, last_words: Callable[[], str], **settings: Any) -> None:
+        super().__init__(*job, **settings)
+        self._last_words = last_words
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Stops the job. Bundles under way are abandoned; `wait_until_finish` returns."""
+        self._cancelled = True
+        super().cancel()
+
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        """Waits for the end of the job, at most `duration` ms, and gives its state.
+
+        Raises:
+            RuntimeError: if the job failed.
+        """
+        try:
+            return str(super().wait_until_finish(duration))
+        except Exception as error:
+            if self._cancelled:
+                return str(PipelineState.CANCELLED)
+            if isinstance(error, grpc.RpcError):
+                raise RuntimeError(f"Prism ended before the job did: {self._last_words()}") from error
+            raise
+
+
+class LocalPrism(PrismRunner):
+    """Beam's Prism runner, with a Prism of its own for each job that goes when the job does, on the loopback only."""
+
+    def __init__(self, program: Path) -> None:
+        super().__init__()
+        self._program = program
+        self._server = _Server(program)
+
+    def default_job_server(self, options: PipelineOptions) -> JobServer:
+        """The Prism of this job."""
+        return self._server
+
+    def default_environment(self, options: PipelineOptions) -> Environment:
+        """This process, which has all that the job needs: Beam's way collects it in folders that nobody removes."""
+        if options.view_as(PortableOptions).environment_type == "LOOPBACK":
+            return PythonLoopbackEnvironment(capabilities=python_sdk_capabilities())
+        return super().default_environment(options)
+
+    @staticmethod
+    def start_and_replace_loopback_environments(pipeline: Any, options: PipelineOptions) -> list[Callable[[], object]]:
+        """Serves the DoFns of this process to Prism, as Beam does, but to nobody on the network."""
+        looped = [
+            environment
+            for environment in pipeline.components.environments.values()
+            if environment.urn == python_urns.EMBEDDED_PYTHON_LOOPBACK
+        ]
+        if not looped:
+            return []
+        server = grpc.server(shared_unbounded_instance())
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        workers = BeamFnExternalWorkerPoolServicer(
+            state_cache_size=_get_state_cache_size_bytes(options=options),
+            data_buffer_time_limit_ms=_get_data_buffer_time_limit_ms(options.view_as(DebugOptions).experiments or []),
+        )
+        beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(workers, server)
+        server.start()
+        external = ExternalEnvironment(address).to_runner_api(None)
+        for environment in looped:
+            environment.urn, environment.payload = external.urn, external.payload
+        return [partial(server.stop, 1)]
+
+    def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> PrismResult:
+        """Starts Prism and gives it the job."""
+        self._server = _Server(self._program)
+        try:
+            result = super().run_portable_pipeline(pipeline, options)
+        except BaseException:
+            self._server.stop()
+            raise
+        # The end of the worker's server comes first: its threads would complain of a Prism that is gone.
+        ends = (*result._cleanup_callbacks, self._server.stop)
+        return PrismResult(
+            result._job_service,
+            result._job_id,
+            result._message_stream,
+            result._state_stream,
+            cleanup_callbacks=ends,
+            last_words=self._server.last_words,
+        )
+
+
+def endless_pipeline(flags: Sequence[str]) -> beam.Pipeline:
+    """A pipeline for an endless job on Prism, its DoFns in this process.
+
+    Raises:
+        PrismError: if there is no Prism to run it on.
+        FlagError: if Beam does not understand the flags.
+    """
+    options = options_of(flags)
+    options.view_as(StandardOptions).streaming = True
+    # A split gives away the far half of a slow bundle's range: that of an endless one holds the watermark for ever.
+    options.view_as(DebugOptions).add_experiment("prism_disable_sdf_split")
+    return _pipeline(flags, options)
+
+
+def bounded_pipeline(flags: Sequence[str]) -> beam.Pipeline:
+    """A pipeline for a job that ends, on Prism as well.
+
+    Raises:
+        PrismError: if there is no Prism to run it on.
+        FlagError: if Beam does not understand the flags.
+    """
+    return _pipeline(flags, options_of(flags))
+
+
+def _pipeline(flags: Sequence[str], options: PipelineOptions) -> beam.Pipeline:
+    quieten()
+    threading.excepthook = _tell_all_but_lost_connections
+    options.view_as(StandardOptions).runner = None
+    portable = options.view_as(PortableOptions)
+    portable.environment_type = portable.environment_type or "LOOPBACK"
+    portable.job_server_timeout = YEARS
+    return beam.Pipeline(runner=LocalPrism(locate(flags)), options=options)
+
+
+def _tell_all_but_lost_connections(failure: threading.ExceptHookArgs) -> None:
+    """Beam's threads fail one by one at reading from a Prism that is gone; who waits for the job is told why."""
+    if not isinstance(failure.exc_value, grpc.RpcError):
+        threading.__excepthook__(failure)
+
+
+class _Server(JobServer):
+    """One Prism process, from the job's start to its end."""
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said: deque[str] = deque(maxlen=200)
+
+    def start(self) -> beam_job_api_pb2_grpc.JobServiceStub:
+        command = [str(self._program), "--job_port=0", "--serve_http=false", "--log_kind=json", "--log_level=info"]
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", WATCHED, "prism", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal is ours to answer
+        )
+        endpoint: list[str] = []
+        settled = threading.Event()
+        threading.Thread(target=self._listen, args=(self._process, endpoint, settled), daemon=True).start()
+        settled.wait(START_SECONDS)
+        if not endpoint:
+            self.stop()
+            raise PrismError(f"{self._program} did not start: {self.last_words()}")
+        return beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(endpoint[0]))
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process and process.stdin:
+            process.stdin.close()
+            process.wait()
+
+    def last_words(self) -> str:
+        """Why Prism ended, as far as it said."""
+        said = [line for line in self._said if line.startswith(("panic:", "fatal error:"))] or list(self._said)[-1:]
+        return said[0] if said else "it said nothing"
+
+    def _listen(self, process: "subprocess.Popen[bytes]", endpoint: list[str], settled: threading.Event) -> None:
+        """Reads what Prism prints, to the end: with nobody to read it, it would stand still."""
+        assert process.stderr
+        for line in process.stderr:
+            self._said.append(line.decode(errors="replace").strip())
+            if not endpoint and b'"Serving JobManagement"' in line:
+                endpoint.append(str(json.loads(line)["endpoint"]))
+                settled.set()
+        settled.set()
