@@ -84,7 +84,8 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
     with suppress(FileNotFoundError):
         ask(control, "")
     keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
-    following = Following(log.path, control, keep_every=keep_every)
+    windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
+    following = Following(log.path, control, keep_every=keep_every, windows=windows)
     manifest = checkpoints.read()
     if manifest is None:
         if extent.first_chunk > 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
@@ -18,9 +19,10 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms.collection.chunks import ChunkParser, Flush
 from transforms.collection.log import Chunk, LogReader, announce
+from transforms.event_time import EARLIEST, Window, as_timestamps
 from transforms.progress import BULLETIN, TALLY
 from transforms.tick import IDLE, LAST, PASSED, READ, SENT, Tick, moment, name_of, tick_of, tick_parcel
-from transforms.watermark import END, Progress
+from transforms.watermark import END, NEVER, Progress
 
 FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
@@ -28,6 +30,8 @@ FLUSH_BYTES: Final = 16 << 20
 STOP: Final = "stop"
 DRAIN: Final = "drain"
 _POLL_SECONDS: Final = 0.005
+_MOST_UNTOLD: Final = 32
+"""Flushes that may go by without a tick: what they gave waits unmerged until there is one."""
 
 TAGS: Final = ("dead_letters", "ledger", "ticks")
 
@@ -40,6 +44,8 @@ class Rest:
         position: that of the first record of `chunk`.
         kept_at: when the last tick went out that keeps a checkpoint, in s since the epoch.
         is_kept: whether that tick was at `chunk`.
+        told: the watermark of the last tick.
+        untold: how many flushes were sent since.
     """
 
     chunk: int
@@ -47,11 +53,14 @@ class Rest:
     position: int = 0
     kept_at: float = 0.0
     is_kept: bool = False
+    told: int = NEVER
+    untold: int = 0
     ended: bool = False
 
     def after(self, chunk: Chunk, progress: Progress) -> "Rest":
         """What is left behind a chunk."""
-        return replace(self, chunk=chunk.id + 1, progress=progress, position=chunk.first + chunk.count, is_kept=False)
+        position, untold = chunk.first + chunk.count, self.untold + 1
+        return replace(self, chunk=chunk.id + 1, progress=progress, position=position, is_kept=False, untold=untold)
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick that says that everything before was sent."""
@@ -123,6 +132,7 @@ class Following:
         pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
         hold: s to go on in one call while there is something new: 0 hands every flush to the runner at once.
         linger: s between two flushes at least: more of them would only wait for each other in the runner.
+        windows: of each aggregation, and how long (µs) they wait for late records: when ticks are worth sending.
     """
 
     folder: str
@@ -131,6 +141,19 @@ class Following:
     pace: float = 1.0
     hold: float = 0.0
     linger: float = 0.05
+    windows: tuple[tuple[Window, int], ...] = ()
+
+    def is_due(self, rest: Rest) -> bool:
+        """Whether a tick has something to do: a slice has ended, or its lateness has, since the last one."""
+        if rest.untold >= _MOST_UNTOLD:
+            return True
+        before, now = rest.told, rest.progress.watermark
+        if now <= before or now < EARLIEST:
+            return False
+        times = [(window, time) for window, wait in self.windows for time in {0, wait}]
+        return before < EARLIEST or any(
+            len(set(window.slices(as_timestamps(np.array([before - wait, now - wait]))))) > 1 for window, wait in times
+        )
 
 
 _REST: Final = RestProvider()
@@ -173,10 +196,15 @@ class FollowFn(beam.DoFn):
             if keeps:
                 rest = replace(rest, kept_at=time.time(), is_kept=True)
             if flush is not None or keeps:
+                is_told = keeps or self._following.is_due(rest)
+                if is_told:
+                    rest = replace(rest, told=rest.progress.watermark, untold=0)
                 if not tracker.try_claim(rest):
                     return
                 tick = rest.tick(why, keeps=keeps)
-                yield from self._sent(flush, replace(tick, watermark=END) if rest.ended and asked == DRAIN else tick)
+                if rest.ended and asked == DRAIN:
+                    tick = replace(tick, watermark=END)
+                yield from self._sent(flush, tick, is_told=is_told)
                 watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
             if flush is not None:
                 self._tell(flush, chunks)
@@ -184,15 +212,16 @@ class FollowFn(beam.DoFn):
                 tracker.defer_remainder(Duration(micros=0))
                 return
 
-    def _sent(self, flush: Flush | None, tick: Tick) -> Iterator[Any]:
-        """What a flush gave, and the tick behind it, all at the tick's moment."""
+    def _sent(self, flush: Flush | None, tick: Tick, *, is_told: bool) -> Iterator[Any]:
+        """What a flush gave, and, if it is worth it, the tick behind it, all at the tick's moment."""
         at = moment(tick.name, SENT)
         for output in outputs(flush) if flush is not None else ():
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
             else:
                 yield TimestampedValue(output, at)
-        yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
+        if is_told:
+            yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
 
     def _wait(self, rest: Rest, until: float) -> str:
         """Waits for something new, at most so long; what somebody asked for meanwhile: to stop, or to drain."""
