@@ -1,3 +1,3 @@
 """The job: its file, its graph, and the commands around it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

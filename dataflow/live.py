@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, Final
 
 import pyarrow as pa
 
 from dataflow.job import Job, PlannedAggregation
-from dataflow.run import JobFailed, check_sinks, locked, quieten, told
+from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log import Extent, LogReader
 from transforms.specification import microseconds
 
@@ -28,14 +29,22 @@ class Ended:
     chunk: int
     watermark: int
     drained: bool
+    ran: Ran
 
 
 def follow(
-    job: Job, flags: Sequence[str], *, drain: bool = False, say: Callable[[str], None], serve: str | None = None
+    job: Job,
+    flags: Sequence[str],
+    *,
+    say: Callable[[str], None],
+    drain: bool = False,
+    to_end: bool = False,
+    serve: str | None = None,
 ) -> Ended:
     """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
 
     Args:
+        to_end: stop by itself when everything that the log holds is read.
         drain: close all open windows at the end; nothing can go on from there.
         say: takes sentences about what happens.
         serve: HOST:PORT of a page that shows the job; None: there is none.
@@ -47,8 +56,10 @@ def follow(
     """
     quieten()
     from dataflow.graph import build_live
-    from runners import prism
+    from runners import direct, prism
+    from transforms.collection.follow import FINISH, ask
 
+    started = time.monotonic()
     with locked(job.state):
         check_sinks(job)
         run = launch(job, say)
@@ -56,13 +67,18 @@ def follow(
         pipeline = prism.endless_pipeline(flags)
         build_live(pipeline, job, run)
         before = folder.read()
+        if to_end:
+            ask(run.following.control, FINISH)
         with _page(job, serve, say):
             _run(pipeline, run.following, drain=drain, say=say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
         newest = manifest.newest
-        return Ended(newest.chunk, newest.watermark, newest.drained)
+        runner = direct.name(["--runner=PrismRunner"])
+        ran = Ran("published", time.monotonic() - started, runner, datetime.now(timezone.utc))
+        ran.write(job.state)
+        return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
 def launch(job: Job, say: Callable[[str], None]) -> Any:

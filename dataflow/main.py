@@ -56,17 +56,27 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @_SET
 @click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
+@click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the log holds is read.")
 @click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
 @click.pass_context
 def run(
-    ctx: click.Context, job: str, settings: tuple[str, ...], streaming: bool, drain: bool, serve: str | None
+    ctx: click.Context,
+    job: str,
+    settings: tuple[str, ...],
+    streaming: bool,
+    drain: bool,
+    to_end: bool,
+    serve: str | None,
 ) -> None:
     """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
-    from dataflow.commands.run import run_job
+    from dataflow.commands.run import run_job, run_job_live
 
-    if not streaming and (drain or serve):
-        raise click.UsageError("--drain and --serve go with --streaming")
-    _exit(run_job(job, settings, ctx.args, streaming=streaming, drain=drain, serve=serve))
+    if not streaming and (drain or to_end or serve):
+        raise click.UsageError("--drain, --to-end and --serve go with --streaming")
+    if streaming:
+        _exit(run_job_live(job, settings, ctx.args, drain=drain, to_end=to_end, serve=serve))
+    else:
+        _exit(run_job(job, settings, ctx.args))
 
 
 @cli.command(context_settings=_PASS_ON)

@@ -32,7 +32,7 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     from runners import doctor
 
     try:
-        diagnosis = doctor.diagnose(flags, endless=False)
+        diagnosis = doctor.diagnose(flags, endless=job.spec.source.log is not None)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
     click.echo(f"runner    {diagnosis.runner}")

@@ -38,6 +38,8 @@ def replay_job(
     if export is not None:
         _export(letters, export)
         return 0
+    if job.spec.source.log is not None:
+        raise UsageError("replay runs files again, and this job reads a log: send repaired records to its collector")
     overlay = ReplayOverlay.read(job.state)
     repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
     if not repairs:

@@ -1,5 +1,6 @@
 """`run`: a job from its file to its report."""
 
+import os
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from dataflow.commands.load import load_job
-from dataflow.errors import UsageError
+from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
 from dataflow.run import Ran, execute, quieten
 from dataflow.stored import places
@@ -19,44 +20,69 @@ from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 TOO_MANY_DEAD = 3
 
 
-def run_job(
-    path: str,
-    settings: Sequence[str],
-    flags: Sequence[str],
-    *,
-    streaming: bool = False,
-    drain: bool = False,
-    serve: str | None = None,
-) -> int:
-    """Runs a job and tells how it ended.
+def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
+    """Runs a job to its end and tells how it ended.
 
     Returns:
         The exit code: 0, or 3 when too many records were dead.
     """
+    job = _load(path, settings, flags)
+    _refuse_live_state(job)
+    return run_planned(job, flags)
+
+
+def run_job_live(
+    path: str, settings: Sequence[str], flags: Sequence[str], *, drain: bool, to_end: bool, serve: str | None
+) -> int:
+    """Runs a job until it is told to stop, or all of its log is read."""
+    job = _load(path, settings, flags)
+    if job.spec.source.log is None:
+        raise UsageError("--streaming needs a source without an end, and `files` end")
+    return run_live(job, flags, drain=drain, to_end=to_end, serve=serve)
+
+
+def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
     quieten()
     for before, word in zip(("", *flags), flags, strict=False):
         # A word behind `--flag` may be its value; any other is a second job, or a slip.
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
             raise UsageError(f"a run has one job; what is {word}?")
-    job = load_job(path, settings)
-    if not streaming:
-        return run_planned(job, flags)
-    if job.spec.source.log is None:
-        raise UsageError("--streaming needs a source without an end, and `files` end")
-    return _run_live(job, flags, drain=drain, serve=serve)
+    return load_job(path, settings)
 
 
-def _run_live(job: Job, flags: Sequence[str], *, drain: bool, serve: str | None) -> int:
+def _refuse_live_state(job: Job) -> None:
+    from transforms.storage.checkpoint import MANIFEST
+
+    if os.path.exists(f"{job.state}/{MANIFEST}"):
+        raise UsageError(
+            f"{job.state} is that of a job which runs live: go on with --streaming; `verify` runs its log as a batch;"
+            " or give this run another `state` and other sinks"
+        )
+
+
+def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve: str | None) -> int:
+    """Runs a planned job live, and writes its report when it ends."""
     from dataflow.live import follow
+    from runners import doctor
     from transforms.event_time import as_text
 
     def say(sentence: str) -> None:
         click.echo(f"{job.spec.job}: {sentence}")
         sys.stdout.flush()  # whoever watches a live job through a pipe wants to know now
 
-    say(f"following {job.log.path}; SIGTERM or Ctrl-C stops at a checkpoint")
+    try:
+        diagnosis = doctor.diagnose(flags, endless=True)
+    except ValueError as error:
+        raise Refused(f"runner: {error}") from None
+    say(f"following {job.log.path} on {diagnosis.runner}; SIGTERM or Ctrl-C stops at a checkpoint")
+    for note in diagnosis.notes:
+        say(note)
     with _progress(job.spec.job):
-        ended = follow(job, flags, drain=drain, say=say, serve=serve)
+        ended = follow(job, flags, say=say, drain=drain, to_end=to_end, serve=serve)
+    if job.spec.report:
+        from dataflow.commands.report import render_stored
+
+        render_stored(job, job.spec.report, ended.ran)
     if ended.drained:
         say("drained: every window is closed")
     else:

@@ -29,6 +29,9 @@ FLUSH_BYTES: Final = 16 << 20
 
 STOP: Final = "stop"
 DRAIN: Final = "drain"
+FINISH: Final = "finish"
+"""What a job may be asked for: to stop where it is; to close all windows and stop; to stop when all is read."""
+
 _POLL_SECONDS: Final = 0.005
 _MOST_UNTOLD: Final = 32
 """Flushes that may go by without a tick: what they gave waits unmerged until there is one."""
@@ -127,7 +130,7 @@ class Following:
 
     Args:
         folder: the log.
-        control: a file in which `stop` or `drain` asks the job to end.
+        control: a file in which `stop`, `drain` or `finish` asks the job to end.
         keep_every: s between checkpoints.
         pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
         hold: s to go on in one call while there is something new: 0 hands every flush to the runner at once.
@@ -181,7 +184,7 @@ class FollowFn(beam.DoFn):
         rest: Rest = tracker.current_restriction()
         while not rest.ended:
             asked = self._wait(rest, began + self._following.pace)
-            chunks = [] if asked else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
+            chunks = [] if asked in (STOP, DRAIN) else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
             self._flushed = time.monotonic()
             flush = self._parser.parse(chunks, rest.progress) if chunks else None
             due = time.time() - rest.kept_at >= self._following.keep_every
@@ -257,7 +260,7 @@ def outputs(flush: Flush) -> Iterator[Any]:
 
 
 def ask(control: str, what: str) -> None:
-    """Asks whoever follows a log, in whatever process, to `stop` or to `drain`; an empty text takes it back."""
+    """Asks whoever follows a log, in whatever process, to end; an empty text takes it back."""
     with open(f"{control}.new", "w", encoding="utf-8") as file:
         file.write(what)
     os.replace(f"{control}.new", control)
