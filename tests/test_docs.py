@@ -53,7 +53,8 @@ def test_every_command_of_the_docs_runs(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(checkout)
-    assert len(commands()) >= len(cli.commands)
+    # These need each other, live: their own tests run them.
+    assert {command.split()[3] for command in commands()} >= cli.commands.keys() - {"collect", "send", "verify"}
     for command in commands():
         assert call(shlex.split(command)[3:]) == 0, capsys.readouterr().err
 
