@@ -62,7 +62,7 @@ def follow(
     started = time.monotonic()
     with locked(job.state):
         check_sinks(job)
-        run = launch(job, say)
+        run = launch(job, say, drain=drain)
         folder = run.plan.checkpoints
         pipeline = prism.endless_pipeline(flags)
         build_live(pipeline, job, run)
@@ -70,7 +70,7 @@ def follow(
         if to_end:
             ask(run.following.control, FINISH)
         with _page(job, serve, say):
-            _run(pipeline, run.following, drain=drain, say=say)
+            _run(pipeline, run.following, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
@@ -81,13 +81,14 @@ def follow(
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
-def launch(job: Job, say: Callable[[str], None]) -> Any:
+def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
     """What a live run begins with: nothing, or the job's newest checkpoint."""
     from dataflow.graph import LIVE_SHARDS, LiveRun
     from dataflow.overlay import ReplayOverlay
     from transforms.collection.follow import Following, Rest, ask
     from transforms.storage.checkpoint import StateRefused
     from transforms.storage.live import LivePlan
+    from transforms.tick import READ, name_of
     from transforms.watermark import Progress
 
     log, extent = job.log, job.log_extent()
@@ -101,7 +102,7 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
         ask(control, "")
     keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
     windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
-    following = Following(log.path, control, keep_every=keep_every, windows=windows)
+    following = Following(log.path, control, drain, keep_every=keep_every, windows=windows)
     manifest = checkpoints.read()
     if manifest is None:
         if extent.first_chunk > 1:
@@ -118,7 +119,8 @@ def launch(job: Job, say: Callable[[str], None]) -> Any:
     _check_extent(extent, newest.chunk, log.path)
     plan.rewind(newest)
     seeds = seeds_of(job, checkpoints.load(newest), shards)
-    rest = Rest(newest.chunk, Progress.from_json(newest.source["progress"]), newest.source["position"], time.time())
+    progress, shift = Progress.from_json(newest.source["progress"]), newest.name - name_of(newest.chunk, READ)
+    rest = Rest(newest.chunk, progress, newest.source["position"], time.time(), shift=shift)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
     return LiveRun(plan, following, rest, overlay.repairs, seeds)
 
@@ -193,9 +195,9 @@ def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
     return serving(job, serve, say)
 
 
-def _run(pipeline: Any, following: Any, *, drain: bool, say: Callable[[str], None]) -> None:
+def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
-    from transforms.collection.follow import DRAIN, STOP, ask
+    from transforms.collection.follow import STOP, ask
 
     failures: list[BaseException] = []
     done = threading.Event()
@@ -209,7 +211,7 @@ def _run(pipeline: Any, following: Any, *, drain: bool, say: Callable[[str], Non
             done.set()
 
     def stop(number: int, frame: Any) -> None:
-        ask(following.control, DRAIN if drain else STOP)
+        ask(following.control, STOP)
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

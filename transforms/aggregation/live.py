@@ -171,8 +171,10 @@ class TimelineFn(beam.DoFn):
         elif kind == SNAPSHOT:
             seed = Shard.from_parcel(batch)
             stored.write(encode_state(seed.state))
+            # Partials may have come before the seed, and are not to be forgotten.
+            time = Clock(*(clock.read() or ()))
             due = self._timeline.next_end(seed.state.open, seed.through)
-            clock.write(tuple(Clock(END if due is None else due, 0, seed.through)))
+            clock.write(tuple(Clock(time.due if due is None else min(time.due, due), time.waiting, seed.through)))
         else:
             partial = content_of(batch)
             waiting.add((tick_after(timestamp), partial))

@@ -28,9 +28,8 @@ FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
 
 STOP: Final = "stop"
-DRAIN: Final = "drain"
 FINISH: Final = "finish"
-"""What a job may be asked for: to stop where it is; to close all windows and stop; to stop when all is read."""
+"""What a job may be asked for: to stop where it is, or when all is read."""
 
 _POLL_SECONDS: Final = 0.005
 _MOST_UNTOLD: Final = 32
@@ -49,6 +48,8 @@ class Rest:
         is_kept: whether that tick was at `chunk`.
         told: the watermark of the last tick.
         untold: how many flushes were sent since.
+        shift: how much greater the names of ticks are than those of a first launch: greater than that of the
+            checkpoint that this launch goes on from, whose files are named after it.
     """
 
     chunk: int
@@ -58,6 +59,7 @@ class Rest:
     is_kept: bool = False
     told: int = NEVER
     untold: int = 0
+    shift: int = 0
     ended: bool = False
 
     def after(self, chunk: Chunk, progress: Progress) -> "Rest":
@@ -68,7 +70,8 @@ class Rest:
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick that says that everything before was sent."""
         source = {"progress": self.progress.to_json(), "position": self.position} if keeps else {}
-        return Tick(name_of(self.chunk, why), self.chunk, self.progress.watermark, keeps, source)
+        name = name_of(self.chunk, why) + self.shift
+        return Tick(name, self.chunk, self.progress.watermark, keeps, source)
 
 
 class RestTracker(RestrictionTracker):
@@ -130,7 +133,8 @@ class Following:
 
     Args:
         folder: the log.
-        control: a file in which `stop`, `drain` or `finish` asks the job to end.
+        control: a file in which `stop` or `finish` asks the job to end.
+        drains: whether all windows close when it ends; nothing can go on from there.
         keep_every: s between checkpoints.
         pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
         hold: s to go on in one call while there is something new: 0 hands every flush to the runner at once.
@@ -140,6 +144,7 @@ class Following:
 
     folder: str
     control: str
+    drains: bool = False
     keep_every: float = 10.0
     pace: float = 1.0
     hold: float = 0.0
@@ -184,7 +189,7 @@ class FollowFn(beam.DoFn):
         rest: Rest = tracker.current_restriction()
         while not rest.ended:
             asked = self._wait(rest, began + self._following.pace)
-            chunks = [] if asked in (STOP, DRAIN) else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
+            chunks = [] if asked == STOP else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
             self._flushed = time.monotonic()
             flush = self._parser.parse(chunks, rest.progress) if chunks else None
             due = time.time() - rest.kept_at >= self._following.keep_every
@@ -205,7 +210,7 @@ class FollowFn(beam.DoFn):
                 if not tracker.try_claim(rest):
                     return
                 tick = rest.tick(why, keeps=keeps)
-                if rest.ended and asked == DRAIN:
+                if rest.ended and self._following.drains:
                     tick = replace(tick, watermark=END)
                 yield from self._sent(flush, tick, is_told=is_told)
                 watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
@@ -227,7 +232,7 @@ class FollowFn(beam.DoFn):
             yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
 
     def _wait(self, rest: Rest, until: float) -> str:
-        """Waits for something new, at most so long; what somebody asked for meanwhile: to stop, or to drain."""
+        """Waits for something new, at most so long; gives what somebody asked for meanwhile."""
         time.sleep(max(self._flushed + self._following.linger - time.monotonic(), 0.0))
         while True:
             asked = asked_for(self._following.control)

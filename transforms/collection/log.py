@@ -78,7 +78,11 @@ class LogWriter:
     def _begin(self) -> None:
         database = self._database
         empty = is_empty(database)
-        if not empty:
+        if empty:
+            # It speaks before the first table is made, or never; of a log that is there it would be a write, which
+            # a full disk refuses, and a program that holds the file.
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        else:
             check_format(database, self._folder)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns

@@ -103,7 +103,6 @@ def open_log(folder: str, mode: str) -> sqlite3.Connection:
     path = quote(os.path.abspath(log_file(folder)))
     try:
         database = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
-        database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # speaks before the first table is made, or never
         database.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
         raise LogError(f"{folder}: {error}") from error

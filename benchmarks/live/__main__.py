@@ -1,0 +1,235 @@
+"""Live benchmarks: `python -m benchmarks.live [--only collector,rate,latency,soak,restart] [--minutes 20]`.
+
+Prints one table, with the disk's own rate of durable appends beside it. Targets are those of README.
+"""
+
+import argparse
+import multiprocessing
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from benchmarks.live.senders import acknowledged, flood, stream
+from benchmarks.live.stack import Stack, fsyncs_per_s
+from transforms.collection.log import LogReader
+
+Row = tuple[str, str, str, bool]
+"""What was measured, the target, the figure, and whether it was met."""
+
+_SESSIONS: Final = 8
+_processes: Final = multiprocessing.get_context("spawn")
+
+
+def measure_collector(folder: Path) -> Iterator[Row]:
+    """Durable records a second over eight sessions, and how long an acknowledgement takes at 10,000 a second."""
+    records = 40_000_000
+    with Stack(folder / "collector") as stack:
+        begin_at = time.time() + 15
+        with _running(flood, [(stack.port, f"s{n}", records // _SESSIONS, begin_at) for n in range(_SESSIONS)]):
+            pass
+        rate = records / (time.time() - begin_at)
+        waits = acknowledged(stack.port, 10_000, 20.0)
+    yield "collector, 8 pipelined sessions", "at least 100,000 a second", f"{rate:,.0f} records/s", rate >= 100_000
+    p50, p99 = (1e3 * waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+    yield "acknowledgement at 10,000 a second", "p99 under 50 ms", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms", p99 < 50
+
+
+def measure_rate(folder: Path) -> Iterator[Row]:
+    """Whether the job keeps up with 300,000 rows/s, sent through the collector on the same two cores."""
+    rate, seconds = 300_000, 60.0
+    with Stack(folder / "rate", "10s") as stack:
+        stack.follow()
+        with _running(stream, [(stack.port, f"s{n}", rate // 2, seconds) for n in range(2)]):
+            lags = [_lag(stack) for _ in _seconds(seconds)]
+        end = _end(stack)
+        behind = max(time.time() - stack.await_position(end), 0.0)
+    sustained = end / seconds
+    half = len(lags) // 2
+    met = sustained >= 0.99 * rate and max(lags[half:]) <= max(lags[:half]) + rate
+    figure = f"{sustained:,.0f} rows/s; at most {max(lags[half:]):,} waiting in the second half minute"
+    yield "live job, 60 s", "sustains 300,000 rows/s", figure + f", caught up {behind:.1f} s ago", met
+
+
+def measure_latency(folder: Path) -> Iterator[Row]:
+    """From the watermark passing a window's end to its row in SQLite, at 10,000 rows/s."""
+    seconds = 120.0
+    with Stack(folder / "latency", "1s") as stack:
+        stack.follow()
+        seen: dict[float, float] = {}
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(folder / "latency" / "figures.db", seen, done))
+        watcher.start()
+        with _running(stream, [(stack.port, "s", 10_000, seconds)]):
+            pass
+        time.sleep(2)
+        done.set()
+        watcher.join()
+        passed = _passings(stack)
+    waits = sorted(seen[end] - at for end, at in passed.items() if end in seen)[: int(seconds) - 10]
+    p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waits)} windows"
+    yield "watermark past a window's end to its row", "p50 under 0.3 s, p99 under 1 s", figure, p50 < 0.3 and p99 < 1
+
+
+def measure_soak(folder: Path, minutes: float) -> Iterator[Row]:
+    """Memory of every process, size of the log and lag, over a long stretch at 20,000 rows/s."""
+    rate = 20_000
+    with Stack(folder / "soak", "10s", ("--keep", "1m")) as stack:
+        stack.follow()
+        samples: list[dict[str, float]] = []
+        with _running(stream, [(stack.port, "s", rate, 60 * minutes)]):
+            for _ in _seconds(60 * minutes, every=5.0):
+                log = sum(path.stat().st_size for path in Path(stack.log).glob("log.db*"))
+                samples.append({**stack.resident(), "log": log, "lag": _lag(stack)})
+    for name in samples[-1]:
+        # The first quarter fills caches; what grows after it goes on growing.
+        early, late = (_median(samples[a:b], name) for a, b in _quarters(len(samples)))
+        if name == "lag":
+            yield f"{minutes:g} minutes: lag", "flat", f"{early:,.0f} then {late:,.0f} rows", late <= early + rate
+        else:
+            figure = f"{early / 1e6:,.0f} then {late / 1e6:,.0f} MB"
+            yield f"{minutes:g} minutes: {name}", "flat (1.1 x)", figure, late <= 1.1 * early + 8e6
+
+
+def measure_restart(folder: Path) -> Iterator[Row]:
+    """From the start after kill -9 to the first new row, behind a log of 10 M rows."""
+    with Stack(folder / "restart", "2s") as stack:
+        begin_at = time.time() + 20
+        with _running(flood, [(stack.port, f"s{n}", 5_000_000, begin_at) for n in range(2)]):
+            pass
+        stack.follow()
+        stack.await_position(10_000_000, 120)
+        with _running(stream, [(stack.port, "s0", 10_000, 40.0), (stack.port, "s1", 10_000, 40.0)]):
+            time.sleep(15)
+            stack.kill_follower()
+            before = _newest_row(folder / "restart" / "figures.db")
+            began = time.monotonic()
+            stack.follow()
+            while _newest_row(folder / "restart" / "figures.db") == before and time.monotonic() - began < 30:
+                time.sleep(0.05)
+            took = time.monotonic() - began
+    yield "restart after kill -9, 10 M rows in the log", "first new row within 10 s", f"{took:.1f} s", took < 10
+
+
+@contextmanager
+def _running(work: Callable[..., None], arguments: list[tuple[object, ...]]) -> Iterator[None]:
+    """Runs senders beside the body, and waits for them."""
+    senders = [_processes.Process(target=work, args=given) for given in arguments]
+    for sender in senders:
+        sender.start()
+    try:
+        yield
+        for sender in senders:
+            sender.join()
+    finally:
+        for sender in senders:
+            sender.kill()
+    if any(sender.exitcode for sender in senders):
+        raise RuntimeError("a sender failed")
+
+
+def _seconds(total: float, every: float = 1.0) -> Iterator[float]:
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < total:
+        yield passed
+        time.sleep(every)
+
+
+def _end(stack: Stack) -> int:
+    with closing(LogReader(stack.log)) as reader:
+        return reader.extent().end_position
+
+
+def _lag(stack: Stack) -> int:
+    """Records in the log behind the newest checkpoint, which is up to two seconds old."""
+    newest = stack.checkpoint()
+    return _end(stack) - (int(newest["source"]["position"]) if newest else 0)
+
+
+def _median(samples: list[dict[str, float]], name: str) -> float:
+    values = sorted(sample[name] for sample in samples if name in sample)
+    return values[len(values) // 2]
+
+
+def _quarters(count: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (count // 4, count // 2), (3 * count // 4, count)
+
+
+def _watch(database: Path, seen: dict[float, float], done: threading.Event) -> None:
+    """Notes when the rows of each window are first there."""
+    while not database.exists() and not done.wait(0.05):
+        pass
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        version = None
+        while not done.wait(0.01):
+            try:
+                now = connection.execute("PRAGMA data_version").fetchone()
+                if now == version:
+                    continue
+                version, at = now, time.time()
+                newest = connection.execute("SELECT DISTINCT window_end FROM s ORDER BY 1 DESC LIMIT 5").fetchall()
+            except sqlite3.Error:
+                continue
+            for (end,) in newest:
+                seen.setdefault(datetime.fromisoformat(end).timestamp(), at)
+
+
+def _passings(stack: Stack) -> dict[float, float]:
+    """By window end: when the chunk was durable that brought the watermark past it."""
+    passed: dict[float, float] = {}
+    greatest = 0
+    with closing(LogReader(stack.log)) as reader:
+        for chunk in reader.chunks(reader.extent().first_chunk):
+            for line in chunk.data.splitlines():
+                start = line.index(b'"ts":') + 5
+                greatest = max(greatest, int(line[start : line.index(b",", start)]))
+            end = float((greatest - 1000) // 1000)
+            passed.setdefault(end, chunk.received / 1e6)
+    return passed
+
+
+def _newest_row(database: Path) -> str | None:
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+            found: str | None = connection.execute("SELECT max(window_end) FROM s").fetchone()[0]
+            return found
+    except sqlite3.Error:
+        return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
+    names = ("collector", "rate", "latency", "restart", "soak")
+    parser.add_argument("--only", default=",".join(names), help=f"only these, of {', '.join(names)}")
+    parser.add_argument("--minutes", type=float, default=20.0, help="how long the soak takes")
+    asked = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix="streamgauge-live-"))
+    measures: dict[str, Callable[[Path], Iterator[Row]]] = {
+        "collector": measure_collector,
+        "rate": measure_rate,
+        "latency": measure_latency,
+        "restart": measure_restart,
+        "soak": lambda folder: measure_soak(folder, asked.minutes),
+    }
+    all_met = True
+    try:
+        print(f"# Live\n\n- The disk: {fsyncs_per_s(scratch):,.0f} durable appends of 4 KiB a second\n")
+        print("| measured | target | figure | |\n| :-- | :-- | :-- | :-- |", flush=True)
+        for name in asked.only.split(","):
+            for what, target, figure, met in measures[name](scratch):
+                all_met &= met
+                print(f"| {what} | {target} | {figure} | {'met' if met else '**missed**'} |", flush=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 0 if all_met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

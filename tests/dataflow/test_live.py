@@ -1,0 +1,263 @@
+"""A live job end to end: followed, stopped, killed, gone on with, refused, and always what a batch run gives."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
+from transforms.collection.log import LogReader, LogWriter, Run
+
+PATIENCE: Final = 30.0
+STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
+BEGAN_US: Final = 1_700_000_000_000_000
+JOB: Final[dict[str, Any]] = {
+    "job": "live",
+    "source": {"log": {"path": "log"}},
+    "record": {
+        "event_time": {"column": "ts", "unit": "ms"},
+        "columns": {"ts": "int64", "key": "string?", "value": "float64?"},
+    },
+    "preprocess": [{"filter": "value IS NULL OR value < 90"}],
+    "aggregations": [
+        {
+            "name": "fixed",
+            "key": ["key"],
+            "window": {"size": "2s"},
+            "statistics": {"value": ["count", "sum", "mean", "p50"], "key": ["top2"]},
+            "models": {
+                "now": {"kind": "linear_regression", "target": "value", "features": ["ts"]},
+                "ever": {
+                    "kind": "linear_regression",
+                    "target": "value",
+                    "features": ["ts"],
+                    "memory": "all",
+                    "forgetting_factor": 0.9,
+                },
+            },
+        },
+        {
+            "name": "sliding",
+            "window": {"size": "10s", "every": "2s"},
+            "allowed_lateness": "3s",
+            "statistics": {"value": ["count", "max"], "key": ["distinct"]},
+        },
+    ],
+    "watermark": {"out_of_orderness": "1s"},
+    "sinks": [{"parquet": {"path": "out"}}, {"sql": {"url": "sqlite:///out/live.db"}}],
+    "execution": {"checkpoint": "500ms"},
+}
+
+
+class Feed:
+    """Writes chunks as a collector would, a tenth of a second of records each, on a clock of its own."""
+
+    def __init__(self, folder: Path, seed: int = 1):
+        self.writer = LogWriter(str(folder / "log"))
+        self._dice = random.Random(seed)
+        self._tick = 0
+
+    def write(self, chunks: int, records: int = 50) -> None:
+        for _ in range(chunks):
+            self._tick += 1
+            now = BEGAN_US + self._tick * 100_000
+            runs = [(Run("a", now, records), self._lines(records, now)), (Run("b", now, 2), self._lines(2, now))]
+            self.writer.append(runs, now, self._tick * 100_000)
+
+    def _lines(self, count: int, now: int) -> bytes:
+        lines = []
+        for _ in range(count):
+            late = self._dice.choice([0, 200, 900, 900, 2500, 6000]) if self._dice.random() < 0.1 else 100
+            record = {"ts": now // 1000 - late, "key": f"k{self._dice.randrange(4)}", "value": self._dice.randrange(99)}
+            lines.append(b"broken" if self._dice.random() < 0.01 else json.dumps(record).encode())
+        return b"".join(line + b"\n" for line in lines)
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    write_job(tmp_path, JOB)
+    feed = Feed(tmp_path)
+    yield feed
+    feed.writer.close()
+
+
+def until(condition: Any, what: str) -> None:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < PATIENCE, what
+        time.sleep(0.05)
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / ".streamgauge/live/checkpoint.json").read_text())
+    return content["checkpoints"][-1]  # type: ignore[no-any-return]
+
+
+def kept_up_to(folder: Path) -> int:
+    try:
+        return int(newest(folder)["chunk"])
+    except FileNotFoundError:
+        return 0
+
+
+def rows(folder: Path, table: str) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{folder}/out/live.db?mode=ro", uri=True)) as database:
+            return int(database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def to_end(folder: Path, *flags: str) -> str:
+    ended = finished(start("run", folder / "job.yaml", "--streaming", "--to-end", *flags))
+    assert (ended.code, ended.err) == (0, "")
+    return ended.out
+
+
+def verified(folder: Path) -> None:
+    ended = streamgauge("verify", folder / "job.yaml")
+    assert ended.code == 0, ended.err
+    assert "rows are what chunks" in ended.out
+
+
+def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_path: Path, feed: Feed) -> None:
+    feed.write(30)
+    process = start("run", tmp_path / "job.yaml", "--streaming")
+    until(lambda: rows(tmp_path, "fixed") >= 4, "no window closed")
+    feed.write(100)
+    until(lambda: kept_up_to(tmp_path) == 131, "the log was not followed to its end")
+    process.send_signal(signal.SIGTERM)
+    ended = finished(process)
+    assert (ended.code, ended.err) == (0, "")
+    assert "stopped at chunk 131" in ended.out
+    verified(tmp_path)
+    book = parquet_table(tmp_path / "out/ledger")
+    assert sum(book["read"].to_pylist()) == 130 * 52
+    assert sum(book["late"].to_pylist()) and sum(book["partly_late"].to_pylist()) and sum(book["dead"].to_pylist())
+
+
+def test_it_goes_on_where_it_was_killed_however_often(tmp_path: Path, feed: Feed) -> None:
+    dice = random.Random(7)
+    feed.write(20)
+    for _ in range(3):
+        process = start("run", tmp_path / "job.yaml", "--streaming")
+        before = kept_up_to(tmp_path)
+        for _ in range(dice.randrange(20, 60)):
+            feed.write(1)
+            time.sleep(0.02)
+        until(lambda: kept_up_to(tmp_path) > before, "no checkpoint")  # noqa: B023  # it is asked at once
+        time.sleep(dice.random())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        feed.write(dice.randrange(20))
+    assert "going on from the checkpoint" in to_end(tmp_path)
+    assert kept_up_to(tmp_path) == feed.writer.extent.end_chunk
+    verified(tmp_path)
+
+
+def test_another_number_of_shards_goes_on_from_the_same_checkpoint(tmp_path: Path, feed: Feed) -> None:
+    for shards in ("1", "5", "2"):
+        feed.write(40)
+        to_end(tmp_path, "--set", f"execution.shards={shards}")
+    verified(tmp_path)
+
+
+def test_a_log_whose_beginning_is_forgotten_is_verified_from_the_oldest_checkpoint(tmp_path: Path, feed: Feed) -> None:
+    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
+    for _ in range(4):
+        feed.write(40)
+        to_end(tmp_path)
+    assert feed.writer.prune(1 << 62) > 0
+    with closing(LogReader(str(tmp_path / "log"))) as reader:
+        assert reader.extent().first_chunk > 1
+    verified(tmp_path)
+    feed.write(40)
+    to_end(tmp_path)
+    verified(tmp_path)
+
+
+def test_verify_finds_what_is_not_so(tmp_path: Path, feed: Feed) -> None:
+    feed.write(120)
+    to_end(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "out/live.db")) as database, database:
+        database.execute("UPDATE fixed SET value_count = value_count + 1 WHERE rowid = 3")
+        database.execute("DELETE FROM ledger WHERE rowid = 5")
+    ended = streamgauge("verify", tmp_path / "job.yaml")
+    assert ended.code == 1
+    assert "value_count is " in ended.err and "is not stored" in ended.err and "2 of " in ended.err
+
+
+def test_drain_closes_every_window_and_nothing_goes_on_from_there(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    assert "every window is closed" in to_end(tmp_path, "--drain")
+    counted = parquet_table(tmp_path / "out/fixed")
+    book = parquet_table(tmp_path / "out/ledger")
+    late_here = sum(letter["stage"] == "aggregation:fixed" for letter in letters(tmp_path))
+    on_time = sum(book["accepted"].to_pylist()) + sum(book["late"].to_pylist()) - late_here
+    assert sum(counted["rows"].to_pylist()) == on_time
+    verified(tmp_path)
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    assert (ended.code, "was drained" in ended.message) == (1, True)
+
+
+def letters(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = parquet_table(folder / "out/dead_letters").to_pylist()
+    return found
+
+
+def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    state = tmp_path / ".streamgauge/live/checkpoint.json"
+    content = json.loads(state.read_text())
+    first = {**JOB["aggregations"][0], "statistics": {"value": ["count"]}}
+    for job, written, words in (
+        (changed(JOB, aggregations=[first, JOB["aggregations"][1]]), content, "another `aggregations fixed`"),
+        (changed(JOB, aggregations=JOB["aggregations"][:1]), content, "another `aggregations`"),
+        (JOB, {**content, "format": 99}, "format 99"),
+        (JOB, {**content, "identity": {**content["identity"], "job": "other"}}, "another `job`"),
+    ):
+        write_job(tmp_path, job)
+        state.write_text(json.dumps(written))
+        ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+        assert (ended.code, words in ended.message, len(ended.message.splitlines())) == (1, True, 1), ended
+    state.write_text(json.dumps(content))
+    write_job(tmp_path, JOB)
+    ended = streamgauge("run", tmp_path / "job.yaml")
+    assert (ended.code, "runs live" in ended.message) == (2, True)
+
+
+def test_a_log_that_is_not_there_or_another_one_is_refused(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    feed.writer.close()
+    (tmp_path / "log").rename(tmp_path / "old")
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    assert (ended.code, "there is no log" in ended.message) == (2, True)
+    LogWriter(str(tmp_path / "log")).close()
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    assert (ended.code, "was it replaced?" in ended.message) == (2, True)
+    feed.writer = LogWriter(str(tmp_path / "old"))
+
+
+def test_direct_runner_by_name_is_refused(tmp_path: Path, feed: Feed) -> None:
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--runner=DirectRunner")
+    assert (ended.code, "never closes a window" in ended.message) == (2, True)
+
+
+def test_each_of_many_starts_gives_its_first_window_in_time(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    for number in range(STARTS):
+        write_job(tmp_path, changed(JOB, state=f"state-{number}", sinks=[{"parquet": {"path": f"out-{number}"}}]))
+        began = time.monotonic()
+        to_end(tmp_path)
+        assert parquet_table(tmp_path / f"out-{number}/fixed").num_rows > 0
+        assert time.monotonic() - began < 15, f"start {number + 1}"
