@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from dataflow.interrupt import INTERRUPTED
 from dataflow.job import Job, PlannedAggregation
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log import Extent, LogReader
@@ -200,6 +202,7 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
     from transforms.collection.follow import STOP, ask
 
     failures: list[BaseException] = []
+    asked: list[int] = []
     done = threading.Event()
 
     def work() -> None:
@@ -211,12 +214,15 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
             done.set()
 
     def stop(number: int, frame: Any) -> None:
+        if asked:  # a sink may be out of reach, and the checkpoint with it; the next start goes on from the last one
+            os._exit(INTERRUPTED)
+        asked.append(number)
         ask(following.control, STOP)
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        _watch(done, following.folder, say)
+        watch(done, following.folder, say)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -224,7 +230,7 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
         raise told(failures[0]) from failures[0]
 
 
-def _watch(done: threading.Event, log: str, say: Callable[[str], None]) -> None:
+def watch(done: threading.Event, log: str, say: Callable[[str], None], patience: float = STALL_SECONDS) -> None:
     """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
     from transforms.progress import BULLETIN
 
@@ -238,6 +244,6 @@ def _watch(done: threading.Event, log: str, say: Callable[[str], None]) -> None:
         now = (BULLETIN.position, BULLETIN.watermark or 0)
         if now != seen or BULLETIN.position >= BULLETIN.end:
             moved, seen, told_stall = time.monotonic(), now, False
-        elif time.monotonic() - moved > STALL_SECONDS and not told_stall:
+        elif time.monotonic() - moved > patience and not told_stall:
             told_stall = True
-            say(f"{BULLETIN.end - BULLETIN.position:,} records wait and nothing was read for {STALL_SECONDS:.0f} s")
+            say(f"{BULLETIN.end - BULLETIN.position:,} records wait and nothing was read for {patience:.0f} s")

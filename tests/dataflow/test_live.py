@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +14,10 @@ from typing import Any, Final
 
 import pytest
 
+from dataflow.live import watch
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from transforms.collection.log import LogReader, LogWriter, Run
+from transforms.progress import BULLETIN
 
 PATIENCE: Final = 30.0
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
@@ -251,6 +254,20 @@ def test_a_log_that_is_not_there_or_another_one_is_refused(tmp_path: Path, feed:
 def test_direct_runner_by_name_is_refused(tmp_path: Path, feed: Feed) -> None:
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--runner=DirectRunner")
     assert (ended.code, "never closes a window" in ended.message) == (2, True)
+
+
+def test_the_watchdog_says_when_records_wait_and_nobody_reads(tmp_path: Path, feed: Feed) -> None:
+    feed.write(5)
+    done, said = threading.Event(), list[str]()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        done.set()
+
+    BULLETIN.set(position=52, watermark=0)
+    watch(done, str(tmp_path / "log"), say, patience=0.2)
+    assert said == ["208 records wait and nothing was read for 0 s"]
+    BULLETIN.set(position=0, watermark=None, end=0)
 
 
 def test_each_of_many_starts_gives_its_first_window_in_time(tmp_path: Path, feed: Feed) -> None:
