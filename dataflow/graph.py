@@ -17,7 +17,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from dataflow.job import Job
-from transforms.aggregation.aggregate import AggregatePerKey
+from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
 from transforms.collection.chunks import SOURCE, ChunkParser
@@ -29,7 +29,7 @@ from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import MANIFEST
-from transforms.storage.live import LivePlan, StoreLive
+from transforms.storage.live import LivePlan, SaveFn, StoreLive
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
 from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store
@@ -46,11 +46,17 @@ Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
 
 @dataclass(frozen=True)
 class LogPart:
-    """Chunks of a log, from `start` to before `end`, and what is known of the records before them."""
+    """Chunks of a log, from `start` to before `end`, and what is known of the records before them.
+
+    With `through`, only windows that have closed by that watermark are stored, and the state that is left goes into the
+    folder `snapshots`.
+    """
 
     start: Rest
     end: int
     seeds: Seeds = field(default_factory=dict)
+    through: int | None = None
+    snapshots: str = ""
 
     @staticmethod
     def whole(extent: Extent) -> "LogPart":
@@ -103,6 +109,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
     tables: dict[str, Batches] = {}
+    part = run.part or LogPart(Rest(0, Progress()), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
             summary=aggregation.summary,
@@ -110,8 +117,13 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
             shards=execution.shards or SHARDS,
             threads=threads,
             number=number,
-            seeds=run.part.seeds.get(number, ()) if run.part else (),
+            seeds=part.seeds.get(number, ()),
+            through=part.through,
+            lateness=microseconds(aggregation.spec.allowed_lateness),
         )
+        if SNAPSHOTS in tables:
+            save = beam.ParDo(SaveFn(part.snapshots)).with_output_types(str)
+            _ = tables.pop(SNAPSHOTS) | f"Save {aggregation.spec.name}" >> save
     tables[DEAD_LETTERS] = (
         records.dead_letters
         | "Dead letters" >> beam.Flatten()

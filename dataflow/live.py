@@ -94,6 +94,8 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
     from transforms.watermark import Progress
 
     log, extent = job.log, job.log_extent()
+    if os.path.exists(replaying(job)):
+        raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
     overlay = ReplayOverlay.read(job.state)
     checkpoints = checkpoint_folder(job)
     shards = job.spec.execution.shards or LIVE_SHARDS
@@ -135,6 +137,11 @@ def _check_extent(extent: Extent, chunk: int, path: str) -> None:
             f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}, and this job goes on at"
             f" {chunk:,}; was it replaced? Remove the job's `state` to begin anew"
         )
+
+
+def replaying(job: Job) -> str:
+    """The mark of a replay under way: tables and checkpoint may not fit each other."""
+    return f"{job.state}/replaying"
 
 
 def checkpoint_folder(job: Job) -> Any:

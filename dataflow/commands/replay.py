@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,12 @@ from dataflow.commands.load import load_job
 from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
 from dataflow.job import Job
+from dataflow.live import replaying
 from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import quieten, settle
 from dataflow.stored import read_table
 from transforms.collection.repair import Repair, digest
+from transforms.storage.checkpoint import read_snapshots
 from transforms.storage.publish import DEAD_LETTERS, last_published
 
 
@@ -38,21 +43,68 @@ def replay_job(
     if export is not None:
         _export(letters, export)
         return 0
-    if job.spec.source.log is not None:
-        raise UsageError("replay runs files again, and this job reads a log: send repaired records to its collector")
     overlay = ReplayOverlay.read(job.state)
     repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
-    if not repairs:
+    interrupted = job.spec.source.log is not None and os.path.exists(replaying(job))
+    if not repairs and not interrupted:
         click.echo(f"{job.spec.job}: nothing to replay")
         return 0
+    if job.spec.source.log is not None:
+        return _run_log(job, overlay, repairs, flags)
     return _run(job, overlay, repairs, flags)
 
 
-def _run(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
+def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
+    """Runs the log of a live job again, as far as its newest checkpoint, with the repaired records in place.
+
+    The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
+    the two, a mark keeps the job from being started.
+    """
+    from dataflow.graph import LIVE_SHARDS, LogPart
+    from dataflow.live import checkpoint_folder
+    from transforms.collection.follow import Rest
+    from transforms.watermark import Progress
+
+    folder, extent = checkpoint_folder(job), job.log_extent()
+    manifest = folder.read()
+    if manifest is None:
+        raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+    if extent.first_chunk > 1:
+        raise UsageError(
+            f"{job.log.path}: the log begins at record {extent.first_position:,}; without those before it the tables"
+            " cannot be built again. Keep more of it with `collect --keep` and the job's `retain`"
+        )
+    newest, aside = manifest.newest, f"{job.state}/replayed"
+    shards = job.spec.execution.shards or LIVE_SHARDS
+    execution = job.spec.execution.model_copy(update={"shards": shards})
+    again = replace(job, spec=job.spec.model_copy(update={"execution": execution}))
+    through = None if newest.drained else newest.watermark
+    part = LogPart(Rest(1, Progress()), newest.chunk, through=through, snapshots=aside)
+    mark = Path(replaying(job))
+    shutil.rmtree(aside, ignore_errors=True)
+    before = last_published(job.state)
+    mark.touch()
+    try:
+        code = _run(again, overlay, repairs, flags, part)
+    except BaseException:
+        if last_published(job.state) == before:
+            mark.unlink()
+        raise
+    if not code and not newest.drained:
+        snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
+        folder.keep(newest, snapshots, instead=True)
+    mark.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+    return code
+
+
+def _run(
+    job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str], part: Any = None
+) -> int:
     before = last_published(job.state)
     overlay.tried(repairs).write(job.state)
     try:
-        code = run_planned(job, flags)
+        code = run_planned(job, flags, part)
     except BaseException:
         # What failed behind the publication, such as the report, does not undo it.
         if last_published(job.state) == before:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -90,10 +91,10 @@ def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve
     return 0
 
 
-def run_planned(job: Job, flags: Sequence[str]) -> int:
-    """Runs a planned job, writes its report and tells how it ended."""
+def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
+    """Runs a planned job, or a part of its log, writes its report and tells how it ended."""
     with _progress(job.spec.job):
-        ran = execute(job, flags)
+        ran = execute(job, flags, part)
     outcome = Outcome.read(job.state)
     if outcome is None:
         raise AssertionError("a run ended without an outcome")

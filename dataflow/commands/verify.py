@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job
+from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
 from dataflow.stored import read_table, read_target
 from transforms.event_time import as_text
@@ -71,6 +72,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise UsageError(f"{job.log.path}: the log begins behind the oldest checkpoint; nothing can be verified")
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
+        ReplayOverlay.read(job.state).write(again.state)
         if part.start.chunk < part.end:
             execute(again, flags, part)
         differences, compared = [], 0

@@ -278,3 +278,38 @@ def test_each_of_many_starts_gives_its_first_window_in_time(tmp_path: Path, feed
         to_end(tmp_path)
         assert parquet_table(tmp_path / f"out-{number}/fixed").num_rows > 0
         assert time.monotonic() - began < 15, f"start {number + 1}"
+
+
+def test_replayed_records_come_in_once_however_late_and_the_job_goes_on(tmp_path: Path, feed: Feed) -> None:
+    feed.write(100)
+    to_end(tmp_path)
+    before = letters(tmp_path)
+    export, repaired = tmp_path / "export.jsonl", tmp_path / "repaired.jsonl"
+    assert streamgauge("replay", tmp_path / "job.yaml", "--export", export).code == 0
+    entries = [json.loads(line) for line in export.read_text().splitlines()]
+    broken = [entry for entry in entries if entry["reason"] == "malformed"]
+    for number, entry in enumerate(broken):
+        ts = BEGAN_US // 1000 + (200, 5_000, 9_500)[number % 3]  # two of three long closed, one in an open window
+        entry["payload"] = json.dumps({"ts": ts, "key": "repaired", "value": 1.0})
+    repaired.write_text("".join(json.dumps(entry) + "\n" for entry in broken))
+    ended = streamgauge("replay", tmp_path / "job.yaml", repaired)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"{len(broken):,} brought in, 0 still dead" in ended.out
+    assert len(letters(tmp_path)) == len(before) - len(broken)
+    verified(tmp_path)
+    feed.write(60)
+    assert "going on from the checkpoint" in to_end(tmp_path)
+    verified(tmp_path)
+    stored = [row for row in parquet_table(tmp_path / "out/fixed").to_pylist() if row["key"] == "repaired"]
+    assert sum(row["rows"] for row in stored) == len(broken)
+
+
+def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    to_end(tmp_path)
+    (tmp_path / ".streamgauge/live/replaying").touch()
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    assert (ended.code, "replay was interrupted" in ended.message) == (1, True)
+    assert streamgauge("replay", tmp_path / "job.yaml").code == 0
+    to_end(tmp_path)
+    verified(tmp_path)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -86,20 +87,31 @@ class MergeFn(beam.CombineFn):
         return beam.coders.ListCoder(RecordBatchCoder())
 
 
-class CloseFn(beam.DoFn):
-    """(shard, partial) to rows: every window of a bounded source, closed in event-time order."""
+SNAPSHOTS: Final = "snapshots"
 
-    def __init__(self, timeline: Timeline, seeds: Mapping[int, bytes]):
+
+class CloseFn(beam.DoFn):
+    """(shard, partial) to rows: the windows of a bounded source, closed in event-time order.
+
+    With `through`, only those that have closed by that watermark; what is left goes out as a snapshot.
+    """
+
+    def __init__(self, timeline: Timeline, seeds: Mapping[int, bytes], through: int | None, number: int):
         self._timeline = timeline
         self._seeds = seeds
+        self._through = through
+        self._number = number
 
     def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[beam.pvalue.TaggedOutput]:
         shard, partial = element
         seed = self._seeds.get(shard)
         state = self._timeline.start() if seed is None else decode_state(seed)
-        _, tables = self._timeline.advance(state, [partial], None)
+        state, tables = self._timeline.advance(state, [partial], self._through)
         for index, rows in enumerate(tables.values()):
-            yield beam.pvalue.TaggedOutput(str(index), rows)
+            closed = rows if self._through is None else rows.filter(rows["final"])
+            yield beam.pvalue.TaggedOutput(str(index), closed)
+        if self._through is not None:
+            yield beam.pvalue.TaggedOutput(SNAPSHOTS, Shard(state, self._through).to_parcel(self._number, shard))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -117,6 +129,8 @@ class AggregatePerKey(beam.PTransform):
         threads: how many batches a worker summarizes at once.
         number: the aggregation's number in a job whose records can be late.
         seeds: shards, and the snapshot that each goes on from; there are as many as `shards`, or none.
+        through: the watermark by which windows must have closed, `lateness` (µs) after their ends; None: all close.
+            What is left is in `SNAPSHOTS` then, a parcel a shard.
     """
 
     summary: Summary
@@ -125,6 +139,8 @@ class AggregatePerKey(beam.PTransform):
     threads: int = 1
     number: int = 0
     seeds: Sequence[tuple[int, pa.RecordBatch]] = ()
+    through: int | None = None
+    lateness: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -132,20 +148,19 @@ class AggregatePerKey(beam.PTransform):
             raise ValueError(f"shards must be at least 1, is {self.shards}")
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> dict[str, beam.PCollection[pa.RecordBatch]]:
-        tags = [str(index) for index in range(len(self.outputs))]
-        summarize = beam.ParDo(SummarizeFn(self.summary, self.shards, self.threads, self.number)).with_output_types(
-            tuple[int, pa.RecordBatch]
-        )
-        merge = beam.CombinePerKey(MergeFn(self.summary)).with_output_types(tuple[int, pa.RecordBatch])
-        typed = dict.fromkeys(tags, pa.RecordBatch)
+        keyed = tuple[int, pa.RecordBatch]
+        tags = [*(str(index) for index in range(len(self.outputs))), SNAPSHOTS]
+        summarize_fn = SummarizeFn(self.summary, self.shards, self.threads, self.number)
+        partials = batches | "Summarize" >> beam.ParDo(summarize_fn).with_output_types(keyed)
         states = {shard: encode_state(Shard.from_parcel(snapshot).state) for shard, snapshot in self.seeds}
-        close_fn = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs), states))
-        close = close_fn.with_output_types(pa.RecordBatch, **typed)
-        partials = batches | "Summarize" >> summarize
-        if states:
-            # A shard that has nothing new has old windows to close.
-            nothing = [(shard, empty(self.summary.schema)) for shard in states]
-            old = batches.pipeline | "Seeds" >> beam.Create(nothing).with_output_types(tuple[int, pa.RecordBatch])
+        if states or self.through is not None:
+            # A shard that has nothing new has old windows to close, and a state to go on from.
+            nothing = [(shard, empty(self.summary.schema)) for shard in range(self.shards)]
+            old = batches.pipeline | "Every shard" >> beam.Create(nothing).with_output_types(keyed)
             partials = (partials, old) | "Partials" >> beam.Flatten()
-        closed = partials | "Merge" >> merge | "Close" >> close.with_outputs(*tags)
-        return {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=True)}
+        merged = partials | "Merge" >> beam.CombinePerKey(MergeFn(self.summary)).with_output_types(keyed)
+        close_fn = CloseFn(Timeline(self.summary, self.outputs, self.lateness), states, self.through, self.number)
+        typed = dict.fromkeys(tags, pa.RecordBatch)
+        closed = merged | "Close" >> beam.ParDo(close_fn).with_output_types(pa.RecordBatch, **typed).with_outputs(*tags)
+        tables = {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=False)}
+        return tables | ({SNAPSHOTS: closed[SNAPSHOTS]} if self.through is not None else {})

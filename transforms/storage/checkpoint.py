@@ -8,7 +8,6 @@ on its way to become that.
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -107,32 +106,21 @@ class CheckpointFolder:
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         """The snapshots in a checkpoint."""
-        with pa.OSFile(self._file(checkpoint), "rb") as file:
-            parcels = []
-            while file.tell() < file.size():
-                with pa.ipc.open_stream(file) as stream:
-                    parcels.append(stream.read_next_batch())
-                    for _ in stream:
-                        raise AssertionError("a snapshot is one batch")
-            return parcels
+        return read_snapshots(self._file(checkpoint))
 
-    def keep(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch]) -> Manifest:
+    def keep(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], *, instead: bool = False) -> Manifest:
         """Writes a checkpoint; from its manifest on, it is the one that counts. Older ones go as they may.
+
+        Args:
+            instead: whether the older ones go at once: nothing may go on from them any more.
 
         Raises:
             SinkError: if the disk refuses; the one before still counts.
         """
         path = self._file(checkpoint)
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(f"{path}.new", "wb") as file:
-                for snapshot in snapshots:
-                    with pa.ipc.new_stream(file, snapshot.schema) as writer:
-                        writer.write_batch(snapshot)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(f"{path}.new", path)
-            before = self.read()
+            write_snapshots(path, snapshots)
+            before = None if instead else self.read()
             kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
             manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]))
             with open(f"{self.state}/{MANIFEST}.new", "w", encoding="utf-8") as text:
@@ -141,8 +129,6 @@ class CheckpointFolder:
                 os.fsync(text.fileno())
             os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
         except OSError as error:
-            with suppress(OSError):
-                os.remove(f"{path}.new")
             raise SinkError(sentence(self.state, error)) from error
         self._forget(manifest)
         return manifest
@@ -166,8 +152,34 @@ class CheckpointFolder:
         return f"{self.state}/{FOLDER}/{checkpoint.name:012d}.arrows"
 
 
-def clear(state: str) -> None:
-    """Forgets every checkpoint of a job."""
-    with suppress(FileNotFoundError):
-        os.remove(f"{state}/{MANIFEST}")
-    shutil.rmtree(f"{state}/{FOLDER}", ignore_errors=True)
+def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> None:
+    """Writes snapshots to a file, durably and in one step.
+
+    Raises:
+        OSError: if the disk refuses; the file is as it was.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        with open(f"{path}.new", "wb") as file:
+            for snapshot in snapshots:
+                with pa.ipc.new_stream(file, snapshot.schema) as writer:
+                    writer.write_batch(snapshot)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            os.remove(f"{path}.new")
+        raise
+    os.replace(f"{path}.new", path)
+
+
+def read_snapshots(path: str) -> list[pa.RecordBatch]:
+    """What `write_snapshots` wrote."""
+    with pa.OSFile(path, "rb") as file:
+        snapshots = []
+        while file.tell() < file.size():
+            with pa.ipc.open_stream(file) as stream:
+                snapshots.append(stream.read_next_batch())
+                for _ in stream:
+                    raise AssertionError("a snapshot is one batch")
+        return snapshots

@@ -23,7 +23,7 @@ from transforms.batch import set_column
 from transforms.coder import RecordBatchCoder
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql
-from transforms.storage.checkpoint import Checkpoint, CheckpointFolder
+from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, write_snapshots
 from transforms.storage.error import SinkError
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
 from transforms.storage.staging import Table
@@ -238,6 +238,19 @@ class KeepFn(beam.DoFn):
         for entry in later:
             waiting.add(entry)
         yield tick_parcel(replace(tick, source={}))
+
+
+class SaveFn(beam.DoFn):
+    """Snapshots to files of a folder, whose paths it gives."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+
+    def process(self, snapshot: pa.RecordBatch) -> Iterator[str]:
+        label = label_of(snapshot)
+        path = f"{self._folder}/{label['aggregation']}-{label['shard']}.arrows"
+        write_snapshots(path, [snapshot])
+        yield path
 
 
 @dataclass(eq=False, kw_only=True)
