@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prism run test check bench clean
+.PHONY: help setup prism run live test faults check bench clean
 
 help: ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,16 @@ prism: $(READY) ## builds Prism, which runs endless jobs on this machine; needs 
 run: $(READY) ## runs the example: the flights of 2013, by carrier and by route
 	@$(BIN)/python -m dataflow.main run examples/flights.yaml
 
+live: $(READY) prism ## runs it live, with a page at http://localhost:8081
+	@$(BIN)/python examples/live.py
+
 test: $(READY) prism ## runs every test
 	@tests/tools.sh
 	@$(BIN)/python -m pytest
+
+faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: about 20 minutes, as root
+	@tests/tools.sh
+	@$(BIN)/python -m tests.faults --jobs 2
 
 check: $(READY) ## lint, types, architecture, docs
 	@$(BIN)/ruff check .
@@ -39,9 +46,10 @@ check: $(READY) ## lint, types, architecture, docs
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
 
-bench: $(READY) ## measures this and its peers on the same events, and prints tables
+bench: $(READY) prism ## measures this and its peers on the same events, and prints tables
 	-@$(BIN)/python -m benchmarks --install-peers
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.live
 
 clean: ## removes the environment and everything that was built
 	rm -rf $(VENV) build dist examples/out examples/.streamgauge .pytest_cache .mypy_cache .ruff_cache .hypothesis

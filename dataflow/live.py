@@ -64,14 +64,14 @@ def follow(
     started = time.monotonic()
     with locked(job.state):
         check_sinks(job)
-        run = launch(job, say, drain=drain)
-        folder = run.plan.checkpoints
-        pipeline = prism.endless_pipeline(flags)
-        build_live(pipeline, job, run)
-        before = folder.read()
-        if to_end:
-            ask(run.following.control, FINISH)
         with _page(job, serve, say):
+            run = launch(job, say, drain=drain)
+            folder = run.plan.checkpoints
+            pipeline = prism.endless_pipeline(flags)
+            build_live(pipeline, job, run)
+            before = folder.read()
+            if to_end:
+                ask(run.following.control, FINISH)
             _run(pipeline, run.following, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):

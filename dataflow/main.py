@@ -201,7 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = WRONG
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted: the tables are whole, and the next run does what this one did not.", err=True)
+        what = "what was acknowledged is safe" if given[:1] == ["send"] else "the tables are whole"
+        click.echo(f"\nInterrupted: {what}, and the next run does what this one did not.", err=True)
         code = interrupt.INTERRUPTED
     except SystemExit:
         # Click puts another stream there when a reader, such as `head`, has had enough. Nothing of ours exits itself.

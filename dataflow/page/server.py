@@ -1,0 +1,133 @@
+"""Serving the page of a live job from a thread of its process."""
+
+import asyncio
+import errno
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import pyarrow.compute as pc
+import uvicorn
+
+from dataflow.errors import UsageError
+from dataflow.job import Job
+from dataflow.live import checkpoint_folder
+from dataflow.page.app import application
+from dataflow.page.events import EventStreams
+from dataflow.page.view import JobView
+from dataflow.stored import read_table
+from transforms import ledger
+from transforms.progress import BULLETIN, Bulletin
+from transforms.storage.error import SinkError
+from transforms.storage.publish import DEAD_LETTERS, LEDGER
+
+CONNECTIONS: Final = 256
+"""Connections at a time; more are answered 503."""
+
+GOODBYE_SECONDS: Final = 1
+"""How long browsers may take to notice that the job ends."""
+
+ANY_ADDRESS: Final = ("0.0.0.0", "::")
+
+
+@contextmanager
+def serving(job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN) -> Iterator[str]:
+    """Serves the page of a job until the context ends; gives its URL.
+
+    Args:
+        serve: HOST:PORT; without a host this machine only, and port 0 is any free one.
+        say: takes the sentence that says where the page is.
+        bulletin: what the job says of itself.
+
+    Raises:
+        UsageError: if the address is none, or is taken.
+    """
+    host, port = parse_address(serve)
+    listener = _listen(host, port)
+    recall(job, bulletin)
+    shown = f"[{host}]" if ":" in host else "localhost" if host in ("127.0.0.1", *ANY_ADDRESS) else host
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    streams = EventStreams(JobView.of(job, bulletin))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(streams.view, streams, frozenset({"localhost", host.lower(), socket.gethostname().lower()})),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # who asks for what is nobody's news; what goes wrong is answered with 500
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=GOODBYE_SECONDS,
+        )
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), name="page", daemon=True)
+    thread.start()
+    say(f"page at {url}")
+    try:
+        yield url
+    finally:
+        streams.ending.set()
+        server.should_exit = True
+        thread.join(GOODBYE_SECONDS + 2)
+        listener.close()
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """The host and the port of HOST:PORT.
+
+    >>> parse_address("0.0.0.0:80"), parse_address(":8081"), parse_address("[::1]:8081")
+    (('0.0.0.0', 80), ('localhost', 8081), ('::1', 8081))
+
+    Raises:
+        UsageError: if that is no address.
+    """
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:\s]*)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise UsageError(f"--serve must be HOST:PORT, such as localhost:8081, is {text}")
+    return match[1] or match[2] or "localhost", int(match[3])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # `localhost` may be both; browsers try the other one when there is no answer.
+        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(CONNECTIONS)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        why = "is taken; give another port" if error.errno == errno.EADDRINUSE else f"({error.strerror or error})"
+        raise UsageError(f"--serve {host}:{port} {why}") from None
+    return listener
+
+
+def recall(job: Job, bulletin: Bulletin) -> None:
+    """Tells the bulletin what was before this process: where the log and the newest checkpoint are, and the totals."""
+    extent = job.log_extent()
+    manifest = checkpoint_folder(job).read()
+    if manifest is None:
+        bulletin.set(position=extent.first_position, end=extent.end_position)
+        return
+    newest = manifest.newest
+    position = newest.source["position"]
+    bulletin.set(position=position, end=extent.end_position, checkpoint=newest.taken)
+    try:
+        book, letters = read_table(job, LEDGER), read_table(job, DEAD_LETTERS)
+    except SinkError:
+        return  # the job itself says what is wrong with the sink; the page counts from here
+    # A database may hold what came behind the checkpoint; it is read, and counted, again.
+    book = book.filter(pc.less(book["first_position"], position))
+    letters = letters.filter(pc.less(letters["position"], position))
+    reasons = pc.value_counts(letters["reason"]).to_pylist()
+    bulletin.account(ledger.totals(book), {entry["values"]: entry["counts"] for entry in reasons})
