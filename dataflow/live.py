@@ -1,21 +1,18 @@
 """Running a job live: from nothing or from its checkpoint, until somebody asks it to stop."""
 
-import hashlib
-import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-import pyarrow as pa
-
+from dataflow.checkpoints import checkpoint_folder, replaying, seeds_of
 from dataflow.interrupt import INTERRUPTED
-from dataflow.job import Job, PlannedAggregation
+from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log import Extent, LogReader
 from transforms.specification import microseconds
@@ -139,61 +136,6 @@ def _check_extent(extent: Extent, chunk: int, path: str) -> None:
         )
 
 
-def replaying(job: Job) -> str:
-    """The mark of a replay under way: tables and checkpoint may not fit each other."""
-    return f"{job.state}/replaying"
-
-
-def checkpoint_folder(job: Job) -> Any:
-    """Where the job keeps its checkpoints."""
-    from transforms.storage.checkpoint import CheckpointFolder
-
-    return CheckpointFolder(job.state, identity(job), microseconds(job.log.retain) / 1e6)
-
-
-def identity(job: Job) -> dict[str, str]:
-    """What a checkpoint of this job fits: its name, its log's records, and what each aggregation keeps."""
-    parts = {"job": job.spec.job}
-    for aggregation in job.aggregations:
-        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "statistics", "models"})
-        spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
-        spec["state"] = str(aggregation.summary.schema)
-        parts[f"aggregations {aggregation.spec.name}"] = _digest(spec)
-    parts["aggregations"] = _digest([aggregation.spec.name for aggregation in job.aggregations])
-    return parts
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def seeds_of(
-    job: Job, snapshots: Sequence[pa.RecordBatch], shards: int
-) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
-    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
-    from transforms.aggregation.live import Shard, split_seeds
-    from transforms.tick import label_of
-
-    seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
-    for number, aggregation in enumerate(job.aggregations):
-        mine = sorted(
-            (batch for batch in snapshots if label_of(batch)["aggregation"] == number),
-            key=lambda batch: int(label_of(batch)["shard"]),
-        )
-        states = [Shard.from_parcel(batch) for batch in mine]
-        if len(states) != shards:
-            states = split_seeds(timeline_of(aggregation), states, shards)
-        seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]
-    return seeds
-
-
-def timeline_of(aggregation: PlannedAggregation) -> Any:
-    """The timeline of an aggregation."""
-    from transforms.aggregation.timeline import Timeline
-
-    return Timeline(aggregation.summary, aggregation.outputs, microseconds(aggregation.spec.allowed_lateness))
-
-
 def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
     from contextlib import nullcontext
 
@@ -224,7 +166,16 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
         if asked:  # a sink may be out of reach, and the checkpoint with it; the next start goes on from the last one
             os._exit(INTERRUPTED)
         asked.append(number)
-        ask(following.control, STOP)
+        threading.Thread(target=ask_to_stop, name="stop", daemon=True).start()
+
+    def ask_to_stop() -> None:
+        while not done.is_set():
+            try:
+                ask(following.control, STOP)
+            except OSError:  # the disk may be full; the checkpoint waits for it, too
+                done.wait(0.5)
+            else:
+                return
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

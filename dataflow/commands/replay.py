@@ -12,11 +12,11 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from dataflow.checkpoints import replaying
 from dataflow.commands.load import load_job
 from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
 from dataflow.job import Job
-from dataflow.live import replaying
 from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import quieten, settle
 from dataflow.stored import read_table
@@ -60,8 +60,8 @@ def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | 
     The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
     the two, a mark keeps the job from being started.
     """
+    from dataflow.checkpoints import checkpoint_folder
     from dataflow.graph import LIVE_SHARDS, LogPart
-    from dataflow.live import checkpoint_folder
     from transforms.collection.follow import Rest
     from transforms.watermark import Progress
 

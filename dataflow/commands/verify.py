@@ -49,8 +49,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if job.spec.source.log is None:
         raise UsageError("verify compares a live job with its log, and this job reads files: run it again instead")
+    from dataflow.checkpoints import checkpoint_folder, seeds_of
     from dataflow.graph import LIVE_SHARDS, LogPart
-    from dataflow.live import checkpoint_folder, seeds_of
     from transforms.collection.follow import Rest
     from transforms.watermark import Progress
 

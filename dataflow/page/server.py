@@ -12,9 +12,9 @@ from typing import Final
 import pyarrow.compute as pc
 import uvicorn
 
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.errors import UsageError
 from dataflow.job import Job
-from dataflow.live import checkpoint_folder
 from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView

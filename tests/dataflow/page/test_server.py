@@ -242,7 +242,7 @@ def test_a_host_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 
 def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_path: Path) -> None:
     job, bulletin = live_job(tmp_path), Bulletin()
-    from dataflow.live import checkpoint_folder
+    from dataflow.checkpoints import checkpoint_folder
     from transforms.storage import parquet_log
 
     with closing(LogWriter(str(tmp_path / "log"))) as writer:

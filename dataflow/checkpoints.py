@@ -1,0 +1,65 @@
+"""A job's checkpoints: where they are, what they fit, and how a run goes on from one."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from dataflow.job import Job, PlannedAggregation
+from transforms.specification import microseconds
+from transforms.storage.checkpoint import CheckpointFolder
+
+
+def replaying(job: Job) -> str:
+    """The mark of a replay under way: tables and checkpoint may not fit each other."""
+    return f"{job.state}/replaying"
+
+
+def checkpoint_folder(job: Job) -> CheckpointFolder:
+    """Where the job keeps its checkpoints."""
+    return CheckpointFolder(job.state, identity(job), microseconds(job.log.retain) / 1e6)
+
+
+def identity(job: Job) -> dict[str, str]:
+    """What a checkpoint of this job fits: its name, its log's records, and what each aggregation keeps."""
+    parts = {"job": job.spec.job}
+    for aggregation in job.aggregations:
+        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "statistics", "models"})
+        spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
+        spec["state"] = str(aggregation.summary.schema)
+        parts[f"aggregations {aggregation.spec.name}"] = _digest(spec)
+    parts["aggregations"] = _digest([aggregation.spec.name for aggregation in job.aggregations])
+    return parts
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def seeds_of(
+    job: Job, snapshots: Sequence[pa.RecordBatch], shards: int
+) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
+    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
+    from transforms.aggregation.live import Shard, split_seeds
+    from transforms.tick import label_of
+
+    seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
+    for number, aggregation in enumerate(job.aggregations):
+        mine = sorted(
+            (batch for batch in snapshots if label_of(batch)["aggregation"] == number),
+            key=lambda batch: int(label_of(batch)["shard"]),
+        )
+        states = [Shard.from_parcel(batch) for batch in mine]
+        if len(states) != shards:
+            states = split_seeds(timeline_of(aggregation), states, shards)
+        seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]
+    return seeds
+
+
+def timeline_of(aggregation: PlannedAggregation) -> Any:
+    """The timeline of an aggregation."""
+    from transforms.aggregation.timeline import Timeline
+
+    return Timeline(aggregation.summary, aggregation.outputs, microseconds(aggregation.spec.allowed_lateness))
