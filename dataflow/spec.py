@@ -28,6 +28,9 @@ from transforms.storage.sql.error import SqlSinkError
 from transforms.watermark import WatermarkSpec
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
+MOST_LIVE: Final = 62
+"""Aggregations that a record can be late for: a bit each."""
+
 _LIVE = "this version reads `files` and `log`"
 
 
@@ -165,6 +168,8 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
     """What single fields cannot know of each other."""
     if spec.record.columns is None and spec.format != "parquet":
         yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
+    if spec.source.log is not None and len(spec.aggregations) > MOST_LIVE:
+        yield Problem(("aggregations",), f"must be at most {MOST_LIVE} for a log, are {len(spec.aggregations)}")
     taken: dict[str, str] = dict.fromkeys(RESERVED_TABLES, "a table of every job")
     for index, aggregation in enumerate(spec.aggregations):
         tables = [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]

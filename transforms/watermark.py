@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from transforms.specification import Duration, Spec, microseconds
 
@@ -34,6 +34,12 @@ class WatermarkSpec(Spec):
     idle_after: Annotated[
         Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"] | None)
     ] = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _some_silence(self) -> "WatermarkSpec":
+        if self.idle_after is not None and self.idle_after <= timedelta(0):
+            raise ValueError("watermark.idle_after must be longer than 0s, or never")
+        return self
 
     def advance(self, before: "Progress", elapsed: int, latest: Mapping[str, int]) -> "Progress":
         """Progress after a chunk.

@@ -90,6 +90,7 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"sinks": [SQLITE], **one(name="sqlite_x")}, "aggregations[0].name", "cannot be in SQLite"),
     ({"sinks": [SQLITE], **one(name="Streamgauge_Tables")}, "aggregations[0].name", "cannot be in a database"),
     ({"state": "out"}, "state", "must be a folder of its own, and is that of sinks[0]"),
+    ({"watermark": {"idle_after": "0s"}}, "watermark", "idle_after must be longer than 0s"),
     ({"execution": {"shards": 0}}, "execution.shards", "must be greater than or equal to 1, is 0"),
     ({"execution": {"range": "much"}}, "execution.range", "must be a size in bytes, such as 64KB or 16MiB, is much"),
     ({"watermark": {"idle_after": 5}}, "watermark.idle_after", "must be a duration such as"),

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -291,7 +292,8 @@ class AnnounceFn(beam.DoFn):
     def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         with open(self._manifest, encoding="utf-8") as file:
             oldest = json.load(file)["checkpoints"][0]["chunk"]
-        announce(self._folder, self._reader, min(oldest, tick_of(tick).chunk))
+        with suppress(OSError):  # the log's disk may be full; what is not said now is said behind the next checkpoint
+            announce(self._folder, self._reader, min(oldest, tick_of(tick).chunk))
         yield tick
 
 

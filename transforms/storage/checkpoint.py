@@ -128,6 +128,7 @@ class CheckpointFolder:
                 text.flush()
                 os.fsync(text.fileno())
             os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
+            _make_durable(self.state)
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
         self._forget(manifest)
@@ -171,6 +172,16 @@ def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> None:
             os.remove(f"{path}.new")
         raise
     os.replace(f"{path}.new", path)
+    _make_durable(os.path.dirname(path))
+
+
+def _make_durable(folder: str) -> None:
+    """Renames in a folder outlive a power cut only once the folder itself is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_snapshots(path: str) -> list[pa.RecordBatch]:

@@ -1,0 +1,670 @@
+"""The live job without Beam: its own functions, called as a runner may call them, and killed at any moment.
+
+A `Study` is a log and a job, with what one batch computation over the whole log gives. A `Life` is one process:
+it goes on from what the world holds, reads, and delivers in an order that only the law of timers binds:
+
+- elements arrive in any order, also those sent after a tick whose timer has not fired;
+- a timer fires when all that was sent before its moment has arrived; several may fire in one go;
+- a checkpoint is kept when all shards have handled its tick and what they gave is stored.
+
+Each life ends by a kill, by a stop, or at the end of the log; the next one begins with what was durable.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from random import Random
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from pydantic import PrivateAttr
+
+from dataflow.checkpoints import seeds_of, timeline_of
+from dataflow.job import Job
+from tests.live.world import Checkpoints, Killed, World, Wrong
+from transforms import ledger
+from transforms.aggregation import summary
+from transforms.aggregation.lateness import JudgeFn, judge, timely
+from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
+from transforms.batch import POSITION
+from transforms.collection.chunks import ChunkParser, Flush
+from transforms.collection.follow import FINISH, STOP, FollowFn, Following, Rest
+from transforms.collection.log import Chunk, Extent
+from transforms.hashing import hash_rows
+from transforms.preprocessing.preprocess import PreprocessFn, entries, preprocess
+from transforms.specification import microseconds
+from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.live import KeepFn, LabelFn, LivePlan, StoreRowsFn
+from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.tick import READ, ROWS, Tick, label_of, name_of, tick_of
+from transforms.watermark import END, NEVER, Progress, WatermarkSpec
+
+Key = tuple[Any, ...]
+Tables = Mapping[str, Mapping[Key, Mapping[str, Any]]]
+DRAIN = "drain"
+LEFT_OUT = frozenset({"revision", "failed_at", "attempts"})
+DETERMINED = 8
+"""Rows from which a model's figures are promised."""
+
+
+def rows_by_key(rows: Sequence[Mapping[str, Any]], key: Sequence[str], where: str) -> dict[Key, Mapping[str, Any]]:
+    """The rows of a table by its key."""
+    found: dict[Key, Mapping[str, Any]] = {}
+    for row in rows:
+        place = tuple(row[name] for name in key)
+        if place in found:
+            raise Wrong(f"{where}: {place} is there twice")
+        found[place] = row
+    return found
+
+
+class Recorded(WatermarkSpec):
+    """A watermark that remembers how far the log had come after each chunk."""
+
+    _after: list[Progress] = PrivateAttr(default_factory=list)
+
+    def advance(self, before: Progress, elapsed: int, latest: Mapping[str, int]) -> Progress:
+        progress = super().advance(before, elapsed, latest)
+        self._after.append(progress)
+        return progress
+
+    @property
+    def after(self) -> Sequence[Progress]:
+        return self._after
+
+
+@cache
+def hash_of(values: tuple[Any, ...], types: tuple[pa.DataType, ...]) -> int:
+    """The hash of one key; there are few, and asking the engine each time is what a life would mostly do."""
+    columns = [pa.array([value], kind) for value, kind in zip(values, types, strict=True)]
+    return int(hash_rows(columns, 1)[0])
+
+
+def remembered_hashes(columns: Sequence[pa.Array], rows: int) -> Any:
+    types = tuple(column.type for column in columns)
+    keys = zip(*(column.to_pylist() for column in columns), strict=True) if columns else iter([()] * rows)
+    return np.array([hash_of(key, types) for key in keys], np.uint64)
+
+
+@dataclass
+class Study:
+    """A log, a job, and what of both is the same in every life.
+
+    Args:
+        watermark_of: what lives, and not the batch, judge lateness by.
+        cuts: parses the log once and cuts what each flush gives out of that, which is much faster.
+    """
+
+    job: Job
+    log: Sequence[Chunk]
+    watermark_of: Callable[[Job], WatermarkSpec] = lambda job: job.spec.watermark
+    cuts: bool = True
+    parser_type: type[ChunkParser] = ChunkParser
+    sent: dict[Any, Any] = field(default_factory=dict)
+
+    def parser(self, watermark: WatermarkSpec) -> ChunkParser:
+        return self.parser_type(self.job.schema, watermark, self.job.spec.record.max_future)
+
+    def flush(self, chunks: Sequence[Chunk], before: Progress) -> Flush:
+        """What chunks hold; made once, for it depends on the log only."""
+        key = ("flush", chunks[0].id, len(chunks))
+        if key not in self.sent:
+            make = self.cut if self.cuts else self.parser(self.watermark_of(self.job)).parse
+            self.sent[key] = make(chunks, before)
+        flush: Flush = self.sent[key]
+        return flush
+
+    @cached_property
+    def parsed(self) -> tuple[Flush, Sequence[Progress]]:
+        """The whole log as lives read it, and how far it had come after each chunk."""
+        watermark = self.watermark_of(self.job)
+        recorded = type("Recorded", (Recorded, type(watermark)), {}).model_validate(watermark.model_dump())
+        return self.parser(recorded).parse(self.log, Progress()), recorded.after
+
+    def cut(self, chunks: Sequence[Chunk], before: Progress) -> Flush:
+        """What parsing these chunks gives, out of the whole."""
+        flush, after = self.parsed
+        start, end = chunks[0].first, chunks[-1].first + chunks[-1].count
+
+        def inside(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+            places = batch[name].to_numpy()
+            return batch.filter(pa.array((places >= start) & (places < end)))
+
+        return Flush(
+            inside(flush.batch, POSITION),
+            inside(flush.dead, "position"),
+            inside(flush.entries, "first_position"),
+            after[chunks[-1].id - 1],
+        )
+
+    @cached_property
+    def whole(self) -> Tables:
+        """The tables that one batch computation over the whole log gives."""
+        job = self.job
+        clean = ChunkParser(job.schema, job.spec.watermark, job.spec.record.max_future)
+        is_clean = self.watermark_of(job) is job.spec.watermark and self.parser_type is ChunkParser
+        flush = self.parsed[0] if is_clean and self.cuts else clean.parse(self.log, Progress())
+        cleaned = preprocess(flush.batch, job.steps)
+        judged = judge(cleaned.batch, [aggregation.spec for aggregation in job.aggregations])
+        tables: dict[str, Any] = {}
+        for number, aggregation in enumerate(job.aggregations):
+            timeline = timeline_of(aggregation)
+            partial = aggregation.summary.summarize(timely(judged.batch, number))
+            _, rows = timeline.advance(timeline.start(), [partial], None)
+            tables |= {name: batch.to_pylist() for name, batch in rows.items()}
+        letters = [flush.dead, *cleaned.dead, *judged.dead]
+        tables[DEAD_LETTERS] = [row for batch in letters for row in batch.to_pylist()]
+        books = [flush.entries, entries(flush.batch, cleaned), judged.entries]
+        tables[LEDGER] = ledger.merge(books).to_pylist()
+        return {name: rows_by_key(rows, job.tables[name].key, f"batch {name}") for name, rows in tables.items()}
+
+    @cached_property
+    def lateness(self) -> Mapping[str, int]:
+        """How long each table waits (µs) until a window closes."""
+        return {
+            output.table: microseconds(aggregation.spec.allowed_lateness)
+            for aggregation in self.job.aggregations
+            for output in aggregation.outputs
+        }
+
+    @cached_property
+    def closing(self) -> Mapping[str, Sequence[tuple[int, Key]]]:
+        """The windows of each table, and when each closes (µs)."""
+        return {
+            table: [(int(row["window_end"].timestamp() * 1e6) + wait, key) for key, row in self.whole[table].items()]
+            for table, wait in self.lateness.items()
+        }
+
+    def check(self, name: str, found: Sequence[Mapping[str, Any]], where: str, through: int, position: int) -> None:
+        """Raises Wrong unless rows are those of windows closed by `through`, or of records before `position`."""
+        got = rows_by_key(found, self.job.tables[name].key, f"{where} {name}")
+        if name in self.lateness:
+            want = {key: self.whole[name][key] for when, key in self.closing[name] if when <= through}
+        else:
+            place = "position" if name == DEAD_LETTERS else "first_position"
+            want = {key: row for key, row in self.whole[name].items() if row[place] < position}
+        if got.keys() != want.keys():
+            missing, extra = want.keys() - got.keys(), got.keys() - want.keys()
+            raise Wrong(f"{where} {name}: missing {sorted(map(str, missing))[:3]}, extra {sorted(map(str, extra))[:3]}")
+        for key, row in want.items():
+            for column, value in row.items():
+                if column in LEFT_OUT or same(got[key][column], value) or ("n" in row and row["n"] < DETERMINED):
+                    continue
+                raise Wrong(f"{where} {name} {key}: {column} is {got[key][column]!r}, must be {value!r}")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, figures but for their last digits."""
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-6 * max(1.0, abs(a), abs(b))
+    return bool(a == b)
+
+
+class Cell:
+    """Beam's state of one key: a bag, or one value."""
+
+    def __init__(self) -> None:
+        self.bag: list[Any] = []
+        self.value: Any = None
+
+    def add(self, element: Any) -> None:
+        self.bag.append(element)
+
+    def write(self, value: Any) -> None:
+        self.value = value
+
+    def clear(self) -> None:
+        self.bag = []
+
+
+class Bag(Cell):
+    def read(self) -> list[Any]:
+        return list(self.bag)
+
+
+class Value(Cell):
+    def read(self) -> Any:
+        return self.value
+
+
+class Timers:
+    """The timers of one key, each fired once, in the order of their moments."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, str]] = []
+
+    def set(self, at: Timestamp, *, dynamic_timer_tag: str) -> None:
+        self.waiting.append((at.micros, dynamic_timer_tag))
+        self.waiting.sort()
+
+    def due(self) -> int | None:
+        return self.waiting[0][0] if self.waiting else None
+
+
+@dataclass
+class Shard:
+    """One key of a stateful step: its state, its timers, and what is on its way to it."""
+
+    waiting: Bag = field(default_factory=Bag)
+    stored: Value = field(default_factory=Value)
+    clock: Value = field(default_factory=Value)
+    timers: Timers = field(default_factory=Timers)
+    inbox: list[tuple[Timestamp, pa.RecordBatch]] = field(default_factory=list)
+
+    def is_due(self, progress: int) -> bool:
+        """Whether the next timer may fire: everything sent before its moment has arrived."""
+        due = self.timers.due()
+        return due is not None and due <= progress and all(at.micros > due for at, _ in self.inbox)
+
+
+class Source(FollowFn):
+    """The source over chunks in memory, flushed a few at a time; it never waits."""
+
+    def __init__(self, study: Study, rest: Rest):
+        aggregations = [aggregation.spec for aggregation in study.job.aggregations]
+        windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
+        self.following = Following("", "", pace=0.0, linger=0.0, windows=windows)
+        super().__init__(self.following, self)
+        self._flushed = 0.0
+        self.study = study
+        self.rest = rest
+        self.progress = -(1 << 62)
+        self.asked = ""
+        self.flush_chunks = 1
+        self.drains = False
+        self.visible = len(study.log)
+        self._reader = self
+
+    parse = property(lambda self: self.study.flush)
+
+    def read(self, keeps: bool) -> list[Any]:
+        """One call of the runner."""
+        self._following = replace(self.following, keep_every=0.0 if keeps else float("inf"), drains=self.drains)
+        return list(self.process(None, tracker=self, watermark=self))
+
+    def has(self, chunk: int) -> bool:
+        return chunk <= self.visible
+
+    def chunks(self, start: int, end: int | None = None, target_bytes: int = 0) -> list[Chunk]:
+        return list(self.study.log[start - 1 : min(start - 1 + self.flush_chunks, self.visible)])
+
+    def extent(self) -> Extent:
+        return Extent(1, len(self.study.log) + 1, 0, 0)
+
+    def current_restriction(self) -> Rest:
+        return self.rest
+
+    def try_claim(self, rest: Rest) -> bool:
+        self.rest = rest
+        return True
+
+    def defer_remainder(self, after: Any = None) -> None:
+        pass
+
+    def set_watermark(self, at: Timestamp) -> None:
+        self.progress = at.micros
+
+    def _wait(self, rest: Rest, until: float) -> str:
+        return self.asked
+
+    def _tell(self, flush: Any, chunks: Any) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What chance decides of a life."""
+
+    shards: int
+    visible: int
+    ending: str
+    busy: float
+    keeps: float
+    most_chunks: int
+
+    @staticmethod
+    def at_random(chance: Random, chunks: int) -> "Plan":
+        return Plan(
+            shards=chance.randint(1, 3),
+            visible=chunks if chance.random() < 0.75 else chance.randint(1, chunks),
+            ending=chance.choice([STOP, DRAIN, FINISH]),
+            busy=chance.choice([0.05, 0.2, 0.6]),
+            keeps=chance.choice([0.05, 0.3, 1.0]),
+            most_chunks=chance.choice([1, 2, 5]),
+        )
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published of a window: at which tick, how often before, with how many rows, and whether it closed."""
+
+    tick: int
+    revision: int
+    rows: int
+    final: bool
+
+
+class Life:
+    """One process of the live job, from its launch to its end."""
+
+    def __init__(self, study: Study, world: World, chance: Random, plan: Plan, history: "History"):
+        self.study, self.world, self.chance, self.plan, self.history = study, world, chance, plan, history
+        self.job = study.job
+        self.shards = {(n, s): Shard() for n in range(len(self.job.aggregations)) for s in range(plan.shards)}
+        self.keeper = Shard()
+        self.fired: dict[int, dict[tuple[int, int], int]] = {}
+
+    def live(self) -> None:
+        """Launches and works until the end.
+
+        Raises:
+            Killed: if the world has had enough.
+            Wrong: if something was published that must not be.
+        """
+        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
+            rest = self._launch()
+            self.source = Source(self.study, rest)
+            self.source.drains = self.plan.ending == DRAIN
+            self.source.visible = max(self.plan.visible, rest.chunk - 1)
+            self.keep_fn = KeepFn(self.live_plan)
+            self.store_fn = StoreRowsFn(self.live_plan)
+            self.timeline_fns = [
+                self.timeline_fn(timeline_of(aggregation), number)
+                for number, aggregation in enumerate(self.job.aggregations)
+            ]
+            while self._step():
+                pass
+
+    def _launch(self) -> Rest:
+        checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
+        self.live_plan = self.plan_to_store(checkpoints)
+        manifest = checkpoints.read()
+        if manifest is None:
+            self.live_plan.begin()
+            self.history.begin(NEVER)
+            return self.start(Rest(1, Progress()))
+        newest = manifest.newest
+        if newest.drained:
+            raise AssertionError("nobody goes on from here")
+        self.live_plan.rewind(newest)
+        self.history.begin(newest.name)
+        for number, seeds in seeds_of(self.job, checkpoints.load(newest), self.plan.shards).items():
+            for shard, snapshot in seeds:
+                self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
+        return self.start(self.rest_of(newest))
+
+    # What a planted mistake may change.
+
+    def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
+        return LivePlan(self.job.spec.job, self.job.tables, self.job.targets, checkpoints, len(self.shards))
+
+    def rest_of(self, newest: Checkpoint) -> Rest:
+        progress, position = Progress.from_json(newest.source["progress"]), newest.source["position"]
+        return Rest(newest.chunk, progress, position, shift=newest.name - name_of(newest.chunk, READ))
+
+    def start(self, rest: Rest) -> Rest:
+        return rest
+
+    def timeline_fn(self, timeline: Any, number: int) -> TimelineFn:
+        return TimelineFn(timeline, number)
+
+    def ticked(self, tick: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        yield from ToShardsFn(self.plan.shards).process(tick)
+
+    def partials(self, batch: pa.RecordBatch) -> list[tuple[tuple[int, int], pa.RecordBatch]]:
+        """The partials of a batch by aggregation and shard."""
+        found = []
+        for number, aggregation in enumerate(self.job.aggregations):
+            summarize = SummarizeLiveFn(aggregation.summary, number, self.plan.shards)
+            found += [((number, shard), part) for shard, part in summarize.process(batch)]
+        return found
+
+    # What a runner does.
+
+    def _step(self) -> bool:
+        """Does one thing that may be done; False: there is nothing left to do."""
+        source, chance = self.source, self.chance
+        if not source.rest.ended and chance.random() < self.plan.busy:
+            self._read()
+            return True
+        able = [place for place, shard in self.shards.items() if shard.inbox or shard.is_due(source.progress)]
+        if self.keeper.inbox or self._keeper_is_due():
+            able.append((-1, -1))
+        if not able:
+            if source.rest.ended:
+                return False
+            self._read()
+            return True
+        place = chance.choice(able)
+        shard = self.keeper if place == (-1, -1) else self.shards[place]
+        is_due = self._keeper_is_due() if shard is self.keeper else shard.is_due(source.progress)
+        if shard.inbox and (not is_due or chance.random() < 0.5):
+            at, batch = shard.inbox.pop(chance.randrange(len(shard.inbox)))
+            if shard is self.keeper:
+                self.keep_fn.process((0, batch), at, shard.waiting, shard.timers)
+            else:
+                fn = self.timeline_fns[place[0]]
+                fn.process((place[1], batch), at, shard.waiting, shard.stored, shard.clock, shard.timers)
+        elif shard is self.keeper:
+            self._keep()
+        else:
+            self._close(place, shard)
+        return True
+
+    def _keeper_is_due(self) -> bool:
+        due = self.keeper.timers.due()
+        if due is None or not self.keeper.is_due(self.source.progress):
+            return False
+        return all(
+            (shard.timers.due() is None or shard.timers.waiting[0][0] > due)
+            and all(at.micros > due for at, _ in shard.inbox)
+            for shard in self.shards.values()
+        )
+
+    def _read(self) -> None:
+        source, chance = self.source, self.chance
+        is_idle = chance.random() < 0.1
+        source.flush_chunks = 0 if is_idle else chance.randint(1, self.plan.most_chunks)
+        ending = STOP if self.plan.ending == DRAIN else self.plan.ending
+        source.asked = "" if is_idle or source.has(source.rest.chunk) else ending
+        start = source.rest.chunk
+        outputs = source.read(chance.random() < self.plan.keeps)
+        place = (self.plan.shards, start, source.rest.chunk)
+        for number, output in enumerate(outputs):
+            tag, stamped = (output.tag, output.value) if isinstance(output, TaggedOutput) else ("batches", output)
+            if not isinstance(stamped, TimestampedValue):
+                raise AssertionError("the source says when everything was sent")
+            if tag == "ticks":
+                self._send_tick(stamped)
+            elif tag == "batches":
+                self._send_batch(stamped, (*place, number))
+            else:
+                self._label(tag, stamped.timestamp, [stamped.value])
+
+    def _send_tick(self, stamped: TimestampedValue) -> None:
+        for shard, tick in self.ticked(stamped.value):
+            for number in range(len(self.job.aggregations)):
+                self.shards[number, shard].inbox.append((stamped.timestamp, tick))
+        self.keeper.inbox.append((stamped.timestamp, stamped.value))
+
+    def _send_batch(self, stamped: TimestampedValue, place: Key) -> None:
+        if place not in self.study.sent:
+            self.study.sent[place] = self._records(stamped.value)
+        partials, dead, books = self.study.sent[place]
+        for shard, partial in self.delayed(partials):
+            self.shards[shard].inbox.append((stamped.timestamp, partial))
+        self._label(DEAD_LETTERS, stamped.timestamp, dead)
+        self._label(LEDGER, stamped.timestamp, books)
+
+    def delayed(self, partials: list[Any]) -> list[Any]:
+        return partials
+
+    def _records(self, batch: pa.RecordBatch) -> tuple[list[Any], list[pa.RecordBatch], list[pa.RecordBatch]]:
+        books: dict[str, list[pa.RecordBatch]] = {"dead_letters": [], "ledger": []}
+
+        def through(fn: Any, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+            outputs = [output for batch in batches for output in fn.process(batch)]
+            for output in outputs:
+                if isinstance(output, TaggedOutput):
+                    books[output.tag].append(output.value)
+            return [output for output in outputs if not isinstance(output, TaggedOutput)]
+
+        clean = through(PreprocessFn(self.job.steps), [batch])
+        judged = through(JudgeFn([aggregation.spec for aggregation in self.job.aggregations]), clean)
+        return [part for batch in judged for part in self.partials(batch)], books["dead_letters"], books["ledger"]
+
+    def _label(self, tag: str, at: Timestamp, batches: Sequence[pa.RecordBatch]) -> None:
+        table = {"dead_letters": DEAD_LETTERS, "ledger": LEDGER}[tag]
+        for batch in batches:
+            self.keeper.inbox += [(at, labelled) for labelled in LabelFn(table).process(batch)]
+
+    def _close(self, place: tuple[int, int], shard: Shard) -> None:
+        at, tag = shard.timers.waiting.pop(0)
+        fn = self.timeline_fns[place[0]]
+        tick = self.history.tick(tag)
+        for output in list(fn.close(place[1], tag, shard.waiting, shard.stored, shard.clock)):
+            label = label_of(output)
+            if label["kind"] == ROWS:
+                self.history.published(label["table"], output.to_pylist(), tick, self.study)
+            for kept in self.store_fn.process(output):
+                self.keeper.inbox.append((Timestamp(micros=at), kept))
+        done = self.fired.setdefault(tick.name, {})
+        done[place] = 1
+        if len(done) == len(self.shards) and tick.watermark != END:
+            self._check_closed(tick.watermark)
+
+    def _check_closed(self, watermark: int) -> None:
+        """Raises Wrong unless every window that is due by a tick that all shards have handled is in the database."""
+        for table, windows in self.study.closing.items():
+            rows = self.world.tables[table]
+            for when, key in windows:
+                if when <= watermark and not (rows.get(key) or {"final": False})["final"]:
+                    raise Wrong(f"{table} {key}: was due at {when}, and is not final at {watermark}")
+
+    def _keep(self) -> None:
+        _, tag = self.keeper.timers.waiting.pop(0)
+        for kept in list(self.keep_fn.keep(tag, self.keeper.waiting)):
+            self.history.kept(tick_of(kept).name)
+
+
+class History:
+    """What every life has published, so that the next one can be held to it."""
+
+    def __init__(self) -> None:
+        self.by_window: dict[tuple[str, Key], list[Published]] = {}
+        self._ticks: dict[str, Any] = {}
+
+    def begin(self, name: int) -> None:
+        """A life begins at a checkpoint: what came after it was not seen by its state."""
+        self.by_window = {
+            place: kept
+            for place, entries in self.by_window.items()
+            if (kept := [entry for entry in entries if entry.tick <= name])
+        }
+
+    def tick(self, tag: str) -> Any:
+        if tag not in self._ticks:
+            self._ticks[tag] = Tick.from_json(tag)
+        return self._ticks[tag]
+
+    def published(self, table: str, rows: Sequence[Mapping[str, Any]], tick: Any, study: Study) -> None:
+        key, shows = study.job.tables[table].key, not table.endswith("_models")
+        for row in rows:
+            place = (table, tuple(row[name] for name in key))
+            before = self.by_window.setdefault(place, [])
+            count, size = len(before), row.get("rows", 0)
+            if tick.watermark != END:
+                closes = int(row["window_end"].timestamp() * 1e6) + study.lateness[table]
+                if row["final"] != (closes <= tick.watermark):
+                    raise Wrong(f"{place} is final={row['final']} at {tick.watermark}")
+            if before and before[-1].final:
+                raise Wrong(f"{place} was final before")
+            if shows and row["revision"] != count:
+                raise Wrong(f"{place} has revision {row['revision']}, was published {count} times")
+            if not row["final"] and before and before[-1].rows == size:
+                raise Wrong(f"{place} was published again and has not changed")
+            before.append(Published(tick.name, row["revision"], size, row["final"]))
+
+    def kept(self, name: int) -> None:
+        """A checkpoint was kept."""
+
+
+LifeOf = Callable[[Study, World, Random, Plan, History], Life]
+
+
+@dataclass
+class Simulation:
+    """Lives after one another in one world, until the log was read to its end by one that was not killed."""
+
+    study: Study
+    world: World
+    chance: Random
+    life_of: LifeOf = Life
+    kill: float = 0.0
+    """How likely each change is the last that a life makes."""
+    lives: int = 0
+    kills: int = 0
+    history: History = field(default_factory=History)
+    seen: list[tuple[World, dict[Any, list[Published]]]] = field(default_factory=list)
+    watches: bool = False
+    visible: int = 0
+    """Chunks that there were already: a log only grows."""
+    has_drained: bool = False
+    """Whether a drain was tried."""
+
+    def run(self) -> None:
+        """Lives until the end; the tables are then checked.
+
+        Raises:
+            Wrong: if they are not those of the batch.
+        """
+        while True:
+            plan = Plan.at_random(self.chance, len(self.study.log))
+            self.visible = max(self.visible, plan.visible)
+            # What a drain stored that was killed is final before its time, until windows close again.
+            plan = replace(plan, visible=self.visible, ending=DRAIN if self.has_drained else plan.ending)
+            self.has_drained = self.has_drained or plan.ending == DRAIN
+            self.lives += 1
+            if self.lives > 12:  # enough of it: the rest of the log is read without a kill
+                plan, self.kill = replace(plan, visible=len(self.study.log)), 0.0
+            self.world.changed = self._changed
+            try:
+                self.life_of(self.study, self.world, self.chance, plan, self.history).live()
+                is_done = True
+            except Killed:
+                self.kills += 1
+                is_done = False
+            newest = self.world.checkpoints[-1] if self.world.checkpoints else None
+            if newest is not None and (newest.drained or (is_done and newest.chunk > len(self.study.log))):
+                break
+        self.world.changed = lambda: None
+        if newest.drained and newest.chunk <= len(self.study.log):
+            return self._check(Study(self.study.job, self.study.log[: newest.chunk - 1]), newest)
+        self._check(self.study, newest)
+        return None
+
+    def _changed(self) -> None:
+        if self.watches:
+            entries = {place: list(kept) for place, kept in self.history.by_window.items()}
+            self.seen.append((self.world.copy(), entries))
+        if self.kill and self.chance.random() < self.kill:
+            raise Killed
+
+    def _check(self, study: Study, newest: Checkpoint) -> None:
+        through = END if newest.drained else newest.watermark
+        position = int(newest.source["position"])
+        for target in study.job.targets:
+            if target.folder is not None:
+                rows = self.world.rows_in_files(target.folder)
+            else:
+                rows = [row for row in self.world.tables[target.table].values() if row.get("final", True)]
+            study.check(target.table, rows, "files" if target.folder else "database", through, position)
+            if target.table == LEDGER:
+                for row in rows:
+                    if ledger.imbalance(row):  # type: ignore[arg-type]
+                        raise Wrong(f"the ledger does not close: {row}")

@@ -1,0 +1,141 @@
+"""The same lives over real files: a log, SQLite, Parquet folders and checkpoints, killed between any two operations."""
+
+import builtins
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+import pytest
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+
+from dataflow.job import Job
+from dataflow.live import checkpoint_folder, launch
+from dataflow.stored import read_target
+from tests.live.jobs import JOBS, planned
+from tests.live.logs import random_log
+from tests.live.simulator import History, Life, Plan, Simulation, Study
+from tests.live.world import World
+from transforms.collection.follow import Rest
+from transforms.collection.log import Chunk, LogWriter
+from transforms.storage import live as storing
+from transforms.watermark import NEVER
+
+SHARDS = 2
+
+
+class Disk(World):
+    """What survives a kill, on the disk; each operation that changes it may be the last."""
+
+    job: Job
+
+    @contextmanager
+    def as_sinks(self) -> Iterator[None]:
+        folder = self.job.folder
+
+        def between(operation: Any, *, always: bool = False) -> Any:
+            def attempt(*arguments: Any, **options: Any) -> Any:
+                is_ours = always or str(arguments[0]).startswith(folder)
+                if is_ours:
+                    self.changed()
+                done = operation(*arguments, **options)
+                if is_ours and operation is not builtin_open:
+                    self.changed()
+                return done
+
+            return attempt
+
+        builtin_open = builtins.open
+        with (
+            mock.patch.object(os, "replace", between(os.replace)),
+            mock.patch.object(os, "remove", between(os.remove)),
+            mock.patch.object(builtins, "open", between(builtin_open)),
+            mock.patch.object(storing, "_publish", between(storing._publish, always=True)),
+        ):
+            yield
+
+    def rows_in_files(self, path: str) -> list[dict[str, Any]]:
+        (target,) = (target for target in self.job.targets if target.folder == path)
+        rows: list[dict[str, Any]] = read_target(self.job, target).to_pylist()
+        return rows
+
+
+class OnDisk(Simulation):
+    """Checks what anybody would read."""
+
+    def _check(self, study: Study, newest: Any) -> None:
+        for target in study.job.targets:
+            if target.folder is None:
+                rows = read_target(study.job, target).to_pylist()
+                self.world.tables[target.table] = {(number,): row for number, row in enumerate(rows)}
+        super()._check(study, newest)
+
+
+class LaunchedLife(Life):
+    """A life that begins as a process does."""
+
+    def _launch(self) -> Rest:
+        try:
+            run = launch(self.job, lambda _: None)
+        finally:
+            self._find()
+        self.live_plan = run.plan
+        manifest = run.plan.checkpoints.read()
+        self.history.begin(NEVER if manifest is None else manifest.newest.name)
+        for number, seeds in run.seeds.items():
+            for shard, snapshot in seeds:
+                self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
+        return run.start
+
+    def live(self) -> None:
+        try:
+            super().live()
+        finally:
+            self._find()
+
+    def _find(self) -> None:
+        manifest = checkpoint_folder(self.job).read()
+        self.world.checkpoints = tuple(manifest.checkpoints) if manifest else ()
+
+    def _check_closed(self, watermark: int) -> None:
+        """Reading the database at each tick would take too long."""
+
+
+@pytest.mark.parametrize("name", ["waiting", "several", "models"])
+def test_real_files_hold_what_the_batch_gives(name: str, tmp_path: Path) -> None:
+    kills = 0
+    for seed in range(8 * int(os.environ.get("STREAMGAUGE_SIMULATIONS", "1"))):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        chance = Random(f"files {name} {seed}")
+        job = planned({**JOBS[name], "execution": {"shards": SHARDS}}, str(folder))
+        log = random_log(chance, 8)
+        write(log, job)
+        os.makedirs(job.state, exist_ok=True)
+        world = Disk()
+        world.job = job
+        simulation = OnDisk(Study(job, log), world, chance, launched, kill=0.03)
+        simulation.run()
+        kills += simulation.kills
+    assert kills
+
+
+def launched(study: Study, world: Any, chance: Random, plan: Plan, history: History) -> Life:
+    """A life of as many shards as the job file says."""
+    return LaunchedLife(study, world, chance, replace(plan, shards=SHARDS), history)
+
+
+def write(log: Sequence[Chunk], job: Job) -> None:
+    """The log as a collector writes it."""
+    writer = LogWriter(job.log.path)
+    for chunk in log:
+        lines, parts = chunk.data.split(b"\n"), []
+        for run in chunk.runs:
+            parts.append((run, b"".join(line + b"\n" for line in lines[: run.count])))
+            lines = lines[run.count :]
+        writer.append(parts, chunk.received, chunk.elapsed)
+    writer.close()
