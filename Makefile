@@ -36,7 +36,7 @@ test: $(READY) prism ## runs every test
 	@tests/tools.sh
 	@$(BIN)/python -m pytest
 
-faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: about 20 minutes, as root
+faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: half an hour, as root
 	@tests/tools.sh
 	@$(BIN)/python -m tests.faults --jobs 2
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Final
 
 from dataflow.checkpoints import checkpoint_folder, replaying, seeds_of
@@ -16,9 +17,18 @@ from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log import Extent, LogReader
 from transforms.specification import microseconds
+from transforms.storage.checkpoint import CheckpointFolder
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
+
+
+MOST_FAILURES: Final = 3
+"""How often in a row the runner may fail before the next checkpoint."""
+
+
+class RunnerFailed(JobFailed):
+    """The program below the job failed: a fault of its own, or somebody killed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +64,15 @@ def follow(
         JobFailed: if anything else went wrong.
     """
     quieten()
-    from dataflow.graph import build_live
-    from runners import direct, prism
-    from transforms.collection.follow import FINISH, ask
+    from runners import direct
 
     started = time.monotonic()
     with locked(job.state):
         check_sinks(job)
+        folder = checkpoint_folder(job)
+        before = folder.read()
         with _page(job, serve, say):
-            run = launch(job, say, drain=drain)
-            folder = run.plan.checkpoints
-            pipeline = prism.endless_pipeline(flags)
-            build_live(pipeline, job, run)
-            before = folder.read()
-            if to_end:
-                ask(run.following.control, FINISH)
-            _run(pipeline, run.following, say)
+            _until_it_ends(partial(_once, job, flags, say, drain=drain, to_end=to_end), folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
@@ -78,6 +81,34 @@ def follow(
         ran = Ran("published", time.monotonic() - started, runner, datetime.now(timezone.utc))
         ran.write(job.state)
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
+
+
+def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], *, drain: bool, to_end: bool) -> None:
+    """Runs a job from nothing or from its checkpoint until it ends or fails."""
+    from dataflow.graph import build_live
+    from runners import prism
+    from transforms.collection.follow import FINISH, ask
+
+    run = launch(job, say, drain=drain)
+    pipeline = prism.endless_pipeline(flags)
+    build_live(pipeline, job, run)
+    if to_end:
+        ask(run.following.control, FINISH)
+    _run(pipeline, run.following, say)
+
+
+def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Callable[[str], None]) -> None:
+    """Runs it again from its checkpoint when the runner below it fails, unless it fails without getting anywhere."""
+    failures = 0
+    while True:
+        before = folder.read()
+        try:
+            return once()
+        except RunnerFailed as error:
+            failures = failures + 1 if folder.read() == before else 1
+            if failures > MOST_FAILURES:
+                raise
+            say(f"{str(error).splitlines()[0][:200]}; going on from the last checkpoint")
 
 
 def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
@@ -185,7 +216,15 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if failures:
-        raise told(failures[0]) from failures[0]
+        failure = told(failures[0])
+        if _is_of_the_runner(failure) and not asked:
+            raise RunnerFailed(str(failure)) from failures[0]
+        raise failure from failures[0]
+
+
+def _is_of_the_runner(failure: Exception) -> bool:
+    """Whether it was the runner's program that failed, and nothing that it ran."""
+    return isinstance(failure, JobFailed) and any(word in str(failure) for word in ("panic in ", "StatusCode."))
 
 
 def watch(done: threading.Event, log: str, say: Callable[[str], None], patience: float = STALL_SECONDS) -> None:

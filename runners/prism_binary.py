@@ -1,7 +1,7 @@
 """Where the program Prism is: the one that was named, the one that `make prism` built, or Beam's own download.
 
-`python -m runners.prism_binary` is `make prism`. It builds the Go module of Beam's version with one line changed:
-Prism as released listens on every network interface, and would run the job of anybody who reaches it.
+`python -m runners.prism_binary` is `make prism`. It builds the Go module of Beam's version with the lines of PATCHES
+changed.
 """
 
 import mmap
@@ -16,13 +16,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 VARIABLE: Final = "STREAMGAUGE_PRISM"
 PACKAGE: Final = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-LISTENS: Final = Path("vendor/github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism/internal/jobservices/server.go")
-EVERYWHERE: Final = 'fmt.Sprintf(":%d", port)'
-ON_LOOPBACK: Final = 'fmt.Sprintf("localhost:%d", port)'
+_INTERNAL: Final = "vendor/github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism/internal"
+
+
+class Patch(NamedTuple):
+    """Lines of Prism's source that are replaced, and why."""
+
+    why: str
+    path: str
+    before: str
+    after: str
+
+
+PATCHES: Final = (
+    Patch(
+        "it listens on every network interface, and would run the job of anybody who reaches it",
+        f"{_INTERNAL}/jobservices/server.go",
+        'fmt.Sprintf(":%d", port)',
+        'fmt.Sprintf("localhost:%d", port)',
+    ),
+    Patch(
+        "a Flatten that takes longer than 0.1 s is asked for its progress, has no worker to ask, and ends the job",
+        f"{_INTERNAL}/stage.go",
+        "\t\t\tresp, err := b.Progress(ctx, wk)\n",
+        "\t\t\tif wk == nil {\n\t\t\t\tcontinue progress\n\t\t\t}\n\t\t\tresp, err := b.Progress(ctx, wk)\n",
+    ),
+)
+BUILD: Final = f"{len(PATCHES)}"
+"""Tells a Prism with these patches from one with fewer."""
+
 WAYS: Final = f"run `make prism`, which needs Go, or name it with --prism_location or {VARIABLE}"
 DOWNLOAD_SECONDS: Final = 20
 """How long a download may stand still: Beam's own would wait for ever."""
@@ -45,7 +71,7 @@ def beam_version() -> str:
 def cached() -> Path:
     """Where `make prism` puts it."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches, "streamgauge", f"prism-{beam_version()}", "prism")
+    return Path(caches, "streamgauge", f"prism-{beam_version()}-{BUILD}", "prism")
 
 
 def locate(flags: Sequence[str]) -> Path:
@@ -128,10 +154,11 @@ def build() -> Path:
         _go(here, "mod", "init", "streamgauge.invalid/prism")
         _go(here, "get", f"{PACKAGE}@v{beam_version()}")
         _go(here, "mod", "vendor")
-        source = (here / LISTENS).read_text()
-        if source.count(EVERYWHERE) != 1:
-            raise PrismError(f"Prism {beam_version()} listens in another way than the one this knows how to confine")
-        (here / LISTENS).write_text(source.replace(EVERYWHERE, ON_LOOPBACK))
+        for patch in PATCHES:
+            source = (here / patch.path).read_text()
+            if source.count(patch.before) != 1:
+                raise PrismError(f"{patch.path} of Prism {beam_version()} is not the one that these patches are for")
+            (here / patch.path).write_text(source.replace(patch.before, patch.after))
         _go(here, "build", "-mod=vendor", "-o", "prism", PACKAGE)
         os.replace(here / "prism", target)
     return checked(target, "the cache")

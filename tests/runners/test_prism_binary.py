@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runners.flags import FlagError
-from runners.prism_binary import PrismError, beam_version, build, cached, locate, main
+from runners.prism_binary import BUILD, PrismError, beam_version, build, cached, locate, main
 
 VERSION = beam_version()
 
@@ -43,9 +43,9 @@ def test_the_flag_is_before_the_variable_before_the_cache(tmp_path: Path, monkey
 
 
 def test_the_cache_is_the_users_and_of_beams_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cached() == tmp_path / "caches" / "streamgauge" / f"prism-{VERSION}" / "prism"
+    assert cached() == tmp_path / "caches" / "streamgauge" / f"prism-{VERSION}-{BUILD}" / "prism"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cached() == tmp_path / "home" / ".cache" / "streamgauge" / f"prism-{VERSION}" / "prism"
+    assert cached() == tmp_path / "home" / ".cache" / "streamgauge" / f"prism-{VERSION}-{BUILD}" / "prism"
 
 
 def test_what_beam_downloaded_before_is_last(tmp_path: Path) -> None:
