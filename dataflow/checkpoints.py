@@ -17,6 +17,11 @@ def replaying(job: Job) -> str:
     return f"{job.state}/replaying"
 
 
+def reader_name(job: Job) -> str:
+    """What the log calls this job: two of one name, with states of their own, are two readers."""
+    return f"{job.spec.job}-{_digest(job.state)[:8]}"
+
+
 def checkpoint_folder(job: Job) -> CheckpointFolder:
     """Where the job keeps its checkpoints."""
     return CheckpointFolder(job.state, identity(job), microseconds(job.log.retain) / 1e6)

@@ -7,6 +7,7 @@ SourceError     2  the input is not there or cannot be read
 InferenceError  2  `init` cannot make a job of the data
 UsageError      2  the command line asks for what cannot be
 Refused         2  the doctor refuses
+StateRefused    2  a live job's state is another job's, or nothing can go on from it
 SinkError       1  a sink cannot be written
 JobFailed       1  anything else that ended a run
 """
@@ -15,6 +16,7 @@ from dataflow.document import JobFileError
 from dataflow.inference import InferenceError
 from dataflow.run import JobFailed
 from transforms.collection.files import SourceError
+from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError
 
 
@@ -28,7 +30,7 @@ class Refused(Exception):
 
 def exit_code(error: Exception) -> int | None:
     """The exit code for a failure; None: it is a bug."""
-    if isinstance(error, JobFileError | SourceError | InferenceError | UsageError | Refused):
+    if isinstance(error, StateRefused | JobFileError | SourceError | InferenceError | UsageError | Refused):
         return 2
     if isinstance(error, SinkError | JobFailed):
         return 1

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import apache_beam as beam
 import pyarrow as pa
 
+from dataflow.checkpoints import reader_name
 from dataflow.job import Job
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
@@ -157,7 +158,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
     }
     books["parcels"] = parcels | "Closed" >> beam.Flatten()
     kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan)
-    announce = AnnounceFn(run.following.folder, job.spec.job, f"{job.state}/{MANIFEST}")
+    announce = AnnounceFn(run.following.folder, reader_name(job), f"{job.state}/{MANIFEST}")
     return kept | "Announce" >> beam.ParDo(announce).with_output_types(pa.RecordBatch)
 
 

@@ -2,22 +2,23 @@
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
 
-from dataflow.checkpoints import checkpoint_folder, replaying, seeds_of
+from dataflow.checkpoints import checkpoint_folder, reader_name, replaying, seeds_of
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
-from transforms.collection.log import Extent, LogReader
+from transforms.collection.log import LogError, LogReader, announce
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import CheckpointFolder
+from transforms.storage.checkpoint import Checkpoint, CheckpointFolder
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
@@ -74,11 +75,13 @@ def follow(
         with _page(job, serve, say):
             _until_it_ends(partial(_once, job, flags, say, drain=drain, to_end=to_end), folder, say)
         manifest = folder.read()
-        if manifest is None or (before is not None and manifest.newest.taken == before.newest.taken):
+        if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
         newest = manifest.newest
         runner = direct.name(["--runner=PrismRunner"])
-        ran = Ran("published", time.monotonic() - started, runner, datetime.now(timezone.utc))
+        earlier = Ran.read(job.state) if before is not None else None
+        seconds = time.monotonic() - started + (earlier.seconds if earlier is not None else 0.0)
+        ran = Ran("published", seconds, runner, datetime.now(timezone.utc))
         ran.write(job.state)
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
@@ -86,7 +89,7 @@ def follow(
 def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], *, drain: bool, to_end: bool) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails."""
     from dataflow.graph import build_live
-    from runners import prism
+    from runners import direct, prism
     from transforms.collection.follow import FINISH, ask
 
     run = launch(job, say, drain=drain)
@@ -94,6 +97,7 @@ def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], *, drain: 
     build_live(pipeline, job, run)
     if to_end:
         ask(run.following.control, FINISH)
+    say(f"following {job.log.path} on {direct.name(['--runner=PrismRunner'])}; SIGTERM stops at a checkpoint")
     _run(pipeline, run.following, say)
 
 
@@ -136,11 +140,14 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
     windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
     following = Following(log.path, control, drain, keep_every=keep_every, windows=windows)
     manifest = checkpoints.read()
+    oldest = extent.first_chunk if manifest is None else manifest.oldest.chunk
+    with suppress(OSError):  # from now on the log keeps what this job needs
+        announce(log.path, reader_name(job), oldest)
     if manifest is None:
         if extent.first_chunk > 1:
             say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
         plan.begin()
-        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.time())
+        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.monotonic())
         return LiveRun(plan, following, rest, overlay.repairs)
     newest = manifest.newest
     if newest.drained:
@@ -148,22 +155,26 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
             f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
             " begin anew with what the log still holds"
         )
-    _check_extent(extent, newest.chunk, log.path)
+    _check_log(log.path, newest)
     plan.rewind(newest)
     seeds = seeds_of(job, checkpoints.load(newest), shards)
     progress, shift = Progress.from_json(newest.source["progress"]), newest.name - name_of(newest.chunk, READ)
-    rest = Rest(newest.chunk, progress, newest.source["position"], time.time(), shift=shift)
+    rest = Rest(newest.chunk, progress, newest.source["position"], time.monotonic(), shift=shift)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
     return LiveRun(plan, following, rest, overlay.repairs, seeds)
 
 
-def _check_extent(extent: Extent, chunk: int, path: str) -> None:
+def _check_log(path: str, checkpoint: Checkpoint) -> None:
+    """Raises SourceError unless the log is the one that the checkpoint was kept in, and still holds what comes next."""
     from transforms.collection.files import SourceError
 
-    if not extent.first_chunk <= chunk <= extent.end_chunk:
+    with closing(LogReader(path)) as reader:
+        extent, position = reader.extent(), reader.first_of(checkpoint.chunk)
+    if position != checkpoint.source["position"]:
         raise SourceError(
             f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}, and this job goes on at"
-            f" {chunk:,}; was it replaced? Remove the job's `state` to begin anew"
+            f" {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? Remove its `state` to"
+            " begin anew"
         )
 
 
@@ -231,10 +242,10 @@ def watch(done: threading.Event, log: str, say: Callable[[str], None], patience:
     """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
     from transforms.progress import BULLETIN
 
-    reader = LogReader(log)
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
-        BULLETIN.set(end=reader.extent().end_position)
+        with suppress(sqlite3.Error, LogError), closing(LogReader(log)) as reader:
+            BULLETIN.set(end=reader.extent().end_position)
         if BULLETIN.trouble != trouble:
             trouble = BULLETIN.trouble
             say(f"waiting: {trouble}" if trouble else "the sink can be written again")

@@ -154,6 +154,10 @@ def check_sinks(job: Job) -> None:
             raise SinkError(str(error)) from None
 
 
+_HELD: set[str] = set()
+"""The states that this process holds."""
+
+
 @contextmanager
 def locked(state: str) -> Iterator[None]:
     """Holds the job's folder: two runs of one job would publish over each other.
@@ -161,6 +165,9 @@ def locked(state: str) -> Iterator[None]:
     Raises:
         JobRunning: if somebody else holds it.
     """
+    if state in _HELD:  # by a command that does more than one thing with it
+        yield
+        return
     file = _open_lock(state)
     try:
         try:
@@ -169,8 +176,10 @@ def locked(state: str) -> Iterator[None]:
             raise JobRunning(
                 [f"{state}: this job is running already; wait for it, or give this one another `state`"]
             ) from None
+        _HELD.add(state)
         yield
     finally:
+        _HELD.discard(state)
         file.close()
 
 

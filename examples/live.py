@@ -5,6 +5,7 @@ where it was. When all flights are sent, the next start begins the year anew.
 """
 
 import argparse
+import http.client
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,7 @@ class Program:
             start_new_session=True,
         )
         self.has_spoken = threading.Event()
+        self.has_a_page = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
         self._thread.start()
 
@@ -69,6 +71,8 @@ class Program:
         for line in self.process.stdout:
             if line.strip():
                 say(self.name, line.rstrip())
+                if ": page at " in line:
+                    self.has_a_page.set()
             self.has_spoken.set()
         self.has_spoken.set()
 
@@ -114,10 +118,10 @@ def run(options: argparse.Namespace, running: dict[str, Program], all_sent: Path
     running["collector"] = collector
     if not comes_true(collector.has_spoken.is_set, running):
         return why(running)
-    running["job"] = Program(
+    running["job"] = job = Program(
         "job", "run", options.job.resolve(), "--streaming", "--serve", f"localhost:{options.page_port}"
     )
-    if not comes_true(lambda: answers(f"{page}/readyz"), running):
+    if not comes_true(lambda: job.has_a_page.is_set() and answers(f"{page}/readyz"), running):
         return why(running)
     say("live", f"watch it at {page}; Ctrl-C stops everything")
     say("live", f"send something of your own: echo hello | nc -N localhost {port}")
@@ -157,7 +161,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
         return False
 
 

@@ -49,7 +49,7 @@ def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
             f"--runner={named}, {where} closes a window of an endless source: leave --runner out, and Prism executes it"
         )
     if named not in (None, "PrismRunner"):
-        return Diagnosis(str(named))
+        raise NeverCloses(f"--runner={named}: live jobs run on Prism in this version; leave --runner out")
     program = locate(flags)
     return Diagnosis(
         direct.name(["--runner=PrismRunner"]), tuple(_notes(flags, program)), program, version_of(program) or None
@@ -59,7 +59,7 @@ def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
 def _notes(flags: Sequence[str], program: Path) -> list[str]:
     notes = []
     if runner_named(flags) is None:
-        notes.append("DirectRunner never closes a window of an endless source: Prism executes it")
+        notes.append("DirectRunner would never close a window of an endless source, so it is not DirectRunner")
     if program != cached():
         notes.append(f"{program} may listen on every network interface; the one of `make prism` does not")
     idle = sorted({flag.partition("=")[0] for flag in flags if flag.startswith(UNHEARD)})

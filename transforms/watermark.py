@@ -22,6 +22,9 @@ NEVER: Final = -(1 << 62)
 END: Final = 1 << 62
 """The watermark behind the last record there will ever be."""
 
+FORGOTTEN_AFTER: Final = 7 * 86_400_000_000
+"""How much longer (µs) than another one, and than `idle_after`, a source is silent until it is forgotten."""
+
 
 def _never(value: Any) -> Any:
     return None if value == "never" else value
@@ -60,6 +63,9 @@ class WatermarkSpec(Spec):
         elif heard and idle is not None:
             silent_since = max(when for _, when in heard.values()) + idle
             watermark += max(elapsed - max(before.elapsed, silent_since), 0)
+        if idle is not None and len(heard) > 1:
+            newest = max(when for _, when in heard.values())
+            heard = {source: known for source, known in heard.items() if newest - known[1] < idle + FORGOTTEN_AFTER}
         return Progress(watermark, elapsed, heard)
 
 

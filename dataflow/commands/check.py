@@ -1,10 +1,12 @@
 """`check`: the doctor. Nothing runs."""
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from importlib.metadata import version
 
 import click
 
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
@@ -29,19 +31,30 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise Refused(f"sinks: {error}") from None
     for place in places(job):
         click.echo(f"sink      {place}, reachable")
-    from runners import doctor
-
-    try:
-        diagnosis = doctor.diagnose(flags, endless=job.spec.source.log is not None)
-    except ValueError as error:
-        raise Refused(f"runner: {error}") from None
-    click.echo(f"runner    {diagnosis.runner}")
-    for note in diagnosis.notes:
-        click.echo(f"          {note}")
+    _tell_runners(job, flags)
     click.echo(
         f"versions  apache-beam {version('apache-beam')}, pyarrow {version('pyarrow')}, duckdb {version('duckdb')}"
     )
     return 0
+
+
+def _tell_runners(job: Job, flags: Sequence[str]) -> None:
+    """Which runner will really execute the job, and what a live one goes on from."""
+    from runners import doctor
+
+    is_live = job.spec.source.log is not None
+    try:
+        diagnosis = doctor.diagnose(flags, endless=is_live)
+    except ValueError as error:
+        raise Refused(f"runner: {error}") from None
+    click.echo(f"runner    {'with --streaming: ' if is_live else ''}{diagnosis.runner}")
+    for note in diagnosis.notes:
+        click.echo(f"          {note}")
+    if is_live:
+        manifest = checkpoint_folder(job).read()
+        if manifest is not None:
+            taken = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
+            click.echo(f"state     goes on from the checkpoint of {taken:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _source(job: Job) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataflow.checkpoints import replaying
 from dataflow.commands.load import load_job
@@ -18,7 +19,7 @@ from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.overlay import Place, ReplayOverlay
-from dataflow.run import quieten, settle
+from dataflow.run import locked, quieten, settle
 from dataflow.stored import read_table
 from transforms.collection.repair import Repair, digest
 from transforms.storage.checkpoint import read_snapshots
@@ -43,6 +44,13 @@ def replay_job(
     if export is not None:
         _export(letters, export)
         return 0
+    if repaired is not None and not os.path.isfile(repaired):
+        raise UsageError(f"{repaired}: No such file or directory")
+    with locked(job.state):
+        return _replay(job, letters, repaired, flags)
+
+
+def _replay(job: Job, letters: pa.Table, repaired: str | None, flags: Sequence[str]) -> int:
     overlay = ReplayOverlay.read(job.state)
     repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
     interrupted = job.spec.source.log is not None and os.path.exists(replaying(job))
@@ -82,16 +90,22 @@ def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | 
     part = LogPart(Rest(1, Progress()), newest.chunk, through=through, snapshots=aside)
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
-    before = last_published(job.state)
+    before, was_interrupted = last_published(job.state), mark.exists()
     mark.touch()
     try:
         code = _run(again, overlay, repairs, flags, part)
     except BaseException:
-        if last_published(job.state) == before:
+        if last_published(job.state) == before and not was_interrupted:
             mark.unlink()
         raise
-    if not code and not newest.drained:
+    if code:
+        if not was_interrupted:
+            mark.unlink()
+        return code
+    if not newest.drained:
         snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
+        if len(snapshots) != shards * len(job.aggregations):
+            raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
         folder.keep(newest, snapshots, instead=True)
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
@@ -120,8 +134,19 @@ def _run(
 
 
 def _all(letters: pa.Table) -> dict[Place, Repair | None]:
-    """Every dead record, as it is."""
-    return dict.fromkeys(zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True))
+    """Every dead record, as it is; one that was late is brought in as it is."""
+    late = _late(letters)
+    places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
+    return {place: late.get(place) for place in places}
+
+
+def _late(letters: pa.Table) -> dict[Place, Repair]:
+    """Records that were late, each as its own repair: nothing is wrong with them but when they came."""
+    found = {}
+    for letter in letters.filter(pc.equal(letters["reason"], "late")).to_pylist():
+        payload = letter["payload"] or b""
+        found[letter["source"], letter["position"]] = Repair(payload, digest(payload))
+    return found
 
 
 def _export(letters: pa.Table, target: str) -> None:
@@ -150,6 +175,7 @@ def _read_repaired(path: Path, letters: pa.Table, overlay: ReplayOverlay) -> dic
             letters["source"].to_pylist(), letters["position"].to_pylist(), letters["payload"].to_pylist(), strict=True
         )
     }
+    late = _late(letters)
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -165,7 +191,12 @@ def _read_repaired(path: Path, letters: pa.Table, overlay: ReplayOverlay) -> dic
             # A repair of a repair replaces what the source holds, not the repair.
             replaces = known.replaces if known else digest(originals[place])
             changed = payload is not None and payload != originals[place]
-            repairs[place] = Repair(payload, replaces) if changed and payload is not None else None
+            repair = Repair(payload, replaces) if changed and payload is not None else late.get(place)
+            # A record may have several letters, one for each aggregation it was late for, and be repaired in one.
+            earlier = repairs.get(place)
+            if changed and earlier not in (None, late.get(place), repair):
+                raise UsageError(f"{path}:{number}: {place[0]} at {place[1]} is repaired in two ways")
+            repairs[place] = repair if changed or earlier is None else earlier
         elif known is None:
             raise UsageError(f"{path}:{number}: {place[0]} has no dead letter at {place[1]}")
     return repairs

@@ -1,10 +1,11 @@
 """`run`: a job from its file to its report."""
 
+import difflib
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ from transforms.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 
 TOO_MANY_DEAD = 3
+_OURS = ("--streaming", "--to-end", "--drain", "--serve", "--set")
 
 
 def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
@@ -39,6 +41,10 @@ def run_job_live(
     job = _load(path, settings, flags)
     if job.spec.source.log is None:
         raise UsageError("--streaming needs a source without an end, and `files` end")
+    if serve is not None:
+        from dataflow.page.server import parse_address
+
+        parse_address(serve)
     return run_live(job, flags, drain=drain, to_end=to_end, serve=serve)
 
 
@@ -48,6 +54,9 @@ def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
         # A word behind `--flag` may be its value; any other is a second job, or a slip.
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
             raise UsageError(f"a run has one job; what is {word}?")
+        mistyped = difflib.get_close_matches(word.partition("=")[0], _OURS, 1, 0.8)
+        if mistyped:
+            raise UsageError(f"{word}: did you mean {mistyped[0]}?")
     return load_job(path, settings)
 
 
@@ -72,14 +81,12 @@ def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve
         sys.stdout.flush()  # whoever watches a live job through a pipe wants to know now
 
     try:
-        diagnosis = doctor.diagnose(flags, endless=True)
+        doctor.diagnose(flags, endless=True)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
-    say(f"following {job.log.path} on {diagnosis.runner}; SIGTERM or Ctrl-C stops at a checkpoint")
-    for note in diagnosis.notes:
-        say(note)
     with _progress(job.spec.job):
         ended = follow(job, flags, say=say, drain=drain, to_end=to_end, serve=serve)
+    _tell_book(job)
     if job.spec.report:
         from dataflow.commands.report import render_stored
 
@@ -89,6 +96,20 @@ def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve
     else:
         say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start goes on there")
     return 0
+
+
+def _tell_book(job: Job) -> None:
+    from dataflow.stored import read_table
+    from transforms import ledger
+
+    click.echo(f"  ledger        {_sum(ledger.totals(read_table(job, LEDGER)))}")
+
+
+def _sum(book: Mapping[str, int]) -> str:
+    """What became of the records read, as a sum."""
+    ends = ("accepted", "filtered", "dead", "late", "duplicate")
+    parts = " + ".join(f"{name} {book[name]:,}" for name in ends if book[name])
+    return f"read {book['read']:,} = {parts or 0}"
 
 
 def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
@@ -142,14 +163,11 @@ def _progress(name: str) -> Iterator[None]:
 
 def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
     book = outcome.ledger
-    parts = " + ".join(
-        f"{name} {book[name]:,}" for name in ("accepted", "filtered", "dead", "late", "duplicate") if book[name]
-    )
     rate = book["read"] / max(ran.seconds, 1e-9)
     click.echo(
         f"{job.spec.job}: {book['read']:,} records in {ran.seconds:.1f} s ({rate:,.0f} a second) on {ran.runner}"
     )
-    click.echo(f"  ledger        read {book['read']:,} = {parts or 0}")
+    click.echo(f"  ledger        {_sum(book)}")
     for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):
         click.echo(f"  dead letters  {reason} {count:,}")
     width = max(len(name) for name in job.tables)

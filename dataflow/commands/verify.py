@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -61,13 +62,18 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     newest, oldest = manifest.newest, manifest.oldest
     extent = job.log_extent()
     if extent.first_chunk == 1:
-        part, first = LogPart(Rest(1, Progress()), newest.chunk), 0
+        part, since = LogPart(Rest(1, Progress()), newest.chunk), None
+    elif oldest.name == newest.name:
+        raise UsageError(
+            f"{job.log.path}: the log begins at record {extent.first_position:,}, and the only checkpoint is behind it:"
+            " there is nothing to compare yet"
+        )
     elif oldest.chunk >= extent.first_chunk:
         shards = job.spec.execution.shards or LIVE_SHARDS
         job = replace(job, spec=job.spec.model_copy(update={"execution": _with_shards(job, shards)}))
         rest = Rest(oldest.chunk, Progress.from_json(oldest.source["progress"]))
         part = LogPart(rest, newest.chunk, seeds_of(job, folder.load(oldest), shards))
-        first = oldest.watermark
+        since = oldest
     else:
         raise UsageError(f"{job.log.path}: the log begins behind the oldest checkpoint; nothing can be verified")
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
@@ -77,9 +83,9 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
-            wanted = _comparable(read_table(again, name), again, name, oldest, newest, first)
+            wanted = _comparable(read_table(again, name), again, name, since, newest)
             for target in (target for target in job.targets if target.table == name):
-                found = _comparable(read_target(job, target), job, name, oldest, newest, first)
+                found = _comparable(read_target(job, target), job, name, since, newest)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     return _tell(job, part, differences, compared, newest)
@@ -97,25 +103,28 @@ def elsewhere(job: Job, folder: str) -> Job:
     return replace(job, spec=job.spec.model_copy(update=update))
 
 
-def _comparable(rows: pa.Table, job: Job, name: str, oldest: Checkpoint, newest: Checkpoint, first: int) -> pa.Table:
-    """The rows that both must have: final ones of windows that closed between the two checkpoints."""
+def _comparable(rows: pa.Table, job: Job, name: str, since: Checkpoint | None, newest: Checkpoint) -> pa.Table:
+    """The rows that both must have: final ones of windows that closed by `newest`, and after `since`."""
     if name in (DEAD_LETTERS, LEDGER):
         column = "position" if name == DEAD_LETTERS else "first_position"
-        position = oldest.source.get("position", 0) if first else 0
-        rows = rows.filter(pc.greater_equal(rows[column], position))
+        rows = rows.filter(pc.greater_equal(rows[column], since.source["position"] if since else 0))
         return rows.filter(pc.less(rows[column], newest.source["position"]))
     spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
     lateness = microseconds(spec.allowed_lateness)
     rows = rows.filter(rows["final"])
     ends = rows["window_end"].cast(pa.int64())
-    if first:
-        rows = rows.filter(pc.greater(ends, first - lateness))
+    if since is not None:
+        rows = rows.filter(pc.greater(ends, since.watermark - lateness))
         ends = rows["window_end"].cast(pa.int64())
     return rows if newest.drained else rows.filter(pc.less_equal(ends, newest.watermark - lateness))
 
 
 def compare(table: str, key: Sequence[str], found: pa.Table, wanted: pa.Table) -> Iterator[Difference]:
     """Where two tables differ; figures may differ by RELATIVE."""
+    if found.num_rows != len({*zip(*(found[name].to_pylist() for name in key), strict=True)}):
+        for place, times in Counter(zip(*(found[name].to_pylist() for name in key), strict=True)).items():
+            if times > 1:
+                yield Difference(table, place, f"is stored {times} times")
     by_key = [{_key(row, key): row for row in rows.to_pylist()} for rows in (found, wanted)]
     greatest = {
         name: max((abs(value) for value in wanted[name].to_pylist() if value is not None), default=0.0)
@@ -147,12 +156,14 @@ def _tell(job: Job, part: Any, differences: Sequence[Difference], compared: int,
     for difference in differences[:_SHOWN]:
         where = ", ".join(value.isoformat() if hasattr(value, "isoformat") else repr(value) for value in difference.key)
         click.echo(f"  {difference.table} ({where}): {difference.what}", err=True)
-    through = as_text(newest.watermark)
+    through = "the end" if newest.drained else as_text(newest.watermark)
     if differences:
-        click.echo(f"error: {len(differences):,} of {compared:,} rows differ from the log", err=True)
+        rows = len({(difference.table, difference.key) for difference in differences})
+        click.echo(f"error: {rows:,} rows differ from the log, {compared:,} were compared", err=True)
         return DIFFERENT
     click.echo(
-        f"{job.spec.job}: {compared:,} rows are what chunks {part.start.chunk:,} to {part.end - 1:,} of the log give;"
+        f"{job.spec.job}: {compared:,} rows of windows, dead letters and ledger are what chunks"
+        f" {part.start.chunk:,} to {part.end - 1:,} of the log give;"
         f" windows closed by {through}"
     )
     return 0

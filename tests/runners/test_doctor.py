@@ -9,7 +9,7 @@ from runners.flags import FlagError
 from runners.prism_binary import PrismError, beam_version, cached
 from tests.runners.test_prism_binary import fake
 
-SWITCHED = "DirectRunner never closes a window of an endless source: Prism executes it"
+SWITCHED = "DirectRunner would never close a window of an endless source, so it is not DirectRunner"
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +42,10 @@ def test_a_runner_that_never_closes_a_window_is_refused_when_asked_for_by_name(n
         diagnose([f"--runner={name}", "--streaming"], endless=True)
 
 
-def test_a_cluster_runs_endless_jobs_and_needs_no_prism(a_prism_that_was_built: Path) -> None:
-    a_prism_that_was_built.unlink()
-    assert diagnose(["--runner=FlinkRunner"], endless=True) == Diagnosis("FlinkRunner")
-    assert diagnose(["--runner=my.own.Runner"], endless=True) == Diagnosis("my.own.Runner")
+def test_a_live_job_runs_on_prism_only(a_prism_that_was_built: Path) -> None:
+    for runner in ("FlinkRunner", "my.own.Runner"):
+        with pytest.raises(NeverCloses, match=rf"^--runner={runner}: live jobs run on Prism in this version"):
+            diagnose([f"--runner={runner}"], endless=True)
 
 
 def test_flags_that_do_nothing_are_told() -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import apache_beam as beam
@@ -111,7 +111,9 @@ class CloseFn(beam.DoFn):
             closed = rows if self._through is None else rows.filter(rows["final"])
             yield beam.pvalue.TaggedOutput(str(index), closed)
         if self._through is not None:
-            yield beam.pvalue.TaggedOutput(SNAPSHOTS, Shard(state, self._through).to_parcel(self._number, shard))
+            # Provisional rows are not among those given: whoever goes on from here shows them all again.
+            again = Shard(replace(state, shown=None), self._through)
+            yield beam.pvalue.TaggedOutput(SNAPSHOTS, again.to_parcel(self._number, shard))
 
 
 @dataclass(eq=False, kw_only=True)

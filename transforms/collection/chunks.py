@@ -15,8 +15,7 @@ from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.log import Chunk
 from transforms.collection.parsed import Parsed, Schema, conform
-from transforms.collection.repair import Repair, one_line_each, replaced_rows, without
-from transforms.collection.values import Refusals
+from transforms.collection.repair import Repair, applicable, one_line_each
 from transforms.dead_letter import PARSE, SCHEMA, dead_letters
 from transforms.event_time import as_instants
 from transforms.specification import format_duration, microseconds
@@ -63,28 +62,25 @@ class ChunkParser:
         if len(lines) != counts.sum():
             raise AssertionError(f"chunks of {counts.sum()} records hold {len(lines)} lines")
         positions = np.arange(len(lines), dtype=np.int64) + (firsts[0] if len(firsts) else 0)
-        refused = lines.unreadable(self.schema.max_line)
-        applied: dict[int, bytes] = {}
-        rows = replaced_rows(self.overlay, positions, lines.payload, applied, refused)
-        parsed = without(rows, self._records(lines, positions, refused))
+        parsed = self._records(lines, positions)
         batch, future = self._without_future(parsed.batch, chunks)
+        # A repaired record comes in however late it is. It does not move the watermark, and the record that it
+        # replaces did: where the watermark stood is in the tables already.
         progress, stood = self._watermarks(batch, chunks, before)
-        repaired = self._records(Lines(one_line_each(applied), 0), np.array(list(applied), np.int64), {})
-        # A repaired record comes in however late it is, and does not move the watermark: that it stood where it stood
-        # is in the tables already.
-        never = np.full(repaired.batch.num_rows, NEVER)
-        batch = one_batch(
-            [_placed(batch, firsts, stood), _placed(repaired.batch, firsts, never)]
-            if applied
-            else [_placed(batch, firsts, stood)]
-        )
-        dead = one_batch([parsed.dead, future, repaired.dead])
+        batch, dead = _placed(batch, firsts, stood), one_batch([parsed.dead, future])
+        applied = applicable(self.overlay, positions, lines.payload)
+        if applied:
+            batch, dead = _not_at(batch, POSITION, applied), _not_at(dead, "position", applied)
+            repaired = self._records(Lines(one_line_each(applied), 0), np.array(list(applied), np.int64))
+            good, future = self._without_future(repaired.batch, chunks)
+            batch = one_batch([batch, _placed(good, firsts, np.full(len(firsts), NEVER))])
+            dead = one_batch([dead, repaired.dead, future])
         held = counts > 0
         bad = np.bincount(_chunk_of(as_longs(dead["position"]), firsts), minlength=len(firsts))
         return Flush(batch, dead, ledger.entries(SOURCE, firsts[held], read=counts[held], dead=bad[held]), progress)
 
-    def _records(self, lines: Lines, positions: Longs, refused: Refusals) -> Parsed:
-        refused = refused or lines.unreadable(self.schema.max_line)
+    def _records(self, lines: Lines, positions: Longs) -> Parsed:
+        refused = lines.unreadable(self.schema.max_line)
         return conform(
             self.schema,
             parse_json(lines, self.schema, refused),
@@ -161,7 +157,11 @@ def _chunk_of(positions: Longs, firsts: Longs) -> Longs:
 
 
 def _placed(batch: pa.RecordBatch, firsts: Longs, stood: Longs) -> pa.RecordBatch:
-    """The batch with RANGE and WATERMARK; `stood` has one entry a chunk, or one a row."""
+    """The batch with RANGE and WATERMARK, which has one entry a chunk in `stood`."""
     chunks = _chunk_of(as_longs(batch[POSITION]), firsts)
-    batch = set_column(batch, RANGE, pa.array(firsts[chunks]))
-    return set_column(batch, WATERMARK, pa.array(stood[chunks] if len(stood) == len(firsts) else stood))
+    return set_column(set_column(batch, RANGE, pa.array(firsts[chunks])), WATERMARK, pa.array(stood[chunks]))
+
+
+def _not_at(batch: pa.RecordBatch, column: str, positions: Mapping[int, bytes]) -> pa.RecordBatch:
+    """The rows at other positions."""
+    return batch.filter(pa.array(~np.isin(as_longs(batch[column]), list(positions))))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 import apache_beam as beam
@@ -28,6 +29,9 @@ from transforms.watermark import END, NEVER, Progress
 FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
 
+FLUSH_CHUNKS: Final = 4_096
+"""Chunks that are parsed at a time at most: weeks of heartbeats are no reason not to hear that the job shall stop."""
+
 STOP: Final = "stop"
 FINISH: Final = "finish"
 """What a job may be asked for: to stop where it is, or when all is read."""
@@ -45,7 +49,7 @@ class Rest:
 
     Args:
         position: that of the first record of `chunk`.
-        kept_at: when the last tick went out that keeps a checkpoint, in s since the epoch.
+        kept_at: when the last tick went out that keeps a checkpoint, in s of this process's monotonic clock.
         is_kept: whether that tick was at `chunk`.
         told: the watermark of the last tick.
         untold: how many flushes were sent since.
@@ -190,10 +194,14 @@ class FollowFn(beam.DoFn):
         rest: Rest = tracker.current_restriction()
         while not rest.ended:
             asked = self._wait(rest, began + self._following.pace)
-            chunks = [] if asked == STOP else list(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES))
+            chunks = (
+                []
+                if asked == STOP
+                else list(islice(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES), FLUSH_CHUNKS))
+            )
             self._flushed = time.monotonic()
             flush = self._parser.parse(chunks, rest.progress) if chunks else None
-            due = time.time() - rest.kept_at >= self._following.keep_every
+            due = time.monotonic() - rest.kept_at >= self._following.keep_every
             if flush is not None:
                 rest, why = rest.after(chunks[-1], flush.progress), READ
                 keeps = due
@@ -203,7 +211,7 @@ class FollowFn(beam.DoFn):
             else:
                 why, keeps = IDLE, due and not rest.is_kept
             if keeps:
-                rest = replace(rest, kept_at=time.time(), is_kept=True)
+                rest = replace(rest, kept_at=time.monotonic(), is_kept=True)
             if flush is not None or keeps:
                 is_told = keeps or self._following.is_due(rest)
                 if is_told:
@@ -330,7 +338,7 @@ class ReadLogFn(beam.DoFn):
         reader = LogReader(self._folder)
         try:
             while rest.chunk < end:
-                chunks = list(reader.chunks(rest.chunk, end, FLUSH_BYTES))
+                chunks = list(islice(reader.chunks(rest.chunk, end, FLUSH_BYTES), FLUSH_CHUNKS))
                 flush = self._parser.parse(chunks, rest.progress)
                 rest = rest.after(chunks[-1], flush.progress)
                 TALLY.add(sum(chunk.count for chunk in chunks), flush.dead.num_rows)

@@ -211,6 +211,14 @@ class LogReader:
         """What the log holds now."""
         return extent_of(self._database)
 
+    def first_of(self, chunk: int) -> int | None:
+        """The position of a chunk's first record, also of the chunk that comes next; None: there is no such chunk."""
+        extent = self.extent()
+        if chunk == extent.end_chunk:
+            return extent.end_position
+        row = self._database.execute("SELECT first FROM chunk WHERE id = ?", (chunk,)).fetchone()
+        return None if row is None else int(row[0])
+
     def has(self, chunk: int) -> bool:
         """Whether this chunk, or a later one, is there already: cheap enough to be asked every few milliseconds."""
         return self._database.execute("SELECT 1 FROM chunk WHERE id >= ? LIMIT 1", (chunk,)).fetchone() is not None

@@ -39,16 +39,26 @@ def replaced_rows(
     refused: Refusals,
 ) -> list[int]:
     """The rows that are read in other words; these go to `applied`, and the rows out of the way."""
-    if not repairs:
-        return []
-    rows = []
-    for row in np.flatnonzero(np.isin(positions, list(repairs))).tolist():
-        repair = repairs[int(positions[row])]
-        if digest(payload(row)) == repair.replaces:
-            applied[int(positions[row])] = repair.payload
-            refused[row] = ("", "")
-            rows.append(row)
+    found = applicable(repairs, positions, payload)
+    applied.update(found)
+    rows: list[int] = np.flatnonzero(np.isin(positions, list(found))).tolist() if found else []
+    refused.update(dict.fromkeys(rows, ("", "")))
     return rows
+
+
+def applicable(
+    repairs: Mapping[int, Repair], positions: Positions, payload: Callable[[int], bytes]
+) -> dict[int, bytes]:
+    """By position: what is read instead of those records that are still what they were when they were repaired."""
+    if not repairs:
+        return {}
+    rows = np.flatnonzero(np.isin(positions, list(repairs))).tolist()
+    places = {int(positions[row]): row for row in rows}
+    return {
+        place: repairs[place].payload
+        for place, row in places.items()
+        if digest(payload(row)) == repairs[place].replaces
+    }
 
 
 def without(replaced: list[int], parsed: Parsed) -> Parsed:

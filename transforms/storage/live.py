@@ -8,6 +8,7 @@ is written behind all of them. What came after the last checkpoint is made again
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -117,10 +118,14 @@ class LivePlan:
         reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
         BULLETIN.account(ledger.totals(book), reasons)
         BULLETIN.set(checkpoint=taken)
+        return checkpoint
+
+    def pack(self, tick: Tick) -> None:
+        """Joins small files behind a checkpoint; what fails today is done at the next one."""
         for target in self.targets:
             if target.folder is not None:
-                parquet_log.pack(target.folder, self.job, tick.name)
-        return checkpoint
+                with suppress(SinkError):
+                    parquet_log.pack(target.folder, self.job, tick.name)
 
     def _stamped(self, letters: pa.RecordBatch) -> pa.RecordBatch:
         now = pa.array([datetime.now(timezone.utc)] * letters.num_rows, pa.timestamp("us", "UTC"))
@@ -145,18 +150,19 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     Raises:
         SinkError: what the sink says, when it could not be written for `patience` seconds.
     """
-    began, pause = time.monotonic(), 0.1
+    began, pause, told = time.monotonic(), 0.1, ""
     while True:
         try:
             result = action()
         except SinkError as error:
             if time.monotonic() - began > patience:
                 raise
-            BULLETIN.set(trouble=str(error))
+            told = str(error)
+            BULLETIN.set(trouble=told)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
         else:
-            if BULLETIN.trouble:
+            if told and BULLETIN.trouble == told:  # another sink's trouble is not over
                 BULLETIN.set(trouble="")
             return result
 
@@ -234,6 +240,7 @@ class KeepFn(beam.DoFn):
         for name, batch in waiting.read():
             (parcels if name <= tick.name else later).append((name, batch))
         patiently(lambda: self._plan.keep(tick, [batch for _, batch in parcels]))
+        self._plan.pack(tick)
         waiting.clear()
         for entry in later:
             waiting.add(entry)

@@ -48,9 +48,11 @@ def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str,
         return
     name = f"part-{tick:012d}.parquet"
     try:
+        files = read_manifest(path).get("files", [])
+        if any(other.startswith("pack-") and _tick_of(other) >= tick for other in files):
+            return  # it was added before, and packed
         _write(path, name, pa.Table.from_batches(rows, table.schema))
-        files = [*(other for other in read_manifest(path).get("files", []) if other != name), name]
-        _write_manifest(path, files, job)
+        _write_manifest(path, [*(other for other in files if other != name), name], job)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
 
@@ -59,10 +61,10 @@ def pack(path: str, job: str, tick: int) -> None:
     """Joins the small files of a folder, all of them behind the checkpoint of `tick`, once there are many."""
     try:
         files: Sequence[str] = read_manifest(path).get("files", [])
-        if len(files) <= _MOST_FILES:
-            return
         system, inside = fsspec.core.url_to_fs(path)
-        small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES]
+        small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES] if files else []
+        if len(small) <= _MOST_FILES:
+            return
         tables = []
         for name in small:
             with fsspec.open(f"{path}/{name}", "rb") as file:
