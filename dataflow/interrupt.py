@@ -10,11 +10,20 @@ from types import FrameType
 
 INTERRUPTED = 130
 _noted = False
+_listening = False
 
 
 def listen() -> None:
     """Notes Ctrl-C from here on; for the main thread of a process of our own."""
+    global _listening
     signal.signal(signal.SIGINT, _note)
+    _listening = True
+
+
+def leave_at_sigterm() -> None:
+    """Ends the process with 0 at SIGTERM: until a live job has begun, there is nothing to bring to an end."""
+    if _listening:
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 def check() -> None:

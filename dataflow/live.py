@@ -24,6 +24,9 @@ STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
 
 
+_WORDS: Final = ("panic in ", "nothing in progress", "Prism ended before", "StatusCode.")
+"""What is said when Prism fails, or is gone, and never when something fails that it ran."""
+
 MOST_FAILURES: Final = 3
 """How often in a row the runner may fail before the next checkpoint."""
 
@@ -73,7 +76,7 @@ def follow(
         folder = checkpoint_folder(job)
         before = folder.read()
         with _page(job, serve, say):
-            _until_it_ends(partial(_once, job, flags, say, drain=drain, to_end=to_end), folder, say)
+            _until_it_ends(partial(_once, job, flags, say, [], drain=drain, to_end=to_end), folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
@@ -86,19 +89,21 @@ def follow(
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
-def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], *, drain: bool, to_end: bool) -> None:
-    """Runs a job from nothing or from its checkpoint until it ends or fails."""
+def _once(
+    job: Job, flags: Sequence[str], say: Callable[[str], None], asked: list[int], *, drain: bool, to_end: bool
+) -> None:
+    """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.graph import build_live
     from runners import direct, prism
-    from transforms.collection.follow import FINISH, ask
+    from transforms.collection.follow import FINISH, STOP, ask
 
     run = launch(job, say, drain=drain)
     pipeline = prism.endless_pipeline(flags)
     build_live(pipeline, job, run)
-    if to_end:
-        ask(run.following.control, FINISH)
+    if asked or to_end:
+        ask(run.following.control, STOP if asked else FINISH)
     say(f"following {job.log.path} on {direct.name(['--runner=PrismRunner'])}; SIGTERM stops at a checkpoint")
-    _run(pipeline, run.following, say)
+    _run(pipeline, run.following, say, asked)
 
 
 def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Callable[[str], None]) -> None:
@@ -112,7 +117,7 @@ def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Call
             failures = failures + 1 if folder.read() == before else 1
             if failures > MOST_FAILURES:
                 raise
-            say(f"{str(error).splitlines()[0][:200]}; going on from the last checkpoint")
+            say(f"{error}; going on from the last checkpoint")
 
 
 def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
@@ -188,12 +193,11 @@ def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
     return serving(job, serve, say)
 
 
-def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
+def _run(pipeline: Any, following: Any, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
     from transforms.collection.follow import STOP, ask
 
     failures: list[BaseException] = []
-    asked: list[int] = []
     done = threading.Event()
 
     def work() -> None:
@@ -228,14 +232,14 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None]) -> None:
             signal.signal(number, handler)
     if failures:
         failure = told(failures[0])
-        if _is_of_the_runner(failure) and not asked:
-            raise RunnerFailed(str(failure)) from failures[0]
+        if _is_of_the_runner(failure):
+            raise RunnerFailed(str(failure).splitlines()[0][:200]) from failures[0]
         raise failure from failures[0]
 
 
 def _is_of_the_runner(failure: Exception) -> bool:
     """Whether it was the runner's program that failed, and nothing that it ran."""
-    return isinstance(failure, JobFailed) and any(word in str(failure) for word in ("panic in ", "StatusCode."))
+    return isinstance(failure, JobFailed) and any(word in str(failure) for word in _WORDS)
 
 
 def watch(done: threading.Event, log: str, say: Callable[[str], None], patience: float = STALL_SECONDS) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from dataflow import interrupt
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
@@ -80,6 +81,7 @@ def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve
         click.echo(f"{job.spec.job}: {sentence}")
         sys.stdout.flush()  # whoever watches a live job through a pipe wants to know now
 
+    interrupt.leave_at_sigterm()
     try:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:

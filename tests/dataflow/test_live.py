@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from benchmarks.stopwatch import descendants
 from dataflow.live import watch
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from transforms.collection.log import LogReader, LogWriter, Run
@@ -312,4 +313,20 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
     assert (ended.code, "replay was interrupted" in ended.message) == (2, True)
     assert streamgauge("replay", tmp_path / "job.yaml").code == 0
     to_end(tmp_path)
+    verified(tmp_path)
+
+
+def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    process = start("run", tmp_path / "job.yaml", "--streaming")
+    until(lambda: kept_up_to(tmp_path) == 61, "no checkpoint")
+    programs = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] for pid in descendants(process.pid)}
+    (prism,) = (pid for pid, program in programs.items() if program.endswith(b"/prism"))
+    os.kill(prism, signal.SIGKILL)
+    feed.write(60)
+    until(lambda: kept_up_to(tmp_path) == 121, "the job did not go on")
+    process.send_signal(signal.SIGTERM)
+    ended = finished(process)
+    assert (ended.code, ended.err) == (0, "")
+    assert "going on from the last checkpoint" in ended.out
     verified(tmp_path)

@@ -216,13 +216,13 @@ class TimelineFn(beam.DoFn):
 class AggregateLive(beam.PTransform):
     """Closes the windows of an endless collection of batches as their time comes.
 
-    In: `batches`, with timestamps and ticks as `transforms.tick` says; `ticks`; and `seeds`, the snapshots of a
-    checkpoint to begin with. Out: parcels of rows and of snapshots.
+    In: `batches`, with timestamps as `transforms.tick` says, and `ticks`. Out: parcels of rows and of snapshots.
 
     Args:
         number: the aggregation's number in the job.
         lateness: how long windows wait for late records (µs).
-        shards: how many ways the keys are cut; part of a checkpoint.
+        shards: how many ways the keys are cut.
+        seeds: shards, and the snapshot of a checkpoint that each begins with.
     """
 
     summary: Summary
