@@ -1,10 +1,10 @@
 """Ticks: how a live pipeline knows that everything up to a place in its source has arrived.
 
 Beam's time in a live pipeline is not event time but the source's own progress: what is made of a chunk has a
-timestamp that grows with the chunk's number (`moment`), so that Beam's watermark and timers say what has arrived and nothing else. Event time travels in the
-ticks, as data. A tick says: everything before chunk `chunk` has been sent, and event time has passed `watermark`.
-Its timer fires when all of it has arrived, and the state it finds is made of exactly the records before it: one
-consistent cut, which is what a checkpoint needs.
+timestamp that grows with the chunk's number (`moment`), so that Beam's watermark and timers say what has arrived and
+nothing else. Event time travels in the ticks, as data. A tick says: everything before chunk `chunk` has been sent,
+and event time has passed `watermark`. Its timer fires when all of it has arrived, and the state it finds is made of
+exactly the records before it: one consistent cut, which is what a checkpoint needs.
 """
 
 import json
