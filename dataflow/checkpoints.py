@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,13 @@ def replaying(job: Job) -> str:
 def reader_name(job: Job) -> str:
     """What the log calls this job: two of one name, with states of their own, are two readers."""
     return f"{job.spec.job}-{_digest(job.state)[:8]}"
+
+
+def with_live_shards(job: Job) -> Job:
+    """The job with the shards of a live one, also when it runs to an end."""
+    execution = job.spec.execution
+    execution = execution.model_copy(update={"shards": execution.live_shards})
+    return replace(job, spec=job.spec.model_copy(update={"execution": execution}))
 
 
 def checkpoint_folder(job: Job) -> CheckpointFolder:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -36,8 +36,6 @@ from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store
 from transforms.watermark import Progress
 
-SHARDS: Final = 8
-LIVE_SHARDS: Final = 2
 Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
 
@@ -115,7 +113,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
             summary=aggregation.summary,
             outputs=aggregation.outputs,
-            shards=execution.shards or SHARDS,
+            shards=execution.bounded_shards,
             threads=threads,
             number=number,
             seeds=part.seeds.get(number, ()),
@@ -147,7 +145,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
             outputs=aggregation.outputs,
             number=number,
             lateness=microseconds(aggregation.spec.allowed_lateness),
-            shards=job.spec.execution.shards or LIVE_SHARDS,
+            shards=job.spec.execution.live_shards,
             seeds=run.seeds.get(number, ()),
         )
         inputs = {"batches": records.batches, "ticks": read.ticks}

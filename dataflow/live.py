@@ -122,7 +122,7 @@ def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Call
 
 def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
     """What a live run begins with: nothing, or the job's newest checkpoint."""
-    from dataflow.graph import LIVE_SHARDS, LiveRun
+    from dataflow.graph import LiveRun
     from dataflow.overlay import ReplayOverlay
     from transforms.collection.follow import Following, Rest, ask
     from transforms.storage.checkpoint import StateRefused
@@ -135,7 +135,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
         raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
     overlay = ReplayOverlay.read(job.state)
     checkpoints = checkpoint_folder(job)
-    shards = job.spec.execution.shards or LIVE_SHARDS
+    shards = job.spec.execution.live_shards
     snapshots = shards * len(job.aggregations)
     plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, overlay.attempts)
     control = f"{job.state}/control"

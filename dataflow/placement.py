@@ -8,7 +8,7 @@ from dataflow.document import Problem
 from dataflow.spec import JobSpec
 from dataflow.yaml_text import Place
 from transforms.storage.parquet import folder_name
-from transforms.storage.publish import DEAD_LETTERS, Target
+from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
 from transforms.storage.spec import ParquetSinkSpec
 from transforms.storage.sql import SqlTable
 from transforms.storage.sql.fit import misfits
@@ -51,7 +51,7 @@ def _unfit(url: str, tables: Sequence[Table]) -> Iterator[tuple[str, str]]:
     fit: list[SqlTable] = []
     for table in tables:
         try:
-            fit.append(SqlTable(name=table.name, key=table.key, schema=table.schema))
+            fit.append(sql_table(table))
         except ValueError as error:
             yield table.name, f"the table {table.name} cannot be in a database: {error}"
     yield from misfits(url, fit)

@@ -61,6 +61,10 @@ class Aggregation(AggregationSpec):
         return self
 
 
+SHARDS: Final = 8
+LIVE_SHARDS: Final = 2
+
+
 class ExecutionSpec(Spec):
     """How the work is cut; never what comes out.
 
@@ -75,6 +79,16 @@ class ExecutionSpec(Spec):
     batch_rows: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=256)
     checkpoint: Duration = timedelta(seconds=10)
+
+    @property
+    def bounded_shards(self) -> int:
+        """The shards of a run with an end."""
+        return self.shards or SHARDS
+
+    @property
+    def live_shards(self) -> int:
+        """The shards of a live job, and of a bounded run that goes on from its checkpoint or makes one."""
+        return self.shards or LIVE_SHARDS
 
 
 class JobSpec(Spec):

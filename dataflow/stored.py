@@ -5,7 +5,7 @@ import pyarrow as pa
 from dataflow.job import Job
 from transforms.storage import parquet, sql
 from transforms.storage.error import SinkError
-from transforms.storage.publish import DEAD_LETTERS, Target
+from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown
 
@@ -29,7 +29,7 @@ def read_target(job: Job, target: Target) -> pa.Table:
     if target.folder is not None:
         return parquet.read(target.folder, table.schema)
     try:
-        return sql.read(str(target.url), sql.SqlTable(name=table.name, key=table.key, schema=table.schema))
+        return sql.read(str(target.url), sql_table(table))
     except sql.SqlSinkError as error:
         raise SinkError(str(error)) from None
 

@@ -48,7 +48,7 @@ def graph_text(job: Job) -> str:
         spec = aggregation.spec
         key = ", ".join(spec.key) or "one global key"
         lines.append(
-            f"  aggregate   {spec.name}: by {key}, windows of {spec.window}, {job.spec.execution.shards or 8} shards"
+            f"  aggregate   {spec.name}: by {key}, windows of {spec.window}, {job.spec.execution.bounded_shards} shards"
         )
         lines += [
             f"              model {name}: {m.target} ~ {' + '.join(m.features)}" for name, m in spec.models.items()

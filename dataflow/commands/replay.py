@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.checkpoints import replaying
+from dataflow.checkpoints import replaying, with_live_shards
 from dataflow.commands.load import load_job
 from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
@@ -69,7 +68,7 @@ def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | 
     the two, a mark keeps the job from being started.
     """
     from dataflow.checkpoints import checkpoint_folder
-    from dataflow.graph import LIVE_SHARDS, LogPart
+    from dataflow.graph import LogPart
     from transforms.collection.follow import Rest
     from transforms.watermark import Progress
 
@@ -83,9 +82,7 @@ def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | 
             " cannot be built again. Keep more of it with `collect --keep` and the job's `retain`"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
-    shards = job.spec.execution.shards or LIVE_SHARDS
-    execution = job.spec.execution.model_copy(update={"shards": shards})
-    again = replace(job, spec=job.spec.model_copy(update={"execution": execution}))
+    again, shards = with_live_shards(job), job.spec.execution.live_shards
     through = None if newest.drained else newest.watermark
     part = LogPart(Rest(1, Progress()), newest.chunk, through=through, snapshots=aside)
     mark = Path(replaying(job))

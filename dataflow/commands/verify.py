@@ -50,8 +50,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if job.spec.source.log is None:
         raise UsageError("verify compares a live job with its log, and this job reads files: run it again instead")
-    from dataflow.checkpoints import checkpoint_folder, seeds_of
-    from dataflow.graph import LIVE_SHARDS, LogPart
+    from dataflow.checkpoints import checkpoint_folder, seeds_of, with_live_shards
+    from dataflow.graph import LogPart
     from transforms.collection.follow import Rest
     from transforms.watermark import Progress
 
@@ -69,10 +69,9 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
             " there is nothing to compare yet"
         )
     elif oldest.chunk >= extent.first_chunk:
-        shards = job.spec.execution.shards or LIVE_SHARDS
-        job = replace(job, spec=job.spec.model_copy(update={"execution": _with_shards(job, shards)}))
+        job = with_live_shards(job)
         rest = Rest(oldest.chunk, Progress.from_json(oldest.source["progress"]))
-        part = LogPart(rest, newest.chunk, seeds_of(job, folder.load(oldest), shards))
+        part = LogPart(rest, newest.chunk, seeds_of(job, folder.load(oldest), job.spec.execution.live_shards))
         since = oldest
     else:
         raise UsageError(f"{job.log.path}: the log begins behind the oldest checkpoint; nothing can be verified")
@@ -89,10 +88,6 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     return _tell(job, part, differences, compared, newest)
-
-
-def _with_shards(job: Job, shards: int) -> Any:
-    return job.spec.execution.model_copy(update={"shards": shards})
 
 
 def elsewhere(job: Job, folder: str) -> Job:
@@ -121,10 +116,9 @@ def _comparable(rows: pa.Table, job: Job, name: str, since: Checkpoint | None, n
 
 def compare(table: str, key: Sequence[str], found: pa.Table, wanted: pa.Table) -> Iterator[Difference]:
     """Where two tables differ; figures may differ by RELATIVE."""
-    if found.num_rows != len({*zip(*(found[name].to_pylist() for name in key), strict=True)}):
-        for place, times in Counter(zip(*(found[name].to_pylist() for name in key), strict=True)).items():
-            if times > 1:
-                yield Difference(table, place, f"is stored {times} times")
+    for place, times in Counter(zip(*(found[name].to_pylist() for name in key), strict=True)).items():
+        if times > 1:
+            yield Difference(table, place, f"is stored {times} times")
     by_key = [{_key(row, key): row for row in rows.to_pylist()} for rows in (found, wanted)]
     greatest = {
         name: max((abs(value) for value in wanted[name].to_pylist() if value is not None), default=0.0)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,6 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from dataflow.report import AggregationView, ModelView, ReportData, render
+from tests.browser import open_chromium
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ATTACK = "</script><script>alert(1)</script>"
@@ -197,17 +197,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.fail("The report is tested in a browser: install it with `apt-get install chromium chromium-driver`.")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    quiet = "disable-background-networking disable-component-update disable-sync no-first-run"
-    for switch in ["headless=new", "no-sandbox", "disable-gpu", *quiet.split()]:
-        options.add_argument(f"--{switch}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser = open_chromium(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.quit()
 

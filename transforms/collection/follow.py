@@ -142,7 +142,6 @@ class Following:
         drains: whether all windows close when it ends; nothing can go on from there.
         keep_every: s between checkpoints.
         pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
-        hold: s to go on in one call while there is something new: 0 hands every flush to the runner at once.
         linger: s between two flushes at least: more of them would only wait for each other in the runner.
         windows: of each aggregation, and how long (µs) they wait for late records: when ticks are worth sending.
     """
@@ -152,7 +151,6 @@ class Following:
     drains: bool = False
     keep_every: float = 10.0
     pace: float = 1.0
-    hold: float = 0.0
     linger: float = 0.05
     windows: tuple[tuple[Window, int], ...] = ()
 
@@ -190,44 +188,43 @@ class FollowFn(beam.DoFn):
         tracker: Any = beam.DoFn.RestrictionParam(_REST),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[Any]:
-        began = time.monotonic()
         rest: Rest = tracker.current_restriction()
-        while not rest.ended:
-            asked = self._wait(rest, began + self._following.pace)
-            chunks = (
-                []
-                if asked == STOP
-                else list(islice(self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES), FLUSH_CHUNKS))
-            )
-            self._flushed = time.monotonic()
-            flush = self._parser.parse(chunks, rest.progress) if chunks else None
-            due = time.monotonic() - rest.kept_at >= self._following.keep_every
-            if flush is not None:
-                rest, why = rest.after(chunks[-1], flush.progress), READ
-                keeps = due
-            elif asked:
-                rest, why = replace(rest, ended=True), LAST
-                keeps = True
-            else:
-                why, keeps = IDLE, due and not rest.is_kept
-            if keeps:
-                rest = replace(rest, kept_at=time.monotonic(), is_kept=True)
-            if flush is not None or keeps:
-                is_told = keeps or self._following.is_due(rest)
-                if is_told:
-                    rest = replace(rest, told=rest.progress.watermark, untold=0)
-                if not tracker.try_claim(rest):
-                    return
-                tick = rest.tick(why, keeps=keeps)
-                if rest.ended and self._following.drains:
-                    tick = replace(tick, watermark=END)
-                yield from self._sent(flush, tick, is_told=is_told)
-                watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
-            if flush is not None:
-                self._tell(flush, chunks)
-            if not rest.ended and (flush is None or time.monotonic() - began >= self._following.hold):
-                tracker.defer_remainder(Duration(micros=0))
+        if rest.ended:
+            return
+        asked = self._wait(rest, time.monotonic() + self._following.pace)
+        chunks = [] if asked == STOP else self._read(rest)
+        flush = self._parser.parse(chunks, rest.progress) if chunks else None
+        due = time.monotonic() - rest.kept_at >= self._following.keep_every
+        if flush is not None:
+            rest, why, keeps = rest.after(chunks[-1], flush.progress), READ, due
+        elif asked:
+            rest, why, keeps = replace(rest, ended=True), LAST, True
+        else:
+            why, keeps = IDLE, due and not rest.is_kept
+        if keeps:
+            rest = replace(rest, kept_at=time.monotonic(), is_kept=True)
+        if flush is not None or keeps:
+            is_told = keeps or self._following.is_due(rest)
+            if is_told:
+                rest = replace(rest, told=rest.progress.watermark, untold=0)
+            if not tracker.try_claim(rest):
                 return
+            tick = rest.tick(why, keeps=keeps)
+            if rest.ended and self._following.drains:
+                tick = replace(tick, watermark=END)
+            yield from self._sent(flush, tick, is_told=is_told)
+            watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
+        if flush is not None:
+            self._tell(flush, chunks)
+        if not rest.ended:
+            # Every flush is handed to the runner at once.
+            tracker.defer_remainder(Duration(micros=0))
+
+    def _read(self, rest: Rest) -> list[Chunk]:
+        there = self._reader.chunks(rest.chunk, target_bytes=FLUSH_BYTES)
+        chunks = list(islice(there, FLUSH_CHUNKS))
+        self._flushed = time.monotonic()
+        return chunks
 
     def _sent(self, flush: Flush | None, tick: Tick, *, is_told: bool) -> Iterator[Any]:
         """What a flush gave, and, if it is worth it, the tick behind it, all at the tick's moment."""

@@ -20,13 +20,13 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
 from transforms import ledger
-from transforms.batch import set_column
 from transforms.coder import RecordBatchCoder
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql
 from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, write_snapshots
 from transforms.storage.error import SinkError
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
+from transforms.storage.records import stamped
 from transforms.storage.staging import Table
 from transforms.tick import (
     KEEPING,
@@ -56,7 +56,7 @@ class LivePlan:
         job: the name that owns the folders.
         tables: every output table by name.
         checkpoints: where the job keeps what it goes on from.
-        snapshots: how many a whole checkpoint has; None: it is not checked.
+        snapshots: how many a whole checkpoint has.
         attempts: how often records were replayed before, by source and position.
     """
 
@@ -64,7 +64,7 @@ class LivePlan:
     tables: Mapping[str, Table]
     targets: Sequence[Target]
     checkpoints: CheckpointFolder
-    snapshots: int | None = None
+    snapshots: int
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -72,8 +72,8 @@ class LivePlan:
         for target in self.targets:
             if target.folder is not None:
                 parquet_log.begin(target.folder, self.job)
-        for url, names in self._by_url(self.tables).items():
-            _publish(url, {_sql_table(self.tables[name]): [] for name in names}, replace=True)
+        for url, names in by_url(self.targets).items():
+            _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True)
 
     def rewind(self, checkpoint: Checkpoint) -> None:
         """Takes back files that were written after a checkpoint; rows of databases are written over."""
@@ -83,8 +83,8 @@ class LivePlan:
 
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Upserts rows of a table into the databases that hold it."""
-        for url in self._by_url([table]):
-            _publish(url, {_sql_table(self.tables[table]): [rows]}, replace=False)
+        for url in by_url(target for target in self.targets if target.table == table):
+            _publish(url, {sql_table(self.tables[table]): [rows]}, replace=False)
         BULLETIN.show(table, rows)
 
     def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch]) -> Checkpoint:
@@ -95,22 +95,22 @@ class LivePlan:
             label = label_of(batch)
             if label["kind"] == SNAPSHOT:
                 snapshots.append(batch)
-            elif label["table"] in (DEAD_LETTERS, LEDGER):
-                contents[label["table"]].append(content_of(batch))
             else:
-                contents[label["table"]].append(batch.filter(batch["final"]).replace_schema_metadata(None))
-        if self.snapshots is not None and len(snapshots) != self.snapshots:
+                contents[label["table"]].append(content_of(batch))
+        if len(snapshots) != self.snapshots:
             raise AssertionError(f"tick {tick.name} has {len(snapshots)} snapshots, must have {self.snapshots}")
         book = ledger.merge(contents[LEDGER])
         contents[LEDGER] = [book] if book.num_rows else []
-        contents[DEAD_LETTERS] = [self._stamped(letters) for letters in contents[DEAD_LETTERS]]
+        now = datetime.now(timezone.utc)
+        contents[DEAD_LETTERS] = [stamped(letters, now, self.attempts) for letters in contents[DEAD_LETTERS]]
         for target in self.targets:
             if target.folder is not None:
                 parquet_log.append(
                     target.folder, self.tables[target.table], contents[target.table], self.job, tick.name
                 )
-        for url, names in self._by_url([name for name in (DEAD_LETTERS, LEDGER) if contents[name]]).items():
-            _publish(url, {_sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
+        books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
+        for url, names in by_url(books).items():
+            _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
         taken = time.time()
         drained = tick.watermark == END
         checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained)
@@ -126,22 +126,6 @@ class LivePlan:
             if target.folder is not None:
                 with suppress(SinkError):
                     parquet_log.pack(target.folder, self.job, tick.name)
-
-    def _stamped(self, letters: pa.RecordBatch) -> pa.RecordBatch:
-        now = pa.array([datetime.now(timezone.utc)] * letters.num_rows, pa.timestamp("us", "UTC"))
-        letters = set_column(letters, "failed_at", now)
-        if self.attempts:
-            places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
-            tried = [self.attempts.get(place, 0) + 1 for place in places]
-            letters = set_column(letters, "attempts", pa.array(tried, pa.int64()))
-        return letters
-
-    def _by_url(self, tables: Iterable[str]) -> dict[str, list[str]]:
-        wanted, found = set(tables), dict[str, list[str]]()
-        for target in self.targets:
-            if target.url is not None and target.table in wanted:
-                found.setdefault(target.url, []).append(target.table)
-        return found
 
 
 def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
@@ -174,10 +158,6 @@ def _publish(url: str, tables: Mapping[sql.SqlTable, Sequence[pa.RecordBatch]], 
         raise SinkError(str(error)) from None
 
 
-def _sql_table(table: Table) -> sql.SqlTable:
-    return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
-
-
 class StoreRowsFn(beam.DoFn):
     """Parcels of rows into databases, at once; and every parcel that a checkpoint needs on."""
 
@@ -189,7 +169,9 @@ class StoreRowsFn(beam.DoFn):
         label = label_of(batch)
         if label["kind"] == ROWS:
             patiently(lambda: self._plan.store_rows(label["table"], content_of(batch)))
-        if label["kind"] != ROWS or label["table"] in self._has_folder:
+            # Files hold final rows only; what may still change has no checkpoint to wait for.
+            batch = batch.filter(batch["final"])
+        if label["kind"] != ROWS or (label["table"] in self._has_folder and batch.num_rows):
             yield batch
 
 

@@ -99,10 +99,6 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         outcome = Outcome("too_many_dead_letters", plan.run, counts, rows, reasons)
         outcome.write(plan.state)
         return outcome
-    by_url: dict[str, list[str]] = {}
-    for target in plan.targets:
-        if target.url is not None:
-            by_url.setdefault(target.url, []).append(target.table)
     folders: list[parquet.Folder] = []
     journal = f"{plan.state}/{JOURNAL}"
     try:
@@ -112,8 +108,8 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
                 folders.append(parquet.prepare(target.folder, plan.tables[target.table], parts, plan.run, plan.job))
         # Written before the databases commit: what may fail for want of space fails while nothing has changed.
         _write_aside(journal, parquet.Publication(plan.run, tuple(folders)).to_json())
-        for url, names in by_url.items():
-            contents = {_sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
+        for url, names in by_url(plan.targets).items():
+            contents = {sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
     except BaseException as error:
         parquet.discard(folders)
@@ -159,7 +155,21 @@ def _count_reasons(receipts: Sequence[Receipt]) -> dict[str, int]:
     return counts
 
 
-def _sql_table(table: Table) -> sql.SqlTable:
+def by_url(targets: Iterable[Target]) -> dict[str, list[str]]:
+    """The tables that each database holds."""
+    tables: dict[str, list[str]] = {}
+    for target in targets:
+        if target.url is not None:
+            tables.setdefault(target.url, []).append(target.table)
+    return tables
+
+
+def sql_table(table: Table) -> sql.SqlTable:
+    """An output table as a database has it.
+
+    Raises:
+        ValueError: if no database can hold it.
+    """
     return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
 
 

@@ -13,6 +13,17 @@ from transforms.batch import set_column
 from transforms.coder import RecordBatchCoder
 
 
+def stamped(letters: pa.RecordBatch, failed_at: datetime, attempts: Mapping[tuple[str, int], int]) -> pa.RecordBatch:
+    """Dead letters with when they failed and how often: once, and once more for each replay before."""
+    stamp = pa.array([failed_at] * letters.num_rows, pa.timestamp("us", "UTC"))
+    letters = set_column(letters, "failed_at", stamp)
+    if attempts:
+        places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
+        tried = [attempts.get(place, 0) + 1 for place in places]
+        letters = set_column(letters, "attempts", pa.array(tried, pa.int64()))
+    return letters
+
+
 class StampFn(beam.DoFn):
     """Dead letters to dead letters with `failed_at` and `attempts`."""
 
@@ -21,13 +32,7 @@ class StampFn(beam.DoFn):
         self._attempts = attempts
 
     def process(self, letters: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        stamp = pa.array([self._failed_at] * letters.num_rows, pa.timestamp("us", "UTC"))
-        letters = set_column(letters, "failed_at", stamp)
-        if self._attempts:
-            places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
-            tried = [self._attempts.get(place, 0) + 1 for place in places]
-            letters = set_column(letters, "attempts", pa.array(tried, pa.int64()))
-        yield letters
+        yield stamped(letters, self._failed_at, self._attempts)
 
 
 @dataclass(eq=False, kw_only=True)

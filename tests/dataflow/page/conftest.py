@@ -1,7 +1,6 @@
 """A headless Chromium that must find nothing wrong with what it is shown."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from tests.browser import open_chromium
 
 
 class Window:
@@ -65,17 +66,7 @@ class Window:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.fail("The page is tested in a browser: install it with `apt-get install chromium chromium-driver`.")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    quiet = "disable-background-networking disable-component-update disable-sync no-first-run"
-    for switch in ["headless=new", "no-sandbox", "disable-gpu", *quiet.split()]:
-        options.add_argument(f"--{switch}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser = open_chromium(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.quit()
 
