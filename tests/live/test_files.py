@@ -18,7 +18,8 @@ from dataflow.live import checkpoint_folder, launch
 from dataflow.stored import read_target
 from tests.live.jobs import JOBS, planned
 from tests.live.logs import random_log
-from tests.live.simulator import History, Life, Plan, Simulation, Study
+from tests.live.simulator import History, Life, Plan, Simulation
+from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.follow import Rest
 from transforms.collection.log import Chunk, LogWriter

@@ -17,7 +17,8 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from dataflow.checkpoints import timeline_of
 from tests.live.jobs import JOBS, job_of
 from tests.live.logs import BEGIN, SECOND, chunk_after, random_log
-from tests.live.simulator import History, Life, LifeOf, Plan, Simulation, Study
+from tests.live.simulator import History, Life, LifeOf, Plan, Simulation
+from tests.live.study import Study
 from tests.live.world import World, Wrong
 from transforms.aggregation import live
 from transforms.aggregation.lateness import JudgeFn

@@ -15,7 +15,8 @@ import yaml
 from dataflow.job import Job
 from tests.live.jobs import planned
 from tests.live.logs import chunk_after
-from tests.live.simulator import History, Life, Plan, Study
+from tests.live.simulator import History, Life, Plan
+from tests.live.study import Study
 from tests.live.world import World
 from transforms import ledger
 from transforms.collection.log import Chunk
