@@ -47,6 +47,8 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]==2.77.0", "gcsfs>=2025.3"],
         "s3": ["s3fs>=2025.3"],
+        # Its schema registry's client wants the packages of that extra; Avro itself is read by Beam's own fastavro.
+        "kafka": ["confluent-kafka[schemaregistry]>=2.12,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
     },
     entry_points={"console_scripts": ["streamgauge = dataflow.main:main"]},
