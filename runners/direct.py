@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from runners import prism
+from runners import flink, prism
 from runners.flags import IN_PROCESS
 from runners.flags import FlagError as FlagError  # callers know it from here
 from runners.flags import options_of as options_of
@@ -35,6 +35,8 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner == "PrismRunner":
         return prism.bounded_pipeline(flags)
+    if flink.is_cluster(flags):
+        return flink.bounded_pipeline(flags)
     if standard.runner not in LOCAL_NAMES:
         return beam.Pipeline(options=options)
     standard.runner = None
@@ -57,4 +59,6 @@ def name(flags: Sequence[str]) -> str:
     asked = options_of(flags).view_as(StandardOptions).runner
     if asked == "PrismRunner":
         return "Prism (on this machine)"
+    if flink.is_cluster(flags):
+        return f"Flink at {options_of(flags).view_as(FlinkRunnerOptions).flink_master}"
     return "DirectRunner (in this process)" if asked in LOCAL_NAMES else str(asked)

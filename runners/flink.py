@@ -1,0 +1,247 @@
+"""Jobs on a Flink cluster: submitted over its REST API as one jar that carries the job; nothing stays behind here.
+
+Settings that a job needs on Flink are put where its user has said nothing; each says what happens without it.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES, FlinkRunner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle, PortableRunner
+from apache_beam.runners.runner import PipelineResult, PipelineState
+from apache_beam.transforms.environments import Environment
+
+from runners import flink_jar
+from runners.flags import options_of
+from runners.flink_jar import JobServerJar
+from runners.flink_rest import ENDED, START_SECONDS, Flink, FlinkError, FlinkJobFailed
+
+ADDRESS: Final = "localhost:8081"
+POOL: Final = "localhost:50000"
+"""Where a TaskManager looks for workers when nobody says: a pool beside it, in its pod or on its machine."""
+
+RUNNING_SECONDS: Final = 120.0
+"""How long the parts of a job may take to run; a container for the first worker takes most of it."""
+
+MOST_SUBTASKS: Final = 128
+"""Flink's state is cut into so many parts for ever, whatever the parallelism: a rescale beyond is refused."""
+
+SETTINGS: Final[Mapping[str, object]] = {
+    "job_server_timeout": 100_000_000,  # s: the streams of a job would end with it, after 5 minutes
+    "max_parallelism": MOST_SUBTASKS,  # else it depends on the first parallelism, and a rescale may not fit
+}
+ENDLESS: Final[Mapping[str, object]] = {
+    "finish_bundle_before_checkpointing": True,  # else the first bundle often never ends, and nothing comes out
+    "max_bundle_time_mills": 100,  # ms: a window waits for the end of a bundle, which would be a second
+    "operator_chaining": False,  # else sources have other names at another parallelism, and no savepoint fits
+    "checkpointing_interval": 10_000,  # ms
+    "min_pause_between_checkpoints": 1_000,  # ms: a slow disk would do nothing else
+    "fail_on_checkpointing_errors": False,  # a full disk costs checkpoints, not the job
+    "retain_externalized_checkpoints_on_cancellation": True,  # what is cancelled can be gone on from
+    "number_of_execution_retries": 1_000_000,  # a job that fails is started again
+    "execution_retry_delay": 1_000,  # ms
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a job is submitted to, in what, and what runs there."""
+
+    flink: Flink
+    version: str
+    slots: int
+    free: int
+    jar: JobServerJar
+
+
+def is_cluster(flags: Sequence[str]) -> bool:
+    """Whether these flags ask for a Flink that is there already."""
+    options = options_of(flags)
+    flink = options.view_as(FlinkRunnerOptions)
+    return options.view_as(StandardOptions).runner == "FlinkRunner" and flink.flink_master not in MAGIC_HOST_NAMES
+
+
+def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> Target:
+    """The cluster and the jar that flags name, fit for each other and for a job of this parallelism.
+
+    Args:
+        own: slots that are taken now, and free before the job needs them.
+
+    Raises:
+        FlinkError: if nobody answers, the cluster is too small, or there is no jar for it.
+    """
+    options = options_of(flags).view_as(FlinkRunnerOptions)
+    flink = Flink(options.flink_master if options.flink_master not in MAGIC_HOST_NAMES else ADDRESS)
+    found = flink.overview()
+    if found.free + own < parallelism:
+        raise FlinkError(
+            f"{flink.address} has {found.free + own} free slots of {found.slots}, and the job needs {parallelism}:"
+            " start TaskManagers, or lower --parallelism"
+        )
+    if not 0 < parallelism <= MOST_SUBTASKS:
+        raise FlinkError(f"--parallelism must be from 1 to {MOST_SUBTASKS}, is {parallelism}")
+    jar = flink_jar.locate(options.flink_job_server_jar, found.version)
+    return Target(flink, found.version, found.slots, found.free, jar)
+
+
+def notes_of(target: Target) -> list[str]:
+    """What is worth knowing about a target, a sentence each."""
+    ours = version("apache-beam")
+    notes = [f"Flink {target.version} at {target.flink.address}, {target.free} of {target.slots} slots free"]
+    if target.jar.beam and target.jar.beam != ours:
+        notes.append(f"{target.jar.path.name} is Beam {target.jar.beam} and this is Beam {ours}: not an official pair")
+    return notes
+
+
+def parallelism_of(flags: Sequence[str]) -> int:
+    """The parallelism that flags ask for; 1 if they ask for none."""
+    found = options_of(flags).view_as(FlinkRunnerOptions).parallelism
+    return int(found) if found and int(found) > 0 else 1
+
+
+def environment_of(flags: Sequence[str]) -> str:
+    """Where the work in Python is done, for people."""
+    portable = _settled(options_of(flags)).view_as(PortableOptions)
+    return f"{portable.environment_type} {portable.environment_config or ''}".strip()
+
+
+def pipeline(flags: Sequence[str], name: str, *, endless: bool) -> beam.Pipeline:
+    """A pipeline for a job that `submit` takes.
+
+    Raises:
+        FlagError: if Beam does not understand the flags.
+    """
+    options = options_of([f"--job_name={name}", *flags])
+    options.view_as(StandardOptions).streaming = endless
+    return beam.Pipeline(runner=RestRunner(flags), options=_settled(options))
+
+
+def _settled(options: PipelineOptions) -> PipelineOptions:
+    options.view_as(StandardOptions).runner = None  # a runner's Java class of that name would be looked for
+    portable = options.view_as(PortableOptions)
+    if portable.environment_type in (None, "LOOPBACK"):  # who submits is not there when the job runs
+        portable.environment_type = "EXTERNAL"
+        portable.environment_config = portable.environment_config or POOL
+    return options
+
+
+def new_id() -> str:
+    """An id for a job, known before the job is."""
+    return secrets.token_hex(16)
+
+
+def proto_of(built: beam.Pipeline) -> Any:
+    """A built pipeline as it is submitted."""
+    environment = Environment.from_options(built._options.view_as(PortableOptions))
+    return PortableRunner._optimize_pipeline(built.to_runner_api(default_environment=environment), built._options)
+
+
+def submit(
+    proto: Any, options: PipelineOptions, target: Target, job: str, parallelism: int, savepoint: str | None = None
+) -> None:
+    """Starts a job under the id `job`, from nothing or from a savepoint, and leaves no jar behind.
+
+    Raises:
+        FlinkError: if the cluster refuses.
+    """
+    encoded = encoded_options(options, parallelism)
+    with tempfile.TemporaryDirectory(prefix="streamgauge-flink-") as folder:
+        path = str(Path(folder, "job.jar"))
+        flink_jar.with_job(target.jar, path, proto, encoded)
+        uploaded = target.flink.upload(path)
+    settings: dict[str, Any] = {"entryClass": flink_jar.ENTRY, "jobId": job, "parallelism": parallelism}
+    if savepoint is not None:
+        settings |= {"savepointPath": savepoint, "allowNonRestoredState": False}
+    try:
+        started = target.flink.start(uploaded, settings)
+        if started != job:
+            target.flink.cancel(started, START_SECONDS)
+            raise FlinkError(f"{target.flink.address} runs jobs under ids of its own; Flink 1.19 to 2.2 do not")
+    finally:
+        with suppress(FlinkError):  # the cluster forgets it at its own end
+            target.flink.forget_jar(uploaded)
+
+
+def encoded_options(options: PipelineOptions, parallelism: int) -> Any:
+    """Options as the cluster takes them."""
+    found = options.get_all_options(retain_unknown_options=True)
+    wanted = {**SETTINGS, **(ENDLESS if found["streaming"] else {})}
+    default = PortableOptions().job_server_timeout
+    if found.get("job_server_timeout") == default:
+        found["job_server_timeout"] = None
+    for name, value in wanted.items():
+        if found.get(name) is None:
+            found[name] = value
+    # The program runs inside the cluster, which is where [auto] looks.
+    found |= {"flink_master": "[auto]", "parallelism": parallelism, "flink_job_server_jar": None, "runner": None}
+    return JobServiceHandle.encode_pipeline_options(found)
+
+
+class RestRunner(FlinkRunner):  # type: ignore[misc]  # Beam has no types for it
+    """Beam's runner for Flink, without a job server: what `submit` does, and then it waits if it is asked to."""
+
+    def __init__(self, flags: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._flags = flags
+
+    def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> "FlinkResult":
+        """Submits the job."""
+        parallelism = parallelism_of(self._flags)
+        target, job = target_of(self._flags, parallelism), new_id()
+        submit(self._optimize_pipeline(pipeline, options), options, target, job, parallelism)
+        return FlinkResult(target.flink, job)
+
+
+class FlinkResult(PipelineResult):  # type: ignore[misc]  # Beam has no types for it
+    """A job on a cluster, as Beam shows jobs."""
+
+    def __init__(self, flink: Flink, job: str) -> None:
+        super().__init__(PipelineState.RUNNING)
+        self._flink = flink
+        self.job = job
+
+    @property
+    def state(self) -> str:
+        """How the job is now."""
+        known = {"FINISHED": PipelineState.DONE, "CANCELED": PipelineState.CANCELLED, "FAILED": PipelineState.FAILED}
+        return str(known.get(self._flink.state(self.job), PipelineState.RUNNING))
+
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        """Waits for the end of the job, at most `duration` ms.
+
+        Raises:
+            FlinkJobFailed: if the job failed.
+        """
+        seconds = duration / 1e3 if duration else 1e9
+        state = self._flink.wait_for(self.job, ENDED, seconds)
+        if state == "FAILED":
+            raise FlinkJobFailed(self._flink.why(self.job, "FAILED"))
+        return self.state
+
+    def cancel(self) -> str:
+        """Ends the job as it is."""
+        self._flink.cancel(self.job, START_SECONDS)
+        return self.state
+
+
+def bounded_pipeline(flags: Sequence[str]) -> beam.Pipeline:
+    """A pipeline for a job that ends, run by a cluster.
+
+    Raises:
+        FlagError: if Beam does not understand the flags.
+    """
+    return pipeline(flags, "streamgauge", endless=False)
+
+
+def default_address() -> str:
+    """The cluster that commands mean when nobody says."""
+    return os.environ.get("STREAMGAUGE_FLINK") or ADDRESS

@@ -1,0 +1,298 @@
+"""Flink's REST API: what a cluster knows of its jobs, and what it can be asked to do with them.
+
+https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+ANSWER_SECONDS: Final = 20.0
+"""How long an answer may take; starting a job runs its main program first, and has a time of its own."""
+
+START_SECONDS: Final = 180.0
+ENDED: Final = ("FINISHED", "CANCELED", "FAILED")
+_PAUSE_SECONDS: Final = 0.2
+_PIECE_BYTES: Final = 1 << 20
+
+
+class FlinkError(ValueError):
+    """A cluster that is not there, or does not do what it is asked; says what."""
+
+
+class NoSuchJob(FlinkError):
+    """The cluster does not know the job."""
+
+
+class FlinkJobFailed(FlinkError):
+    """The job itself failed; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A cluster: its Flink, and its slots."""
+
+    version: str
+    slots: int
+    free: int
+    task_managers: int
+
+
+@dataclass(frozen=True)
+class Flink:
+    """A cluster behind the address of its REST API, HOST:PORT or a URL."""
+
+    address: str
+
+    def __post_init__(self) -> None:
+        parts = urllib.parse.urlsplit(self._url)
+        try:
+            valid = bool(parts.hostname and parts.port)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise FlinkError(f"{self.address} is no address of a Flink cluster, HOST:PORT")
+
+    @property
+    def _url(self) -> str:
+        return self.address if "://" in self.address else f"http://{self.address}"
+
+    def overview(self) -> Overview:
+        """The cluster itself.
+
+        Raises:
+            FlinkError: if nobody answers, or somebody who is not Flink.
+        """
+        found = self._get("overview")
+        try:
+            return Overview(
+                found["flink-version"], found["slots-total"], found["slots-available"], found["taskmanagers"]
+            )
+        except (KeyError, TypeError):
+            raise FlinkError(f"{self.address} answers, and is no Flink") from None
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Every job that the cluster remembers: `jid`, `name`, `state`, `start-time`, `duration`."""
+        return list(self._get("jobs/overview")["jobs"])
+
+    def state(self, job: str) -> str:
+        """The state of a job.
+
+        Raises:
+            NoSuchJob: if the cluster does not know it.
+        """
+        return str(self._get(f"jobs/{job}/status", job)["status"])
+
+    def job(self, job: str) -> dict[str, Any]:
+        """A job with its vertices."""
+        return dict(self._get(f"jobs/{job}", job))
+
+    def checkpoints(self, job: str) -> dict[str, Any]:
+        """Counts, the latest, and a history of a job's checkpoints and savepoints."""
+        return dict(self._get(f"jobs/{job}/checkpoints", job))
+
+    def restarts(self, job: str) -> int:
+        """How often a job was started again by the cluster."""
+        found = self._get(f"jobs/{job}/metrics?get=numRestarts", job)
+        return int(float(found[0]["value"])) if found else 0
+
+    def failure(self, job: str) -> tuple[float, str] | None:
+        """When a job, or a part of it, failed last (s), and why."""
+        found = self._get(f"jobs/{job}/exceptions", job)
+        entries = found.get("exceptionHistory", {}).get("entries", [])
+        if entries:
+            return entries[0]["timestamp"] / 1e3, root_cause(entries[0]["stacktrace"])
+        text = found.get("root-exception")
+        return (found.get("timestamp", 0) / 1e3, root_cause(text)) if text else None
+
+    def upload(self, jar: str) -> str:
+        """Gives the cluster a jar; the name it has there."""
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="jarfile"; filename="job.jar"\r\n'
+            "Content-Type: application/x-java-archive\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + os.path.getsize(jar) + len(tail)),
+        }
+        found = self._ask("POST", "jars/upload", _pieces(head, jar, tail), headers, START_SECONDS)
+        return str(found["filename"]).rpartition("/")[2]
+
+    def start(self, jar: str, settings: Mapping[str, Any]) -> str:
+        """Runs an uploaded jar; the job's id."""
+        return str(self._post(f"jars/{jar}/run", settings, seconds=START_SECONDS)["jobid"])
+
+    def forget_jar(self, jar: str) -> None:
+        """Removes an uploaded jar."""
+        self._ask("DELETE", f"jars/{jar}")
+
+    def savepoint(self, job: str, folder: str | None, seconds: float) -> str:
+        """Takes a savepoint of a job that goes on; where it is."""
+        asked = {"target-directory": folder, "cancel-job": False}
+        request = self._post(f"jobs/{job}/savepoints", _given(asked), job)["request-id"]
+        return self._savepoint_of(job, request, seconds)
+
+    def stop(self, job: str, folder: str | None, seconds: float) -> str:
+        """Stops a job behind a savepoint; where that is."""
+        asked = {"targetDirectory": folder, "drain": False}
+        request = self._post(f"jobs/{job}/stop", _given(asked), job)["request-id"]
+        location = self._savepoint_of(job, request, seconds)
+        self.wait_for(job, ENDED, seconds)
+        return location
+
+    def cancel(self, job: str, seconds: float) -> None:
+        """Ends a job as it is."""
+        if self.state(job) not in ENDED:
+            self._ask("PATCH", f"jobs/{job}?mode=cancel", about=job)
+            self.wait_for(job, ENDED, seconds)
+
+    def wait_for(self, job: str, states: Iterable[str], seconds: float) -> str:
+        """Waits for one of some states of a job; which one it was."""
+        wanted = tuple(states)
+
+        def reached() -> str | None:
+            state = self.state(job)
+            return state if state in wanted else None
+
+        return waited(reached, seconds, lambda: f"job {job} of {self.address} is {self.state(job)}, not {wanted[0]}")
+
+    def wait_until_it_runs(self, job: str, seconds: float) -> None:
+        """Waits until every part of a job runs.
+
+        Raises:
+            FlinkJobFailed: if it ends instead, or is started again and again.
+        """
+
+        def runs() -> bool:
+            found = self.job(job)
+            if found["state"] in ENDED and found["state"] != "FINISHED":
+                raise FlinkJobFailed(self.why(job, found["state"]))
+            states = {vertex["status"] for vertex in found["vertices"]}
+            return found["state"] == "FINISHED" or (bool(states) and states <= {"RUNNING", "FINISHED"})
+
+        waited(runs, seconds, lambda: self.why(job, f"not running after {seconds:.0f} s"))
+
+    def why(self, job: str, what: str) -> str:
+        """A sentence: what became of a job, and what failed last."""
+        failure = self.failure(job)
+        return f"job {job} of {self.address} is {what}" + (f": {failure[1]}" if failure else "")
+
+    def _savepoint_of(self, job: str, request: str, seconds: float) -> str:
+        def taken() -> str | None:
+            found = self._get(f"jobs/{job}/savepoints/{request}", job)
+            if found["status"]["id"] != "COMPLETED":
+                return None
+            if "failure-cause" in found["operation"]:
+                cause = root_cause(found["operation"]["failure-cause"]["stack-trace"])
+                raise FlinkError(f"{self.address}: the savepoint failed: {cause}")
+            return str(found["operation"]["location"])
+
+        return waited(taken, seconds, lambda: f"{self.address}: no savepoint after {seconds:.0f} s")
+
+    def _get(self, path: str, about: str = "") -> Any:
+        return self._ask("GET", path, about=about)
+
+    def _post(self, path: str, body: Mapping[str, Any], about: str = "", seconds: float = ANSWER_SECONDS) -> Any:
+        headers = {"Content-Type": "application/json"}
+        return self._ask("POST", path, json.dumps(body).encode(), headers, seconds, about)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
+        about: str = "",
+    ) -> Any:
+        request = urllib.request.Request(  # noqa: S310  # http or https, as its user said
+            f"{self._url}/v1/{path}", data=body, headers=dict(headers or {}), method=method
+        )
+        local = urllib.parse.urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+        proxies = urllib.request.ProxyHandler({} if local else None)
+        try:
+            with urllib.request.build_opener(proxies).open(request, timeout=seconds) as answer:
+                content = answer.read()
+        except urllib.error.HTTPError as error:
+            cause = root_cause(_errors(error.read()))
+            if about and error.code == 404:
+                raise NoSuchJob(f"{self.address} knows no job {about}") from None
+            raise FlinkError(f"{self.address} refuses: {cause or error.reason}") from None
+        except (urllib.error.URLError, socket.timeout, OSError) as error:
+            reason = getattr(error, "reason", error)
+            told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+            raise FlinkError(f"no Flink answers at {self.address}: {told}") from None
+        try:
+            return json.loads(content) if content else {}
+        except ValueError:
+            raise FlinkError(f"{self.address} answers, and is no Flink") from None
+
+
+def waited(found: Callable[[], T | None], seconds: float, otherwise: Callable[[], str]) -> T:
+    """The first answer that says something.
+
+    Raises:
+        FlinkError: with what `otherwise` says, when there was none for so long.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        result = found()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise FlinkError(otherwise())
+        time.sleep(_PAUSE_SECONDS)
+
+
+_WORDS_MOST: Final = 400
+_CAUSED: Final = re.compile(r"^\s*Caused by: (.*)$", re.MULTILINE)
+_SUPPRESSED: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
+_PYTHON: Final = re.compile(r"^((?:[\w.]+\.)?\w+(?:Error|Refused|Failed|Exception)): (.+)$", re.MULTILINE)
+
+
+def root_cause(trace: str) -> str:
+    r"""What a stack trace of Java, perhaps around one of Python, is about, in one line.
+
+    >>> root_cause("java.lang.RuntimeException: outer\n\tat a.B\nCaused by: java.io.IOException: disk full\n\tat c.D")
+    'disk full'
+    >>> root_cause("x.E: e\nCaused by: y.F: Error from worker: Traceback\n  File a\nValueError: no [while running 'B']\n")
+    "ValueError: no [while running 'B']"
+    """
+    raised = [match for match in _PYTHON.finditer(trace) if "Traceback" in trace[: match.start()]]
+    if raised:
+        return f"{raised[-1][1].rpartition('.')[2]}: {raised[-1][2]}"[:_WORDS_MOST]
+    caused = _CAUSED.findall(trace)
+    line = caused[-1] if caused else (trace.strip().splitlines() or [""])[0]
+    return (_SUPPRESSED.sub("", line).strip() or line.strip())[:_WORDS_MOST]
+
+
+def _errors(content: bytes) -> str:
+    try:
+        return "\n".join(json.loads(content)["errors"][-1:])
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace")[:_WORDS_MOST]
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _pieces(head: bytes, path: str, tail: bytes) -> Iterator[bytes]:
+    yield head
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+    yield tail
