@@ -22,11 +22,14 @@ from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
 from transforms.collection.chunks import SOURCE, ChunkParser
+from transforms.collection.feed import LogFeed
 from transforms.collection.files import FileRange
-from transforms.collection.follow import AnnounceFn, Following, FollowLog, ReadLog, Rest
+from transforms.collection.follow import AnnounceFn, Follow, Following
 from transforms.collection.log import Extent
 from transforms.collection.read import FileReader, ReadFiles
+from transforms.collection.read_log import ReadLog
 from transforms.collection.repair import Overlay
+from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import MANIFEST
@@ -135,8 +138,8 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the result are the ticks at which a checkpoint was kept."""
-    follow = FollowLog(following=run.following, parser=_parser(job, run.overlay), start=run.start)
-    read = pipeline | "Collect" >> follow
+    feed = LogFeed(job.log.path, _parser(job, run.overlay))
+    read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start)
     records = _records(read, job)
     parcels = []
     for number, aggregation in enumerate(job.aggregations):
@@ -156,7 +159,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
     }
     books["parcels"] = parcels | "Closed" >> beam.Flatten()
     kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan)
-    announce = AnnounceFn(run.following.folder, reader_name(job), f"{job.state}/{MANIFEST}")
+    announce = AnnounceFn(job.log.path, reader_name(job), f"{job.state}/{MANIFEST}")
     return kept | "Announce" >> beam.ParDo(announce).with_output_types(pa.RecordBatch)
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -95,7 +95,7 @@ def _once(
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.graph import build_live
     from runners import direct, prism
-    from transforms.collection.follow import FINISH, STOP, ask
+    from transforms.collection.control import FINISH, STOP, ask
 
     run = launch(job, say, drain=drain)
     pipeline = prism.endless_pipeline(flags)
@@ -103,7 +103,7 @@ def _once(
     if asked or to_end:
         ask(run.following.control, STOP if asked else FINISH)
     say(f"following {job.log.path} on {direct.name(['--runner=PrismRunner'])}; SIGTERM stops at a checkpoint")
-    _run(pipeline, run.following, say, asked)
+    _run(pipeline, job, run.following.control, say, asked)
 
 
 def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Callable[[str], None]) -> None:
@@ -124,7 +124,9 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
     """What a live run begins with: nothing, or the job's newest checkpoint."""
     from dataflow.graph import LiveRun
     from dataflow.overlay import ReplayOverlay
-    from transforms.collection.follow import Following, Rest, ask
+    from transforms.collection.control import ask
+    from transforms.collection.follow import Following
+    from transforms.collection.rest import Rest
     from transforms.storage.checkpoint import StateRefused
     from transforms.storage.live import LivePlan
     from transforms.tick import READ, name_of
@@ -143,7 +145,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
         ask(control, "")
     keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
     windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
-    following = Following(log.path, control, drain, keep_every=keep_every, windows=windows)
+    following = Following(control, drain, keep_every=keep_every, windows=windows)
     manifest = checkpoints.read()
     oldest = extent.first_chunk if manifest is None else manifest.oldest.chunk
     with suppress(OSError):  # from now on the log keeps what this job needs
@@ -152,7 +154,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
         if extent.first_chunk > 1:
             say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
         plan.begin()
-        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.monotonic())
+        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.time())
         return LiveRun(plan, following, rest, overlay.repairs)
     newest = manifest.newest
     if newest.drained:
@@ -161,12 +163,40 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
             " begin anew with what the log still holds"
         )
     _check_log(log.path, newest)
-    plan.rewind(newest)
+    plan = replace(plan, start=newest.name)
+    plan.rewind(newest.name)
     seeds = seeds_of(job, checkpoints.load(newest), shards)
     progress, shift = Progress.from_json(newest.source["progress"]), newest.name - name_of(newest.chunk, READ)
-    rest = Rest(newest.chunk, progress, newest.source["position"], time.monotonic(), shift=shift)
+    rest = Rest(newest.chunk, progress, newest.source["position"], time.time(), shift=shift)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
     return LiveRun(plan, following, rest, overlay.repairs, seeds)
+
+
+def rejoin(job: Job, start: int) -> Any:
+    """What a live run is built of when its engine goes on from a savepoint of its own, which holds everything else.
+
+    Args:
+        start: the name of the checkpoint that the launch before the savepoint began at.
+    """
+    from dataflow.graph import LiveRun
+    from dataflow.overlay import ReplayOverlay
+    from transforms.collection.control import ask
+    from transforms.collection.follow import Following
+    from transforms.collection.rest import Rest
+    from transforms.storage.live import LivePlan
+    from transforms.watermark import Progress
+
+    overlay = ReplayOverlay.read(job.state)
+    snapshots = job.spec.execution.live_shards * len(job.aggregations)
+    checkpoints = checkpoint_folder(job)
+    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, overlay.attempts, start)
+    control = f"{job.state}/control"
+    with suppress(FileNotFoundError):
+        ask(control, "")
+    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
+    windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
+    following = Following(control, keep_every=keep_every, windows=windows)
+    return LiveRun(plan, following, Rest(0, Progress()), overlay.repairs)
 
 
 def _check_log(path: str, checkpoint: Checkpoint) -> None:
@@ -193,9 +223,9 @@ def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
     return serving(job, serve, say)
 
 
-def _run(pipeline: Any, following: Any, say: Callable[[str], None], asked: list[int]) -> None:
+def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
-    from transforms.collection.follow import STOP, ask
+    from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
     done = threading.Event()
@@ -217,7 +247,7 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None], asked: list[
     def ask_to_stop() -> None:
         while not done.is_set():
             try:
-                ask(following.control, STOP)
+                ask(control, STOP)
             except OSError:  # the disk may be full; the checkpoint waits for it, too
                 done.wait(0.5)
             else:
@@ -226,7 +256,7 @@ def _run(pipeline: Any, following: Any, say: Callable[[str], None], asked: list[
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        watch(done, following.folder, say)
+        watch(done, job.log.path, say)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -69,7 +69,7 @@ def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | 
     """
     from dataflow.checkpoints import checkpoint_folder
     from dataflow.graph import LogPart
-    from transforms.collection.follow import Rest
+    from transforms.collection.rest import Rest
     from transforms.watermark import Progress
 
     folder, extent = checkpoint_folder(job), job.log_extent()

@@ -52,7 +52,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise UsageError("verify compares a live job with its log, and this job reads files: run it again instead")
     from dataflow.checkpoints import checkpoint_folder, seeds_of, with_live_shards
     from dataflow.graph import LogPart
-    from transforms.collection.follow import Rest
+    from transforms.collection.rest import Rest
     from transforms.watermark import Progress
 
     folder = checkpoint_folder(job)

@@ -48,12 +48,12 @@ def checkpoint_before_rows() -> None:
 
     true_keep = LivePlan.keep
 
-    def keep(plan: LivePlan, tick: Tick, parcels: Iterable[pa.RecordBatch]) -> Checkpoint:
+    def keep(plan: LivePlan, tick: Tick, parcels: Iterable[pa.RecordBatch], before: int) -> Checkpoint:
         parcels = list(parcels)
         snapshots = [batch for batch in parcels if label_of(batch)["kind"] == SNAPSHOT]
         plan.checkpoints.keep(Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, time.time()), snapshots)
         time.sleep(DELAY_SECONDS)
-        return true_keep(plan, tick, parcels)
+        return true_keep(plan, tick, parcels, before)
 
     mock.patch.object(LivePlan, "keep", keep).start()
 
@@ -69,7 +69,7 @@ def no_rewind() -> None:
         time.sleep(DELAY_SECONDS)
         return true_keep(folder, checkpoint, snapshots)
 
-    def rewind(plan: LivePlan, checkpoint: Checkpoint) -> None:
+    def rewind(plan: LivePlan, name: int) -> None:
         pass
 
     mock.patch.object(CheckpointFolder, "keep", keep).start()

@@ -28,8 +28,10 @@ from transforms import ledger
 from transforms.aggregation import summary
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
-from transforms.collection.follow import FINISH, STOP, FollowFn, Following, Rest
-from transforms.collection.log import Chunk, Extent
+from transforms.collection.control import FINISH, STOP
+from transforms.collection.feed import Portion, portion_of
+from transforms.collection.follow import FollowFn, Following
+from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import PreprocessFn
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import Checkpoint
@@ -44,9 +46,9 @@ DRAIN = "drain"
 class Cell:
     """Beam's state of one key: a bag, or one value."""
 
-    def __init__(self) -> None:
+    def __init__(self, value: Any = None) -> None:
         self.bag: list[Any] = []
-        self.value: Any = None
+        self.value = value
 
     def add(self, element: Any) -> None:
         self.bag.append(element)
@@ -89,8 +91,16 @@ class Shard:
     waiting: Bag = field(default_factory=Bag)
     stored: Value = field(default_factory=Value)
     clock: Value = field(default_factory=Value)
+    kept: Value = field(default_factory=Value)
     timers: Timers = field(default_factory=Timers)
     inbox: list[tuple[Timestamp, pa.RecordBatch]] = field(default_factory=list)
+
+    def copy(self) -> "Shard":
+        """The shard as it is now, for an engine that may be taken back to here."""
+        copied = Shard(kept=Value(self.kept.value), stored=Value(self.stored.value), clock=Value(self.clock.value))
+        copied.waiting.bag, copied.timers.waiting = list(self.waiting.bag), list(self.timers.waiting)
+        copied.inbox = list(self.inbox)
+        return copied
 
     def is_due(self, progress: int) -> bool:
         """Whether the next timer may fire: everything sent before its moment has arrived."""
@@ -104,9 +114,8 @@ class Source(FollowFn):
     def __init__(self, study: Study, rest: Rest):
         aggregations = [aggregation.spec for aggregation in study.job.aggregations]
         windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
-        self.following = Following("", "", pace=0.0, linger=0.0, windows=windows)
+        self.following = Following("", pace=0.0, linger=0.0, windows=windows)
         super().__init__(self.following, self)
-        self._flushed = 0.0
         self.study = study
         self.rest = rest
         self.progress = -(1 << 62)
@@ -114,23 +123,27 @@ class Source(FollowFn):
         self.flush_chunks = 1
         self.drains = False
         self.visible = len(study.log)
-        self._reader = self
 
-    parse = property(lambda self: self.study.flush)
-
-    def read(self, keeps: bool) -> list[Any]:
+    def call(self, keeps: bool) -> list[Any]:
         """One call of the runner."""
         self._following = replace(self.following, keep_every=0.0 if keeps else float("inf"), drains=self.drains)
         return list(self.process(None, tracker=self, watermark=self))
 
-    def has(self, chunk: int) -> bool:
-        return chunk <= self.visible
+    def open(self) -> None:
+        pass
 
-    def chunks(self, start: int, end: int | None = None, target_bytes: int = 0) -> list[Chunk]:
-        return list(self.study.log[start - 1 : min(start - 1 + self.flush_chunks, self.visible)])
+    def close(self) -> None:
+        pass
 
-    def extent(self) -> Extent:
-        return Extent(1, len(self.study.log) + 1, 0, 0)
+    def has(self, rest: Rest) -> bool:
+        return rest.chunk <= self.visible
+
+    def read(self, rest: Rest) -> Portion | None:
+        chunks = self.study.log[rest.chunk - 1 : min(rest.chunk - 1 + self.flush_chunks, self.visible)]
+        return portion_of(chunks, self.study.flush(chunks, rest.progress), rest) if chunks else None
+
+    def end(self) -> int:
+        return 0
 
     def current_restriction(self) -> Rest:
         return self.rest
@@ -148,9 +161,6 @@ class Source(FollowFn):
     def _wait(self, rest: Rest, until: float) -> str:
         return self.asked
 
-    def _tell(self, flush: Any, chunks: Any) -> None:
-        pass
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -162,6 +172,8 @@ class Plan:
     busy: float
     keeps: float
     most_chunks: int
+    saves: float = 0.0
+    """How likely the engine keeps a checkpoint of its own after a step."""
 
     @staticmethod
     def at_random(chance: Random, chunks: int) -> "Plan":
@@ -185,8 +197,25 @@ class Published:
     final: bool
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of the engine: all of its state, and what is on its way, at one moment."""
+
+    plan: Plan
+    live_plan: LivePlan
+    shards: Mapping[tuple[int, int], Shard]
+    keeper: Shard
+    rest: Rest
+    progress: int
+    fired: Mapping[int, Mapping[tuple[int, int], int]]
+    published: Mapping[Any, Sequence["Published"]]
+
+
 class Life:
     """One process of the live job, from its launch to its end."""
+
+    saved: Saved | None = None
+    """The newest checkpoint of the engine."""
 
     def __init__(self, study: Study, world: World, chance: Random, plan: Plan, history: "History"):
         self.study, self.world, self.chance, self.plan, self.history = study, world, chance, plan, history
@@ -195,16 +224,18 @@ class Life:
         self.keeper = Shard()
         self.fired: dict[int, dict[tuple[int, int], int]] = {}
 
-    def live(self) -> None:
-        """Launches and works until the end.
+    def live(self, saved: Saved | None = None) -> None:
+        """Launches, or goes on from a checkpoint of the engine, and works until the end.
 
         Raises:
             Killed: if the world has had enough.
             Wrong: if something was published that must not be.
         """
         with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
-            rest = self._launch()
+            rest = self._launch() if saved is None else self._taken_back(saved)
             self.source = Source(self.study, rest)
+            if saved is not None:
+                self.source.progress = saved.progress
             self.source.drains = self.plan.ending == DRAIN
             self.source.visible = max(self.plan.visible, rest.chunk - 1)
             self.keep_fn = KeepFn(self.live_plan)
@@ -214,7 +245,24 @@ class Life:
                 for number, aggregation in enumerate(self.job.aggregations)
             ]
             while self._step():
-                pass
+                if self.plan.saves and self.chance.random() < self.plan.saves:
+                    self.saved = self._save()
+
+    def _save(self) -> Saved:
+        shards = {place: shard.copy() for place, shard in self.shards.items()}
+        fired = {tick: dict(done) for tick, done in self.fired.items()}
+        published = {place: list(entries) for place, entries in self.history.by_window.items()}
+        rest, progress = self.source.rest, self.source.progress
+        return Saved(self.plan, self.live_plan, shards, self.keeper.copy(), rest, progress, fired, published)
+
+    def _taken_back(self, saved: Saved) -> Rest:
+        """The engine goes on where it was; nobody tells the sinks."""
+        self.live_plan = saved.live_plan
+        self.shards = {place: shard.copy() for place, shard in saved.shards.items()}
+        self.keeper = saved.keeper.copy()
+        self.fired = {tick: dict(done) for tick, done in saved.fired.items()}
+        self.history.by_window = {place: list(entries) for place, entries in saved.published.items()}
+        return saved.rest
 
     def _launch(self) -> Rest:
         checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
@@ -227,7 +275,8 @@ class Life:
         newest = manifest.newest
         if newest.drained:
             raise AssertionError("nobody goes on from here")
-        self.live_plan.rewind(newest)
+        self.live_plan = replace(self.live_plan, start=newest.name)
+        self.live_plan.rewind(newest.name)
         self.history.begin(newest.name)
         for number, seeds in seeds_of(self.job, checkpoints.load(newest), self.plan.shards).items():
             for shard, snapshot in seeds:
@@ -307,9 +356,9 @@ class Life:
         is_idle = chance.random() < 0.1
         source.flush_chunks = 0 if is_idle else chance.randint(1, self.plan.most_chunks)
         ending = STOP if self.plan.ending == DRAIN else self.plan.ending
-        source.asked = "" if is_idle or source.has(source.rest.chunk) else ending
+        source.asked = "" if is_idle or source.has(source.rest) else ending
         start = source.rest.chunk
-        outputs = source.read(chance.random() < self.plan.keeps)
+        outputs = source.call(chance.random() < self.plan.keeps)
         place = (self.plan.shards, start, source.rest.chunk)
         for number, output in enumerate(outputs):
             tag, stamped = (output.tag, output.value) if isinstance(output, TaggedOutput) else ("batches", output)
@@ -384,7 +433,7 @@ class Life:
 
     def _keep(self) -> None:
         _, tag = self.keeper.timers.waiting.pop(0)
-        for kept in list(self.keep_fn.keep(tag, self.keeper.waiting)):
+        for kept in list(self.keep_fn.keep(tag, self.keeper.waiting, self.keeper.kept)):
             self.history.kept(tick_of(kept).name)
 
 
@@ -452,6 +501,11 @@ class Simulation:
     """Chunks that there were already: a log only grows."""
     has_drained: bool = False
     """Whether a drain was tried."""
+    saves: float = 0.0
+    """How likely the engine keeps a checkpoint of its own after a step."""
+    saved: Saved | None = None
+    returns: int = 0
+    """How often the engine went back to one."""
 
     def run(self) -> None:
         """Lives until the end; the tables are then checked.
@@ -469,14 +523,28 @@ class Simulation:
             if self.lives > 12:  # enough of it: the rest of the log is read without a kill
                 plan, self.kill = replace(plan, visible=len(self.study.log)), 0.0
             self.world.changed = self._changed
+            plan, saved = replace(plan, saves=self.saves), None
+            if self.saved is not None and (self.world.taken_back or self.chance.random() < 0.7):
+                saved, self.returns = self.saved, self.returns + 1
+                plan = replace(saved.plan, visible=plan.visible, ending=plan.ending)
+            elif self.saved is not None and self.saved.rest.ended:
+                self.saved = None  # it would end where others have gone on
+            life = self.life_of(self.study, self.world, self.chance, plan, self.history)
             try:
-                self.life_of(self.study, self.world, self.chance, plan, self.history).live()
+                life.live(saved)
                 is_done = True
             except Killed:
                 self.kills += 1
                 is_done = False
+            # An older one may be gone back to as well.
+            if life.saved is not None and (self.saved is None or self.chance.random() < 0.8):
+                self.saved = life.saved
             newest = self.world.checkpoints[-1] if self.world.checkpoints else None
-            if newest is not None and (newest.drained or (is_done and newest.chunk > len(self.study.log))):
+            if (
+                newest is not None
+                and not self.world.taken_back
+                and (newest.drained or (is_done and newest.chunk > len(self.study.log)))
+            ):
                 break
         self.world.changed = lambda: None
         if newest.drained and newest.chunk <= len(self.study.log):

@@ -21,8 +21,8 @@ from tests.live.logs import random_log
 from tests.live.simulator import History, Life, Plan, Simulation
 from tests.live.study import Study
 from tests.live.world import World
-from transforms.collection.follow import Rest
 from transforms.collection.log import Chunk, LogWriter
+from transforms.collection.rest import Rest
 from transforms.storage import live as storing
 from transforms.watermark import NEVER
 

@@ -25,12 +25,12 @@ from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import TimelineFn
 from transforms.batch import WATERMARK, set_column
 from transforms.collection.chunks import ChunkParser, Flush
-from transforms.collection.follow import Rest
+from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
 from transforms.storage.live import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
 from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
-from transforms.watermark import Progress, WatermarkSpec
+from transforms.watermark import END, Progress, WatermarkSpec
 
 TIMES = int(os.environ.get("STREAMGAUGE_SIMULATIONS", "1"))
 
@@ -81,6 +81,21 @@ def test_a_kill_after_any_single_step_changes_nothing(name: str) -> None:
                 pytest.fail(f"seed {seed} of {name}, killed after change {number}: {wrong}")
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_an_engine_that_goes_back_to_a_checkpoint_of_its_own_changes_nothing(name: str) -> None:
+    """Nobody launches the job then: it finds itself where it was, with sinks that are further."""
+    returns = 0
+    for seed in range(3000, 3000 + 20 * TIMES):
+        tried = simulation(name, seed, 0.1)
+        tried.saves = 0.1
+        try:
+            tried.run()
+        except Wrong as wrong:
+            pytest.fail(f"seed {seed} of {name}: {wrong}")
+        returns += tried.returns
+    assert returns > 10 * TIMES
+
+
 # Planted mistakes: each is something that a driver like this one could do, and the simulator must tell.
 
 
@@ -110,12 +125,12 @@ class ManifestFirst(Life):
         plan = super().plan_to_store(checkpoints)
 
         class Hasty(LivePlan):
-            def keep(self, tick: Any, parcels: Any) -> Any:
+            def keep(self, tick: Any, parcels: Any, before: int) -> Any:
                 kept = list(parcels)
                 snapshots = [batch for batch in kept if label_of(batch)["kind"] == "snapshot"]
                 early = live_checkpoint(tick)
                 self.checkpoints.keep(early, snapshots)
-                return super().keep(tick, kept)
+                return super().keep(tick, kept, before)
 
         return Hasty(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots)
 
@@ -185,6 +200,19 @@ class NamedAgain(Life):
         return replace(rest, shift=0)
 
 
+class NeverTakenBack(Life):
+    """The sinks stay where they are when an engine goes back."""
+
+    def plan_to_store(self, checkpoints: Any) -> LivePlan:
+        plan = super().plan_to_store(checkpoints)
+
+        class Onward(LivePlan):
+            def keep(self, tick: Any, parcels: Any, before: int) -> Any:
+                return super().keep(tick, parcels, END)
+
+        return Onward(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots)
+
+
 class ByTheClock(WatermarkSpec):
     """Lateness by when a chunk came instead of by what the log holds."""
 
@@ -218,6 +246,7 @@ class Mistake:
     watermark_of: Callable[[Any], WatermarkSpec] | None = None
     parser: type[ChunkParser] | None = None
     world: World | None = None
+    saves: float = 0.0
     seed: int = 0
     """Where the search begins: one mistake shows in fewer logs than another."""
 
@@ -240,6 +269,7 @@ MISTAKES = {
     "the watermark goes back": Mistake("fixed", watermark_of=specified(GoingBack), seed=12),
     "ticks skip shards that are empty": Mistake("fixed", OnlyBusyShards),
     "what was published is forgotten": Mistake("waiting", Forgetful),
+    "sinks are not taken back with the engine": Mistake("fixed", NeverTakenBack, saves=0.1),
     "ticks of two launches have one name": Mistake("fixed", NamedAgain, seed=15),
 }
 
@@ -252,6 +282,7 @@ def test_a_planted_mistake_is_found(what: str) -> None:
         changes["watermark_of"] = mistake.watermark_of
     for seed in range(mistake.seed, mistake.seed + 40):
         tried = simulation(mistake.job, seed, 0.1, life_of=mistake.life_of, **changes)
+        tried.saves = mistake.saves
         if mistake.world is not None:
             tried.world = mistake.world.copy()
         if mistake.parser is not None:

@@ -31,10 +31,12 @@ class World:
     """Everything durable. `changed` is called after every single change, and may kill."""
 
     tables: dict[str, Rows] = field(default_factory=dict)
-    files: dict[str, dict[str, Sequence[pa.RecordBatch]]] = field(default_factory=dict)
+    files: dict[str, dict[str, Sequence[tuple[int, pa.RecordBatch]]]] = field(default_factory=dict)
+    """Of each folder, the files by name, and in them batches with the ticks they are of."""
     manifests: dict[str, list[str]] = field(default_factory=dict)
     snapshots: dict[int, Sequence[pa.RecordBatch]] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
+    taken_back: bool = False
     changed: Callable[[], None] = lambda: None
     protects_final: bool = True
     upserts: bool = True
@@ -47,6 +49,7 @@ class World:
             {name: list(names) for name, names in self.manifests.items()},
             dict(self.snapshots),
             self.checkpoints,
+            self.taken_back,
             protects_final=self.protects_final,
             upserts=self.upserts,
         )
@@ -71,14 +74,24 @@ class World:
         self._keep_only(path, [])
 
     def rewind(self, path: str, job: str, tick: int) -> None:
-        self._keep_only(path, [name for name in self.manifests[path] if int(name.split("-")[1]) <= tick])
+        names = []
+        for name in self.manifests[path]:
+            left = [entry for entry in self.files[path][name] if entry[0] <= tick]
+            if len(left) == len(self.files[path][name]):
+                names.append(name)
+            elif left:
+                names.append(f"pack-{max(each for each, _ in left):012d}")
+                self.files[path][names[-1]] = left
+                self.changed()
+        if names != self.manifests[path] or names != list(self.files[path]):
+            self._keep_only(path, names)
 
     def append(self, path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str, tick: int) -> None:
         rows = [batch for batch in batches if batch.num_rows]
         if not rows:
             return
         name = f"part-{tick:012d}"
-        self.files[path][name] = rows
+        self.files[path][name] = [(tick, batch) for batch in rows]
         self.changed()
         self.manifests[path] = [*(other for other in self.manifests[path] if other != name), name]
         self.changed()
@@ -87,7 +100,7 @@ class World:
         names = self.manifests[path]
         if len(names) > 3:
             packed = f"pack-{tick:012d}"
-            self.files[path][packed] = [batch for name in names for batch in self.files[path][name]]
+            self.files[path][packed] = [entry for name in names for entry in self.files[path][name]]
             self.changed()
             self._keep_only(path, [packed])
 
@@ -99,7 +112,9 @@ class World:
 
     def rows_in_files(self, path: str) -> list[dict[str, Any]]:
         """What a reader of a folder finds."""
-        return [row for name in self.manifests[path] for batch in self.files[path][name] for row in batch.to_pylist()]
+        return [
+            row for name in self.manifests[path] for _, batch in self.files[path][name] for row in batch.to_pylist()
+        ]
 
     @contextmanager
     def as_sinks(self) -> Iterator[None]:
@@ -117,6 +132,14 @@ class Checkpoints(CheckpointFolder):
     def read(self) -> Manifest | None:
         return Manifest({}, self.world.checkpoints) if self.world.checkpoints else None
 
+    def rewind(self, name: int) -> None:
+        kept = tuple(entry for entry in self.world.checkpoints if entry.name <= name)
+        if kept != self.world.checkpoints:
+            self.world.taken_back = not kept
+            if kept:
+                self.world.checkpoints = kept
+            self.world.changed()
+
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         return list(self.world.snapshots[checkpoint.name])
 
@@ -125,6 +148,7 @@ class Checkpoints(CheckpointFolder):
         self.world.changed()
         kept = [entry for entry in self.world.checkpoints if entry.name < checkpoint.name]
         self.world.checkpoints = tuple(self._wanted([*kept, checkpoint]))
+        self.world.taken_back = False
         self.world.changed()
         names = {entry.name for entry in self.world.checkpoints}
         self.world.snapshots = {name: kept for name, kept in self.world.snapshots.items() if name in names}

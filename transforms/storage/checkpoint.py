@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from transforms.storage.error import SinkError, sentence
 FORMAT: Final = 1
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "checkpoint.json"
+NOTHING: Final = -1
+"""The name of where a job stood before its first checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,17 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The checkpoints of a job, oldest first, and what the job must be for them to fit."""
+    """The checkpoints of a job, oldest first, and what the job must be for them to fit.
+
+    Args:
+        taken_back: whether the tables were taken back to before the oldest of them, by an engine that had been there:
+            until the next checkpoint only that engine can go on.
+    """
 
     identity: Mapping[str, str]
     checkpoints: Sequence[Checkpoint]
     format: int = FORMAT
+    taken_back: bool = False
 
     @property
     def newest(self) -> Checkpoint:
@@ -83,8 +91,18 @@ class CheckpointFolder:
         """The checkpoints; None: there is none yet.
 
         Raises:
-            StateRefused: if they are another job's, or were written by a newer version.
+            StateRefused: if they are another job's, or were written by a newer version, or an engine took the tables
+                back to before the oldest of them.
         """
+        manifest = self._manifest()
+        if manifest is not None and manifest.taken_back:
+            raise StateRefused(
+                f"{self.state}: an engine has taken this job back to before its checkpoints, and only that engine can"
+                " go on, by its own savepoint, until there is another checkpoint"
+            )
+        return manifest
+
+    def _manifest(self) -> Manifest | None:
         path = f"{self.state}/{MANIFEST}"
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -102,7 +120,8 @@ class CheckpointFolder:
                     f"{path}: was written by a job with another `{part}`; give this job another `state`, or remove"
                     f" {self.state} to begin anew with what the log still holds"
                 )
-        return Manifest(content["identity"], [Checkpoint(**entry) for entry in content["checkpoints"]])
+        checkpoints = [Checkpoint(**entry) for entry in content["checkpoints"]]
+        return Manifest(content["identity"], checkpoints, taken_back=content.get("taken_back", False))
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         """The snapshots in a checkpoint."""
@@ -120,19 +139,40 @@ class CheckpointFolder:
         path = self._file(checkpoint)
         try:
             write_snapshots(path, snapshots)
-            before = None if instead else self.read()
+            before = None if instead else self._manifest()
             kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
             manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]))
-            with open(f"{self.state}/{MANIFEST}.new", "w", encoding="utf-8") as text:
-                json.dump(asdict(manifest), text)
-                text.flush()
-                os.fsync(text.fileno())
-            os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
-            _make_durable(self.state)
+            self._write(manifest)
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
         self._forget(manifest)
         return manifest
+
+    def rewind(self, name: int) -> None:
+        """Forgets the checkpoints behind the one of this name.
+
+        Raises:
+            SinkError: if the disk refuses.
+        """
+        manifest = self._manifest()
+        if manifest is None or manifest.newest.name <= name:
+            return
+        kept = [entry for entry in manifest.checkpoints if entry.name <= name]
+        # Without any, the next launch would take it that nothing was stored yet.
+        left = replace(manifest, checkpoints=kept) if kept else replace(manifest, taken_back=True)
+        try:
+            self._write(left)
+        except OSError as error:
+            raise SinkError(sentence(self.state, error)) from error
+        self._forget(left)
+
+    def _write(self, manifest: Manifest) -> None:
+        with open(f"{self.state}/{MANIFEST}.new", "w", encoding="utf-8") as text:
+            json.dump(asdict(manifest), text)
+            text.flush()
+            os.fsync(text.fileno())
+        os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
+        _make_durable(self.state)
 
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
         oldest, newest = checkpoints[0], checkpoints[-1]

@@ -17,13 +17,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.coders import TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms import ledger
 from transforms.coder import RecordBatchCoder
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql
-from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, write_snapshots
+from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, write_snapshots
 from transforms.storage.error import SinkError
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
 from transforms.storage.records import stamped
@@ -58,6 +58,7 @@ class LivePlan:
         checkpoints: where the job keeps what it goes on from.
         snapshots: how many a whole checkpoint has.
         attempts: how often records were replayed before, by source and position.
+        start: the name of the checkpoint that it begins at.
     """
 
     job: str
@@ -66,6 +67,7 @@ class LivePlan:
     checkpoints: CheckpointFolder
     snapshots: int
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    start: int = NOTHING
 
     def begin(self) -> None:
         """Empties every table: a job that goes on from nothing has no rows yet."""
@@ -75,11 +77,12 @@ class LivePlan:
         for url, names in by_url(self.targets).items():
             _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True)
 
-    def rewind(self, checkpoint: Checkpoint) -> None:
+    def rewind(self, name: int) -> None:
         """Takes back files that were written after a checkpoint; rows of databases are written over."""
+        self.checkpoints.rewind(name)
         for target in self.targets:
             if target.folder is not None:
-                parquet_log.rewind(target.folder, self.job, checkpoint.name)
+                parquet_log.rewind(target.folder, self.job, name)
 
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Upserts rows of a table into the databases that hold it."""
@@ -87,8 +90,14 @@ class LivePlan:
             _publish(url, {sql_table(self.tables[table]): [rows]}, replace=False)
         BULLETIN.show(table, rows)
 
-    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch]) -> Checkpoint:
-        """Stores everything that waited for a checkpoint, and then the checkpoint."""
+    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: int) -> Checkpoint:
+        """Stores everything that waited for a checkpoint, and then the checkpoint.
+
+        Args:
+            before: the name of the checkpoint before. What was stored since was stored by this job too: it failed, and
+                its engine took it back to where it had been, so all of that comes again.
+        """
+        self.rewind(before)
         contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
         snapshots = []
         for batch in parcels:
@@ -187,9 +196,13 @@ class LabelFn(beam.DoFn):
 
 
 class KeepFn(beam.DoFn):
-    """Parcels and ticks, all of key 0, to the ticks that a checkpoint was written at."""
+    """Parcels and ticks, all of key 0, to the ticks that a checkpoint was written at.
+
+    Which one was the last is part of its state, for an engine that takes this state back to an earlier one.
+    """
 
     WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
+    KEPT = ReadModifyWriteStateSpec("kept", VarIntCoder())
     KEEP = TimerSpec("keep", TimeDomain.WATERMARK)
 
     def __init__(self, plan: LivePlan):
@@ -215,14 +228,17 @@ class KeepFn(beam.DoFn):
         self,
         tag: Any = beam.DoFn.DynamicTimerTagParam,
         waiting: Any = beam.DoFn.StateParam(WAITING),
+        kept: Any = beam.DoFn.StateParam(KEPT),
     ) -> Iterator[pa.RecordBatch]:
-        tick = Tick.from_json(tag)
+        tick, before = Tick.from_json(tag), kept.read()
+        before = self._plan.start if before is None else before
         parcels: list[tuple[int, pa.RecordBatch]] = []
         later: list[tuple[int, pa.RecordBatch]] = []
         for name, batch in waiting.read():
             (parcels if name <= tick.name else later).append((name, batch))
-        patiently(lambda: self._plan.keep(tick, [batch for _, batch in parcels]))
+        patiently(lambda: self._plan.keep(tick, [batch for _, batch in parcels], before))
         self._plan.pack(tick)
+        kept.write(tick.name)
         waiting.clear()
         for entry in later:
             waiting.add(entry)

@@ -2,7 +2,8 @@
 
 The folder's manifest names the live files, as for a bounded job. A file of a tick whose checkpoint was never
 written is taken back at the next start, and comes again with the same rows. Small files are packed together
-once a checkpoint stands behind them.
+once a checkpoint stands behind them; a packed file says which of its rows are of which tick, for an engine may be
+taken back to where it was long ago.
 """
 
 import json
@@ -22,6 +23,8 @@ RUN: Final = "live"
 _NAMED: Final = re.compile(r"(?:part|pack)-(\d{12})\.parquet")
 _MOST_FILES: Final = 32
 _LARGE_BYTES: Final = 64 << 20
+_TICKS: Final = b"streamgauge.ticks"
+"""In a packed file: its ticks in the order of their rows, and how many rows each has."""
 
 
 def begin(path: str, job: str) -> None:
@@ -33,10 +36,12 @@ def begin(path: str, job: str) -> None:
 
 
 def rewind(path: str, job: str, tick: int) -> None:
-    """Takes back the files of ticks after `tick`."""
+    """Takes back the rows of ticks after `tick`."""
     try:
         files = read_manifest(path).get("files", [])
-        _keep_only(path, [name for name in files if _tick_of(name) <= tick], job)
+        kept = [name for name in files if _tick_of(name) <= tick]
+        kept += filter(None, (_cut(path, name, tick) for name in files if name not in kept))
+        _keep_only(path, kept, job)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
 
@@ -49,8 +54,6 @@ def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str,
     name = f"part-{tick:012d}.parquet"
     try:
         files = read_manifest(path).get("files", [])
-        if any(other.startswith("pack-") and _tick_of(other) >= tick for other in files):
-            return  # it was added before, and packed
         _write(path, name, pa.Table.from_batches(rows, table.schema))
         _write_manifest(path, [*(other for other in files if other != name), name], job)
     except OSError as error:
@@ -65,15 +68,47 @@ def pack(path: str, job: str, tick: int) -> None:
         small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES] if files else []
         if len(small) <= _MOST_FILES:
             return
-        tables = []
-        for name in small:
-            with fsspec.open(f"{path}/{name}", "rb") as file:
-                tables.append(pq.read_table(file))
+        tables = [_read(path, name) for name in small]
+        ticks = [entry for name, rows in zip(small, tables, strict=True) for entry in _ticks_in(name, rows)]
         packed = f"pack-{tick:012d}.parquet"
-        _write(path, packed, pa.concat_tables(tables))
+        _write(path, packed, _with_ticks(pa.concat_tables(tables), ticks))
         _keep_only(path, [*(name for name in files if name not in small), packed], job)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
+
+
+def _cut(path: str, name: str, tick: int) -> str | None:
+    """The rows of a packed file that are of ticks up to `tick`, as a file of their own; None: it has none."""
+    if not name.startswith("pack-"):
+        return None
+    rows = _read(path, name)
+    ticks = _ticks_in(name, rows)
+    kept, pieces, start = [], [], 0
+    for each, count in ticks:
+        if each <= tick:
+            kept.append((each, count))
+            pieces.append(rows.slice(start, count))
+        start += count
+    if not kept:
+        return None
+    left = f"pack-{max(each for each, _ in kept):012d}.parquet"
+    _write(path, left, _with_ticks(pa.concat_tables(pieces), kept))
+    return left
+
+
+def _read(path: str, name: str) -> pa.Table:
+    with fsspec.open(f"{path}/{name}", "rb") as file:
+        return pq.read_table(file)
+
+
+def _ticks_in(name: str, rows: pa.Table) -> list[tuple[int, int]]:
+    """Whose rows a file holds, in their order: ticks, and how many rows each has."""
+    written = (rows.schema.metadata or {}).get(_TICKS)
+    return [(tick, count) for tick, count in json.loads(written)] if written else [(_tick_of(name), rows.num_rows)]
+
+
+def _with_ticks(rows: pa.Table, ticks: Sequence[tuple[int, int]]) -> pa.Table:
+    return rows.replace_schema_metadata({**(rows.schema.metadata or {}), _TICKS: json.dumps(ticks).encode()})
 
 
 def _keep_only(path: str, files: Sequence[str], job: str) -> None:

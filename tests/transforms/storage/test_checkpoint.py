@@ -138,3 +138,25 @@ def test_a_manifest_that_cannot_be_read_is_refused_with_what_to_do(tmp_path: Pat
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(StateRefused, match=f"cannot be read .* remove {tmp_path} to begin anew"):
         CheckpointFolder(str(tmp_path)).read()
+
+
+def test_a_rewind_forgets_what_is_newer(tmp_path: Path) -> None:
+    folder = CheckpointFolder(str(tmp_path))
+    for name in (4, 8, 12):
+        folder.keep(checkpoint(name), [snapshot(name)])
+    folder.rewind(12)
+    assert names(folder) == [4, 8, 12]
+    folder.rewind(9)
+    assert names(folder) == [4, 8]
+    assert files(tmp_path) == ["000000000004.arrows", "000000000008.arrows"]
+
+
+def test_a_rewind_to_before_every_checkpoint_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
+    """To begin anew would be to lose what the log does not hold any more."""
+    folder = CheckpointFolder(str(tmp_path))
+    folder.keep(checkpoint(4), [snapshot(4)])
+    folder.rewind(2)
+    with pytest.raises(StateRefused, match="only that engine can"):
+        folder.read()
+    folder.keep(checkpoint(3), [snapshot(3)])
+    assert names(folder) == [3]

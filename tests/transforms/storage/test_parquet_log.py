@@ -97,6 +97,22 @@ def test_packing_keeps_every_row_and_goes_on(tmp_path: Path) -> None:
     assert stored(tmp_path) == list(range(1, 34))
 
 
+def test_a_rewind_cuts_a_packed_file_at_any_of_its_ticks(tmp_path: Path) -> None:
+    """An engine may be taken back to where it was long before its files were packed, and packed again."""
+    for tick in range(1, 80):
+        append(tmp_path, tick, tick, -tick)
+        parquet_log.pack(str(tmp_path), "job", tick)
+    assert len(on_disk(tmp_path)) < 40
+    for tick in (70, 33, 12, 12, 1):
+        parquet_log.rewind(str(tmp_path), "job", tick)
+        assert stored(tmp_path) == sorted([*range(1, tick + 1), *range(-tick, 0)])
+        assert on_disk(tmp_path) == sorted(parquet.read_manifest(str(tmp_path))["files"])
+    append(tmp_path, 3, 3)
+    assert stored(tmp_path) == [-1, 1, 3]
+    parquet_log.rewind(str(tmp_path), "job", 0)
+    assert stored(tmp_path) == []
+
+
 def test_large_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     append(tmp_path, 1, *range(1000))
     size = (tmp_path / "part-000000000001.parquet").stat().st_size

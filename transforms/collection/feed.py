@@ -1,0 +1,113 @@
+"""What an endless source is made of, free of Beam: feeds, which are read a portion at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from transforms.collection.chunks import ChunkParser, Flush
+from transforms.collection.log import Chunk, LogReader
+from transforms.collection.rest import Rest
+
+FLUSH_BYTES: Final = 16 << 20
+"""Text that is parsed at a time when there is more: as much as a block of a file."""
+
+FLUSH_CHUNKS: Final = 4_096
+"""Chunks that are parsed at a time at most: weeks of heartbeats are no reason not to hear that the job shall stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What was read at a time: good records, dead letters, ledger entries, and what is left behind it.
+
+    Args:
+        records: how many were read.
+        received: when the newest of them came (µs since the epoch).
+    """
+
+    batches: Sequence[pa.RecordBatch]
+    dead: pa.RecordBatch
+    entries: pa.RecordBatch
+    rest: Rest
+    records: int
+    received: int
+
+    def outputs(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """What it gives to the pipeline, and where to: `batches`, `dead_letters`, `ledger`."""
+        yield from (("batches", batch) for batch in self.batches if batch.num_rows)
+        if self.dead.num_rows:
+            yield "dead_letters", self.dead
+        if self.entries.num_rows:
+            yield "ledger", self.entries
+
+
+class Feed(Protocol):
+    """An endless source, as one process reads it. It travels to workers before it is opened."""
+
+    def open(self) -> None:
+        """Gets ready to read."""
+
+    def close(self) -> None:
+        """Lets go of everything."""
+
+    def has(self, rest: Rest) -> bool:
+        """Whether there is something to read, or may be in a moment: asked every few milliseconds."""
+
+    def read(self, rest: Rest) -> Portion | None:
+        """The next portion; None: there is nothing new."""
+
+    def end(self) -> int:
+        """The position behind the last record there is now."""
+
+
+@dataclass
+class LogFeed:
+    """The collector's log."""
+
+    folder: str
+    parser: ChunkParser
+
+    def open(self) -> None:
+        self._reader = LogReader(self.folder)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def has(self, rest: Rest) -> bool:
+        return self._reader.has(rest.chunk)
+
+    def read(self, rest: Rest) -> Portion | None:
+        return log_portion(self._reader, self.parser, rest)
+
+    def end(self) -> int:
+        return self._reader.extent().end_position
+
+
+def log_portion(reader: LogReader, parser: ChunkParser, rest: Rest, end: int | None = None) -> Portion | None:
+    """The next chunks before chunk `end`; None: there are none.
+
+    Raises:
+        LogError: if the log does not hold them any more, or is another log than the one that was read so far.
+    """
+    chunks = list(islice(reader.chunks(rest.chunk, end, FLUSH_BYTES), FLUSH_CHUNKS))
+    return portion_of(chunks, parser.parse(chunks, rest.progress), rest) if chunks else None
+
+
+def portion_of(chunks: Sequence[Chunk], flush: Flush, rest: Rest) -> Portion:
+    """What some chunks hold as a portion."""
+    last, records = chunks[-1], sum(chunk.count for chunk in chunks)
+    left = rest.after(last.id + 1, last.first + last.count, flush.progress)
+    return Portion((flush.batch,), flush.dead, flush.entries, left, records, last.received)
+
+
+def bulletin_of(portion: Portion, feed: Feed, now: float) -> dict[str, Any]:
+    """What there is to say about a feed when a portion was read."""
+    watermark = portion.rest.progress.watermark
+    return {
+        "watermark": watermark if portion.rest.progress.heard else None,
+        "position": portion.rest.position,
+        "end": feed.end(),
+        "lag_s": max(now - portion.received / 1e6, 0.0),
+    }

@@ -1,0 +1,58 @@
+"""Reading a log to an end: the bounded form of following it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.collection.chunks import ChunkParser
+from transforms.collection.feed import log_portion
+from transforms.collection.follow import BOOKS, outputs
+from transforms.collection.log import LogReader
+from transforms.collection.rest import Rest
+from transforms.progress import TALLY
+
+
+class ReadLogFn(beam.DoFn):
+    """(where to begin, where to end) to batches; tagged `dead_letters` and `ledger` beside them."""
+
+    def __init__(self, folder: str, parser: ChunkParser):
+        self._folder = folder
+        self._parser = parser
+
+    def process(self, element: tuple[Rest, int]) -> Iterator[Any]:
+        rest, end = element
+        reader = LogReader(self._folder)
+        try:
+            while (portion := log_portion(reader, self._parser, rest, end)) is not None:
+                rest = portion.rest
+                TALLY.add(portion.records, portion.dead.num_rows)
+                yield from outputs(portion)
+        finally:
+            reader.close()
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadLog(beam.PTransform):
+    """Reads a log from `start` to the chunk before `end`.
+
+    Out: `batches`, `dead_letters` and `ledger`, as `Follow`.
+    """
+
+    folder: str
+    parser: ChunkParser
+    start: Rest
+    end: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        read = beam.ParDo(ReadLogFn(self.folder, self.parser)).with_output_types(
+            pa.RecordBatch, **dict.fromkeys(BOOKS, pa.RecordBatch)
+        )
+        whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
+        return whole | "Read" >> read.with_outputs(*BOOKS, main="batches")

@@ -1,0 +1,100 @@
+"""What is left to read of an endless source, and Beam's view of it: one restriction that is never divided."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
+from apache_beam.transforms.core import RestrictionProvider
+
+from transforms.tick import Tick, name_of
+from transforms.watermark import NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left to read of a source: everything from `chunk`, or nothing; and how far it had come there.
+
+    Args:
+        chunk: the first chunk that was not read.
+        progress: what the source knows of everything before; it has `watermark` and `to_json`.
+        position: that of the first record of `chunk`.
+        kept_at: when the last tick went out that keeps a checkpoint, in s since the epoch.
+        is_kept: whether that tick was at `chunk`.
+        told: the watermark of the last tick.
+        untold: how many flushes were sent since.
+        shift: how much greater the names of ticks are than those of a first launch: greater than that of the
+            checkpoint that this launch goes on from, whose files are named after it.
+    """
+
+    chunk: int
+    progress: Any
+    position: int = 0
+    kept_at: float = 0.0
+    is_kept: bool = False
+    told: int = NEVER
+    untold: int = 0
+    shift: int = 0
+    ended: bool = False
+
+    def after(self, chunk: int, position: int, progress: Any) -> "Rest":
+        """What is left when everything before `chunk` is read."""
+        return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, untold=self.untold + 1)
+
+    def tick(self, why: int, *, keeps: bool) -> Tick:
+        """The tick that says that everything before was sent."""
+        source = {"progress": self.progress.to_json(), "position": self.position} if keeps else {}
+        name = name_of(self.chunk, why) + self.shift
+        return Tick(name, self.chunk, self.progress.watermark, keeps, source)
+
+
+class RestTracker(RestrictionTracker):
+    """Claims chunks one after the other. The rest of an endless source is never divided: its far half would hold the
+    watermark for ever."""
+
+    def __init__(self, rest: Rest):
+        self._rest = rest
+        self._left: Rest | None = None
+
+    def current_restriction(self) -> Rest:
+        return self._rest
+
+    def try_claim(self, rest: Rest) -> bool:
+        """Claims everything before `rest`; false once the runner has taken the rest away."""
+        if self._left is not None:
+            return False
+        self._rest = rest
+        return True
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[Rest, Rest] | None:
+        if fraction_of_remainder != 0 or self._rest.ended or self._left is not None:
+            return None
+        self._left = self._rest
+        self._rest = replace(self._rest, ended=True)
+        return self._rest, self._left
+
+    def check_done(self) -> bool:
+        if not self._rest.ended:
+            raise ValueError(f"the source was left at chunk {self._rest.chunk} without saying when to go on")
+        return True
+
+    def current_progress(self) -> RestrictionProgress:
+        return RestrictionProgress(completed=0, remaining=1)
+
+    def is_bounded(self) -> bool:
+        return False
+
+
+class RestProvider(RestrictionProvider):
+    """Beam's view of an endless source: one restriction, of no known size."""
+
+    def initial_restriction(self, element: Rest) -> Rest:
+        return element
+
+    def create_tracker(self, restriction: Rest) -> RestTracker:
+        return RestTracker(restriction)
+
+    def restriction_size(self, element: Rest, restriction: Rest) -> int:
+        return 1
+
+    def truncate(self, element: Rest, restriction: Rest) -> None:
+        return None
