@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from dataflow import __version__, interrupt
+from dataflow.image_commands import image
 
 FAILED, WRONG, TOO_MANY_DEAD = 1, 2, 3
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -178,6 +179,9 @@ def verify(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
     from dataflow.commands.verify import verify_job
 
     _exit(verify_job(job, settings, ctx.args))
+
+
+cli.add_command(image)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ SEES_RUNNERS = {
     *("dataflow/main.py", "dataflow/run.py", "dataflow/live.py"),
     *("dataflow/commands/check.py", "dataflow/commands/run.py", "dataflow/submission.py"),
     *("dataflow/commands/flink.py", "dataflow/commands/flink_state.py"),
+    "dataflow/commands/image.py",
 }
 TOP_LEVEL = {
     *PACKAGES,
