@@ -1,0 +1,312 @@
+"""Reading a topic: every partition from the offset that is asked for, in large strokes, committed records only.
+
+The reader assigns partitions itself and never joins a group's balancing: where to read on stands in our checkpoints.
+What a consumer group shows is written behind them, for tools that watch lag. librdkafka fetches ahead, at most
+`QUEUE_KBYTES`; a reader that is not asked reads no further.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+
+from transforms.collection.files import SourceError
+from transforms.collection.kafka_records import NO_TIME, Fetched, Longs, Reading
+from transforms.collection.kafka_spec import KafkaSpec
+from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
+
+QUEUE_KBYTES: Final = 32_768
+"""What waits in memory to be read."""
+
+READ_BYTES: Final = 16 << 20
+READ_RECORDS: Final = 200_000
+"""What is read at a time when there is more: as much as a block of a file."""
+
+PARTITIONS_EVERY: Final = 30.0
+"""s after which the brokers are asked for new partitions."""
+
+ANSWER_SECONDS: Final = 30.0
+"""How long a broker may take to answer what the job needs to begin."""
+
+_STROKE: Final = 5_000  # messages a call; more of them leave the processor's cache, fewer cost calls
+_POLL: Final = 0.2
+_SETTINGS: Final = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "allow.auto.create.topics": False,
+    "queued.max.messages.kbytes": QUEUE_KBYTES,
+    # The bound is bytes: with its own of 100,000 messages, small ones are waited for, and with its own second between
+    # looks at a full queue too; together 0.15 instead of 0.7 M messages a second.
+    "queued.min.messages": 1_000_000,
+    "fetch.queue.backoff.ms": 5,
+    "fetch.wait.max.ms": 100,
+    "reconnect.backoff.max.ms": 2_000,
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+
+
+_PASSING: Final = (
+    *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_WAIT_COORD", "_MAX_POLL_EXCEEDED"),
+    *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION"),
+    "_UNKNOWN_TOPIC",
+)
+_NONE: Final = np.empty(0, np.int64)
+_SECOND: Final = itemgetter(1)  # of a message's timestamp: its sort, and the time in ms
+
+
+@dataclass
+class _Stroke:
+    """Messages of one partition, as they come in."""
+
+    offsets: list[Longs] = field(default_factory=list)
+    timestamps: list[Longs] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+
+
+class KafkaReader:
+    """A topic's partitions, read from any offsets.
+
+    `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well.
+    """
+
+    def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):
+        """Args:
+            group: the consumer group, where the specification names none.
+
+        Raises:
+            SourceError: if a client cannot be made of the specification.
+        """
+        self._spec = spec
+        self._topic = spec.topic
+        self.trouble = ""
+        self._next: dict[int, int] = {}
+        self._behind: set[int] = set()
+        self._known: list[int] = []
+        self._asked = float("-inf")
+        self._message_bytes = 100.0
+        try:
+            self._module: Any = client_module()
+            settings = {**spec.client_settings(), "group.id": spec.group or group}
+            self._consumer = open_client("Consumer", {**_SETTINGS, **settings}, self._hear)
+        except KafkaUnusable as error:
+            raise SourceError(f"source.kafka: {error}") from None
+        self._END = self._module.KafkaError._PARTITION_EOF
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions, asked for again after `PARTITIONS_EVERY`; brokers out of reach leave those known.
+
+        Raises:
+            SourceError: if there is no such topic, or no broker ever answered.
+        """
+        # Whether brokers that were out of reach are back shows here too.
+        if time.monotonic() - self._asked < (1.0 if self.trouble else PARTITIONS_EVERY):
+            return self._known
+        self._asked = time.monotonic()
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=1.0 if self._known else ANSWER_SECONDS)
+        except self._module.KafkaException as error:
+            if not self._known:
+                why = self.trouble or told(error)
+                raise SourceError(f"source.kafka: no broker of {self._spec.brokers} answers: {why}") from None
+            self.trouble = self.trouble or told(error)
+            return self._known
+        topic = found.topics.get(self._topic)
+        if topic is None or topic.error is not None or not topic.partitions:
+            why = told(topic.error) if topic is not None and topic.error is not None else "it has no partitions"
+            if self._known:  # a broker that has just come up may not know it yet
+                self.trouble = f"the topic {self._topic}: {why}"
+                return self._known
+            raise SourceError(f"source.kafka.topic: {self._topic} cannot be read: {why}")
+        self.trouble = ""
+        self._known = sorted({*self._known, *topic.partitions})
+        return self._known
+
+    def beginnings(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The first offset that each partition still holds."""
+        return {number: low for number, (low, _) in self._bounds(partitions).items()}
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The offset behind the last committed message of each partition."""
+        return {number: high for number, (_, high) in self._bounds(partitions).items()}
+
+    def starts(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Where the specification says to start in each partition."""
+        partitions = list(partitions)
+        if self._spec.start_ms is None:
+            return self.beginnings(partitions) if self._spec.start == "earliest" else self.ends(partitions)
+        wanted = [self._module.TopicPartition(self._topic, number, self._spec.start_ms) for number in partitions]
+        found = self._answer(lambda: self._consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS))
+        offsets = {part.partition: part.offset for part in found}
+        late = self.ends(number for number, offset in offsets.items() if offset < 0)
+        return {number: late.get(number, offset) for number, offset in offsets.items()}
+
+    def read(
+        self,
+        offsets: Mapping[int, int],
+        timeout: float = 1.0,
+        *,
+        limit_bytes: int = READ_BYTES,
+        limit_records: int = READ_RECORDS,
+        until: Mapping[int, int] | None = None,
+    ) -> Reading:
+        """What comes next in each partition, as soon as there is something.
+
+        Args:
+            offsets: where to read on; what the last reading gave as `next` goes on without a seek.
+            timeout: s to wait while there is nothing.
+            limit_bytes: about how much to read at most.
+            until: the offset in each partition where to stop; a partition that has come there is not read.
+
+        Raises:
+            SourceError: if an offset is not there any more, or the brokers refuse us.
+        """
+        began = time.monotonic()
+        wanted = {number: at for number, at in offsets.items() if until is None or at < until[number]}
+        self._go_to(wanted)
+        strokes: dict[int, _Stroke] = {}
+        if wanted:
+            self._fetch(strokes, began + timeout, limit_bytes, limit_records, until or {})
+        fetched = [self._fetched(number, strokes.get(number), offsets[number], until) for number in sorted(wanted)]
+        has_trouble = bool(self.trouble)
+        return Reading(
+            [part for part in fetched if len(part.offsets) or part.next > offsets[part.partition]],
+            0 if has_trouble else int((time.monotonic() - began) * 1e6),
+            frozenset(wanted if has_trouble else self._behind),
+        )
+
+    def commit(self, offsets: Mapping[int, int]) -> str:
+        """Tells the consumer group how far a checkpoint is; what goes wrong is no harm, and is given back."""
+        parts = [self._module.TopicPartition(self._topic, number, at) for number, at in offsets.items()]
+        try:
+            committed = self._consumer.commit(offsets=parts, asynchronous=False)
+        except self._module.KafkaException as error:
+            return told(error)
+        return next((told(part.error) for part in committed if part.error is not None), "")
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _go_to(self, wanted: Mapping[int, int]) -> None:
+        """Assigns the partitions where the reader does not stand there already."""
+        if wanted == self._next:
+            return
+        part = self._module.TopicPartition
+        gone = [number for number in self._next if self._next[number] != wanted.get(number)]
+        if gone:
+            self._consumer.incremental_unassign([part(self._topic, number) for number in gone])
+        come = [number for number in wanted if number in gone or number not in self._next]
+        if come:
+            self._consumer.incremental_assign([part(self._topic, number, wanted[number]) for number in come])
+        self._behind = (self._behind & wanted.keys()) | set(come)
+        self._next = dict(wanted)
+
+    def _fetch(
+        self,
+        strokes: dict[int, _Stroke],
+        deadline: float,
+        limit_bytes: int,
+        limit_records: int,
+        until: Mapping[int, int],
+    ) -> None:
+        size = count = 0
+        waiting = set(self._next)
+        while waiting and size < limit_bytes and count < limit_records:
+            left = deadline - time.monotonic()
+            most = int(min(_STROKE, limit_records - count, 1 + (limit_bytes - size) / self._message_bytes))
+            messages = self._consumer.consume(most, 0)
+            if not messages:
+                if count or left <= 0:
+                    return
+                if self.trouble and self._known:
+                    self.partitions()  # says when the brokers are back
+                messages = self._consumer.consume(1, min(left, _POLL))  # gives the first as soon as it is there
+            good = [message for message in messages if message.error() is None]
+            if len(good) < len(messages):
+                for message in messages:
+                    if message.error() is not None:
+                        self._mark(message)
+            if good:
+                self.trouble = ""
+                size += self._take(good, strokes)
+                count += len(good)
+            waiting = {number for number in self._next if number not in until or self._next[number] < until[number]}
+
+    def _take(self, messages: list[Any], strokes: dict[int, _Stroke]) -> int:
+        """Appends messages to those of their partitions; gives their bytes."""
+        # One call of a C function for each field and message: anything else that is done for each costs more.
+        kind, total = self._module.Message, len(messages)
+        numbers = np.fromiter(map(kind.partition, messages), np.int64, total)
+        offsets = np.fromiter(map(kind.offset, messages), np.int64, total)
+        times = np.fromiter(map(_SECOND, map(kind.timestamp, messages)), np.int64, total)
+        values = list(map(kind.value, messages))
+        present = np.unique(numbers).tolist()
+        for number in present:
+            stroke = strokes.setdefault(number, _Stroke())
+            here = np.flatnonzero(numbers == number) if len(present) > 1 else slice(None)
+            stroke.offsets.append(offsets[here])
+            stroke.timestamps.append(times[here])
+            stroke.values += values if isinstance(here, slice) else [values[place] for place in here.tolist()]
+            self._next[number] = int(stroke.offsets[-1][-1]) + 1
+            self._behind.add(number)
+        size = sum(map(len, filter(None, values)))
+        self._message_bytes = max(size / len(messages), 1.0)
+        return size
+
+    def _mark(self, message: Any) -> None:
+        """Hears a word that came in place of a message."""
+        error, number = message.error(), message.partition()
+        if error.code() == self._END:
+            if number in self._next:
+                self._next[number] = max(self._next[number], message.offset())
+                self._behind.discard(number)
+                self.trouble = ""
+            return
+        if error.code() == self._module.KafkaError._AUTO_OFFSET_RESET:
+            low, high = self._bounds([number])[number]
+            raise SourceError(
+                f"source.kafka: offset {self._next.get(number, message.offset())} of {self._topic}/{number} is not"
+                f" there any more: the partition holds {low} to {high}; what lies between was lost to the topic's"
+                " retention, or the topic was made anew"
+            )
+        if error.fatal() or not (error.retriable() or error.code() in self._passing()):
+            raise SourceError(f"source.kafka: {self._topic}: {told(error)}")
+        self.trouble = told(error)
+
+    def _passing(self) -> set[int]:
+        """Errors that a cluster has while it starts or moves, and recovers from by itself."""
+        return {getattr(self._module.KafkaError, name) for name in _PASSING}
+
+    def _fetched(self, number: int, stroke: _Stroke | None, start: int, until: Mapping[int, int] | None) -> Fetched:
+        following, found = self._next[number], stroke or _Stroke()
+        offsets, times = np.concatenate([_NONE, *found.offsets]), np.concatenate([_NONE, *found.timestamps])
+        times = np.where(times < 0, NO_TIME, times * 1000)
+        size = len(offsets)
+        if until is not None and following > until[number]:
+            following = until[number]
+            size = int(np.searchsorted(offsets, following))
+        return Fetched(number, offsets[:size], times[:size], found.values[:size], max(following, start))
+
+    def _bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        part, bounds = self._module.TopicPartition, {}
+        for number in partitions:
+            wanted = part(self._topic, number)
+            bounds[number] = self._answer(
+                lambda wanted=wanted: self._consumer.get_watermark_offsets(wanted, timeout=ANSWER_SECONDS)
+            )
+        return bounds
+
+    def _answer(self, ask: Any) -> Any:
+        try:
+            return ask()
+        except self._module.KafkaException as error:
+            why = self.trouble or told(error)
+            raise SourceError(f"source.kafka: no broker of {self._spec.brokers} answers: {why}") from None
+
+    def _hear(self, error: str) -> None:
+        self.trouble = error

@@ -1,0 +1,98 @@
+"""A Kafka topic as a source: which one, from where on, and what its values are."""
+
+import re
+from datetime import datetime, timezone
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transforms.kafka_client import KafkaCluster, variable_name
+from transforms.specification import Spec
+
+_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_URL: Final = re.compile(r"https?://[^\s@]+")
+
+
+class RegistrySpec(Spec):
+    """A schema registry as Confluent's: `password_env` names an environment variable; `ca`, `certificate` and `key`
+    are paths."""
+
+    url: str
+    username: str | None = Field(default=None, min_length=1)
+    password_env: str | None = None
+    ca: str | None = Field(default=None, min_length=1)
+    certificate: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not _URL.fullmatch(value):  # not quoted: a password may stand in it
+            raise ValueError("must be an http:// or https:// address, without a user or password in it")
+        return value.rstrip("/")
+
+    @field_validator("password_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        return variable_name(value)
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "RegistrySpec":
+        for one, other in (("username", "password_env"), ("certificate", "key")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"schema_registry.{one} and schema_registry.{other} go together")
+        return self
+
+
+class KafkaSpec(KafkaCluster):
+    """A topic of Kafka: to its present end, or for ever with `--streaming`.
+
+    `start`: where a job begins that has no checkpoint: `earliest`, `latest`, or a time with an offset, by the
+    messages' timestamps. `group`: the consumer group whose offsets follow the checkpoints, for tools that show lag;
+    by default `streamgauge-` and the job's name. `format`: what a message's value is.
+    """
+
+    topic: str
+    group: str | None = Field(default=None, min_length=1)
+    start: str = "earliest"
+    format: Literal["jsonl", "avro"] = "jsonl"
+    schema_registry: RegistrySpec | None = None
+
+    @field_validator("topic")
+    @classmethod
+    def _topic_name(cls, value: str) -> str:
+        if not _TOPIC.fullmatch(value):
+            raise ValueError(f"must be a topic: up to 249 of A-Z a-z 0-9 . _ -, is {value!r}")
+        return value
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start(cls, value: Any) -> str:
+        if value in ("earliest", "latest"):
+            return str(value)
+        time = value
+        if isinstance(value, str):
+            try:
+                time = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
+            except ValueError:
+                time = None
+        if not isinstance(time, datetime) or time.tzinfo is None:
+            raise ValueError(
+                f"must be earliest, latest, or a time with an offset such as 2026-01-31T00:00:00Z, is {str(value)!r}"
+            )
+        return time.astimezone(timezone.utc).isoformat()
+
+    @model_validator(mode="after")
+    def _registry_for_avro(self) -> "KafkaSpec":
+        if self.format == "avro" and self.schema_registry is None:
+            raise ValueError("schema_registry is required with format avro")
+        if self.format != "avro" and self.schema_registry is not None:
+            raise ValueError(f"schema_registry goes with format avro, not {self.format}")
+        return self
+
+    @property
+    def start_ms(self) -> int | None:
+        """The time to start at in ms since the epoch; None: at one end of the topic."""
+        if self.start in ("earliest", "latest"):
+            return None
+        return int(datetime.fromisoformat(self.start).timestamp() * 1000)

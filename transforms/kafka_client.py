@@ -1,0 +1,236 @@
+"""How to reach Kafka: brokers, security and a client's other settings, alike for reading and for writing.
+
+Secrets stand in the environment, never in a specification: it names the variable, and the value is looked up when a
+client is made.
+"""
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transforms.specification import Spec
+
+_SECRETS: Final = {
+    "sasl.password": "security.password_env",
+    "ssl.key.password": "security.key_password_env",
+}
+_OWNED: Final = {
+    "bootstrap.servers": "brokers",
+    "metadata.broker.list": "brokers",
+    "group.id": "group",
+    "security.protocol": "security.protocol",
+    "sasl.mechanism": "security.mechanism",
+    "sasl.mechanisms": "security.mechanism",
+    "sasl.username": "security.username",
+    "ssl.ca.location": "security.ca",
+    "ssl.certificate.location": "security.certificate",
+    "ssl.key.location": "security.key",
+    **_SECRETS,
+}
+"""What has a field of its own."""
+
+_FIXED: Final = frozenset(
+    {
+        *("acks", "request.required.acks", "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset"),
+        *("enable.auto.commit", "enable.auto.offset.store", "enable.idempotence", "enable.partition.eof"),
+        *("group.instance.id", "group.protocol", "isolation.level", "offset.store.method", "transactional.id"),
+        *("log_cb", "logger", "error_cb", "stats_cb", "on_commit", "plugin.library.paths"),
+    }
+)
+"""What exactly-once rests on, and what would run or load something."""
+
+_OTHER_SECRETS: Final = re.compile(r"(?:^|\.)(?:password|secret|token|pem)$|oauthbearer\.config$")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ADDRESS: Final = re.compile(r"(?:[a-z_]+://)?(?:\[[0-9A-Fa-f:]+\]|[^\s:,/\[\]]+):([0-9]{1,5})", re.IGNORECASE)
+
+
+class KafkaUnusable(Exception):
+    """A client cannot be made: what is missing or wrong, never the secret itself."""
+
+
+def variable_name(value: str | None) -> str | None:
+    """The value, if it can be the name of an environment variable; ValueError otherwise."""
+    # It is not quoted: somebody may have written the password itself.
+    if value is not None and not _NAME.fullmatch(value):
+        raise ValueError("must be the name of an environment variable, such as KAFKA_PASSWORD")
+    return value
+
+
+class KafkaSecurity(Spec):
+    """How a broker knows us, and we it; paths are those of the machine that reads or writes.
+
+    `password_env` and `key_password_env` name environment variables.
+    """
+
+    protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = Field(default=None, min_length=1)
+    password_env: str | None = None
+    ca: str | None = Field(default=None, min_length=1)
+    certificate: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+    key_password_env: str | None = None
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("password_env", "key_password_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        return variable_name(value)
+
+    @model_validator(mode="after")
+    def _fits_the_protocol(self) -> "KafkaSecurity":
+        sasl = {"mechanism": self.mechanism, "username": self.username, "password_env": self.password_env}
+        for name, value in sasl.items():
+            if self.protocol.startswith("sasl") and value is None:
+                raise ValueError(f"security.{name} is required with protocol {self.protocol}")
+            if not self.protocol.startswith("sasl") and value is not None:
+                raise ValueError(f"security.{name} goes with protocol sasl_ssl or sasl_plaintext, not {self.protocol}")
+        tls = {
+            "ca": self.ca,
+            "certificate": self.certificate,
+            "key": self.key,
+            "key_password_env": self.key_password_env,
+        }
+        for name, value in tls.items():
+            if not self.protocol.endswith("ssl") and value is not None:
+                raise ValueError(f"security.{name} goes with protocol ssl or sasl_ssl, not {self.protocol}")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("security.certificate and security.key go together")
+        if self.key_password_env is not None and self.key is None:
+            raise ValueError("security.key_password_env goes with security.key")
+        return self
+
+    def settings(self) -> dict[str, str]:
+        """The client's settings, secrets included.
+
+        Raises:
+            KafkaUnusable: if an environment variable is not set.
+        """
+        written = {
+            "security.protocol": self.protocol,
+            "sasl.mechanism": self.mechanism,
+            "sasl.username": self.username,
+            "sasl.password": secret(self.password_env, "security.password_env"),
+            "ssl.ca.location": self.ca,
+            "ssl.certificate.location": self.certificate,
+            "ssl.key.location": self.key,
+            "ssl.key.password": secret(self.key_password_env, "security.key_password_env"),
+        }
+        return {name: value for name, value in written.items() if value is not None}
+
+
+class KafkaCluster(Spec):
+    """Where the brokers are and how to talk to them.
+
+    `brokers`: `host:port`, several divided by commas. `settings`: of librdkafka, by its own names, for what has no
+    field here.
+    """
+
+    brokers: str
+    security: KafkaSecurity = KafkaSecurity()
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @field_validator("brokers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            found = _ADDRESS.fullmatch(address.strip())
+            if found is None or not 0 < int(found[1]) < 65536:
+                raise ValueError(f"must be host:port, several divided by commas, is {address.strip()!r}")
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in _OWNED:
+                raise ValueError(f"must not have {name}: write {_OWNED[name]}")
+            if name in _FIXED:
+                raise ValueError(f"must not have {name}, which exactly-once and the checkpoints rest on")
+            if _OTHER_SECRETS.search(name):
+                raise ValueError(f"must not have {name}: secrets do not stand in a job file")
+        return value
+
+    def client_settings(self, **ours: Any) -> dict[str, Any]:
+        """Settings of a client; `ours`, with underscores for dots, come before the user's.
+
+        Raises:
+            KafkaUnusable: if a secret is not in the environment.
+        """
+        defaults = {"log_level": 0, "client.id": "streamgauge"}
+        own = {name.replace("_", "."): value for name, value in ours.items()}
+        return {
+            **defaults,
+            **own,
+            **self.settings,
+            "bootstrap.servers": self.brokers,
+            **self.security.settings(),
+        }
+
+
+def secret(variable: str | None, field: str) -> str | None:
+    """The value of an environment variable that `field` names.
+
+    Raises:
+        KafkaUnusable: if it is not set.
+    """
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise KafkaUnusable(f"{field}: the environment variable {variable} is not set")
+    return value
+
+
+def client_module(name: str = "") -> ModuleType:
+    """The Kafka client's package, or a module of it, which comes with an extra of this one.
+
+    Raises:
+        KafkaUnusable: if it is not installed.
+    """
+    try:
+        return importlib.import_module(f"confluent_kafka{name}")
+    except ImportError as error:
+        raise KafkaUnusable(f"Kafka needs the extra `kafka`: pip install 'streamgauge[kafka]' ({error})") from None
+
+
+def open_client(kind: str, settings: Mapping[str, Any], trouble: Callable[[str], None]) -> Any:
+    """A Consumer or Producer.
+
+    Args:
+        trouble: is told, in a sentence, what the client cannot do while it goes on trying.
+
+    Raises:
+        KafkaUnusable: if a setting is wrong.
+    """
+    module = client_module()
+
+    def say(error: Any) -> None:
+        trouble(told(error))
+
+    try:
+        return getattr(module, kind)({**settings, "error_cb": say}, logger=_SILENT)
+    except module.KafkaException as error:
+        raise KafkaUnusable(f"the client's settings are refused: {told(error)}") from None
+
+
+def told(error: Any) -> str:
+    """What a client says of an error, in its own words."""
+    inside = error.args[0] if isinstance(error, Exception) and error.args else error
+    return str(inside.str() if hasattr(inside, "str") else inside)
+
+
+_SILENT: Final = logging.getLogger("streamgauge.kafka")
+"""What librdkafka says besides is for whoever asks: its errors reach us by other ways."""
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
