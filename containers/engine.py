@@ -36,7 +36,7 @@ class Engine:
         """
         ran = _run([self.program, *arguments])
         if ran.returncode:
-            raise EngineError(f"{self.program} {_verb(arguments)} failed: {_said(ran)}")
+            raise EngineError(f"{self.program} {arguments[0]} failed: {_said(ran)}")
         return ran.stdout.strip()
 
     def watch(self, *arguments: str) -> None:
@@ -55,7 +55,7 @@ class Engine:
                 if sys.stderr.isatty():
                     sys.stderr.write(line)
         if running.returncode:
-            raise EngineError("\n".join([f"{self.program} {_verb(arguments)} failed; it said last:", *lines]))
+            raise EngineError("\n".join([f"{self.program} {arguments[0]} failed; it said last:", *lines]))
 
     def has(self, image: str) -> bool:
         """Whether an image is on this machine."""
@@ -108,11 +108,7 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
             command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{command[0]} {_verb(command[1:])} took longer than {PATIENCE_SECONDS} s") from None
-
-
-def _verb(arguments: Sequence[str]) -> str:
-    return " ".join(argument for argument in arguments[:2] if not argument.startswith("-"))
+        raise EngineError(f"{command[0]} {command[1]} took longer than {PATIENCE_SECONDS} s") from None
 
 
 def _said(ran: "subprocess.CompletedProcess[str]") -> str:

@@ -1,7 +1,8 @@
 """What a container of the image does, by its arguments: a Beam worker, a pool of them, or a command of ours.
 
-Beam calls an image with flags of its boot program (`--id=… --provision_endpoint=…`, `--worker_pool`); everything else
-is `python -m dataflow.main`. This process becomes the one that does the work, so that it hears the engine's signals.
+Beam calls an image with flags of its boot program (`--id=… --provision_endpoint=…`, `--worker_pool`); `pool` is our
+own pool, which listens where it is told; everything else is `python -m dataflow.main`. This process becomes the one
+that does the work, so that it hears the engine's signals.
 """
 
 import os
@@ -10,11 +11,11 @@ from collections.abc import Sequence
 from typing import Final
 
 BOOT: Final = "/opt/apache/beam/boot"
-POOL_FLAG: Final = "worker_pool"
+POOL: Final = "pool"
 _BOOT_FLAGS: Final = frozenset(
     {
         *("id", "provision_endpoint", "control_endpoint", "logging_endpoint", "artifact_endpoint"),
-        *("semi_persist_dir", "setup_only", "artifacts", POOL_FLAG),
+        *("semi_persist_dir", "setup_only", "artifacts", "worker_pool"),
     }
 )
 
@@ -26,12 +27,16 @@ def command(arguments: Sequence[str]) -> list[str]:
     ['/opt/apache/beam/boot', '--worker_pool']
     >>> command(["--id=1-1", "--provision_endpoint=localhost:4444"])[0]
     '/opt/apache/beam/boot'
+    >>> command(["pool", "--listen", "127.0.0.1:50000"])[1:]
+    ['-m', 'runners.pool', '--listen', '127.0.0.1:50000']
     >>> command(["--job=job.yaml", "--runner=FlinkRunner"])[1:]
     ['-m', 'dataflow.main', '--job=job.yaml', '--runner=FlinkRunner']
     """
     first = arguments[0] if arguments else "--help"
     if first.startswith("-") and first.lstrip("-").partition("=")[0] in _BOOT_FLAGS:
         return [BOOT, *arguments]
+    if first == POOL:
+        return [sys.executable, "-m", "runners.pool", *arguments[1:]]
     return [sys.executable, "-m", "dataflow.main", *(arguments or [first])]
 
 

@@ -32,8 +32,10 @@ def ailment(processes: Mapping[int, Sequence[str]]) -> str | None:
             return _collector(arguments)
         if "dataflow.main" in arguments and _option(arguments, "--serve"):
             return _page(str(_option(arguments, "--serve")))
+        if "runners.pool" in arguments:
+            return _pool(_option(arguments, "--listen") or f"127.0.0.1:{POOL_PORT}")
         if "--worker_pool" in arguments:
-            return _pool(("127.0.0.1", POOL_PORT))
+            return _pool(f"127.0.0.1:{POOL_PORT}")
     if any(Path(arguments[0]).name == "boot" for arguments in processes.values() if arguments):
         return _worker(processes)
     return None
@@ -66,7 +68,11 @@ def _page(address: str) -> str | None:
     return None
 
 
-def _pool(where: tuple[str, int]) -> str | None:
+def _pool(address: str) -> str | None:
+    host, _, port = address.rpartition(":")
+    where = _place(host, port)
+    if where is None:
+        return None
     try:
         with socket.create_connection(where, PATIENCE_SECONDS) as connection:
             connection.sendall(_PREFACE)
