@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from dataflow import __version__, interrupt
+from dataflow.flink_commands import flink
 from dataflow.image_commands import image
 
 FAILED, WRONG, TOO_MANY_DEAD = 1, 2, 3
@@ -182,6 +183,7 @@ def verify(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
 
 
 cli.add_command(image)
+cli.add_command(flink)
 
 
 @cli.command()

@@ -68,7 +68,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
     """Runs a planned job to its end and publishes its tables.
 
     Args:
-        part: of a log, the `LogPart` to read; None: from its beginning to its present end.
+        part: of an endless source, the `Part` to read; None: from its beginning to its present end.
 
     Raises:
         SourceError: if something cannot be read.
@@ -76,20 +76,21 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
         JobFailed: if anything else went wrong, such as a function of the user's that cannot be loaded by a worker.
     """
     quieten()
-    from dataflow.graph import LogPart, Run, build
+    from dataflow.graph import Run, build
     from dataflow.overlay import ReplayOverlay
+    from dataflow.source import source_of
     from runners import direct
     from transforms.storage.publish import Outcome, finish_interrupted
 
     started = time.monotonic()
     began = datetime.now(timezone.utc)
     try:
-        direct.options_of(flags)
-    except direct.FlagError as error:
+        direct.check(flags)
+    except ValueError as error:
         raise WrongFlags([str(error)]) from None
-    ranges = tuple(job.ranges()) if job.spec.source.log is None else ()
-    if part is None and job.spec.source.log is not None:
-        part = LogPart.whole(job.log_extent())
+    ranges = () if job.spec.is_endless else tuple(job.ranges())
+    if part is None and job.spec.is_endless:
+        part = source_of(job).whole()
     interrupt.check()
     with locked(job.state):
         finish_interrupted(job.state)
@@ -117,6 +118,8 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
 
 def _run(pipeline: Any) -> None:
     """Runs a pipeline to its end, in a thread: what Beam does on Ctrl-C waits for workers, and perhaps for ever."""
+    from runners import flink
+
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -127,7 +130,11 @@ def _run(pipeline: Any) -> None:
 
     thread = threading.Thread(target=work, name="pipeline", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        flink.abandon()
+        raise
     if failures:
         raise failures[0]
 
@@ -161,6 +168,22 @@ _HELD: set[str] = set()
 @contextmanager
 def locked(state: str) -> Iterator[None]:
     """Holds the job's folder: two runs of one job would publish over each other.
+
+    Raises:
+        JobRunning: if somebody else holds it, or the job runs on a cluster.
+    """
+    from dataflow.submission import refuse_while_it_runs
+
+    is_new = state not in _HELD
+    with held(state):
+        if is_new:
+            refuse_while_it_runs(state)
+        yield
+
+
+@contextmanager
+def held(state: str) -> Iterator[None]:
+    """Holds the job's folder against other commands, though the job may run on a cluster.
 
     Raises:
         JobRunning: if somebody else holds it.

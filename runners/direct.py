@@ -29,6 +29,18 @@ def is_local(flags: Sequence[str]) -> bool:
     return options_of(flags).view_as(StandardOptions).runner in LOCAL_NAMES
 
 
+def check(flags: Sequence[str]) -> None:
+    """Looks whether `pipeline` could run a job with these flags now.
+
+    Raises:
+        FlagError: if Beam does not understand the flags.
+        FlinkError: if they name a cluster that does not answer, has no room, or fits no jar that is there.
+    """
+    options_of(flags)
+    if flink.is_cluster(flags):
+        flink.target_of(flags, flink.parallelism_of(flags))
+
+
 def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     """A pipeline on the runner that `flags` name, in-process unless they name another."""
     options = options_of(flags)

@@ -186,6 +186,17 @@ def encoded_options(options: PipelineOptions, parallelism: int) -> Any:
     return JobServiceHandle.encode_pipeline_options(found)
 
 
+_ATTACHED: "list[FlinkResult]" = []
+"""Jobs that this process waits for: they end with it."""
+
+
+def abandon() -> None:
+    """Ends every job on a cluster that this process was to wait for, as far as the cluster answers."""
+    while _ATTACHED:
+        with suppress(FlinkError):
+            _ATTACHED.pop().cancel()
+
+
 class RestRunner(FlinkRunner):  # type: ignore[misc]  # Beam has no types for it
     """Beam's runner for Flink, without a job server: what `submit` does, and then it waits if it is asked to."""
 
@@ -197,8 +208,10 @@ class RestRunner(FlinkRunner):  # type: ignore[misc]  # Beam has no types for it
         """Submits the job."""
         parallelism = parallelism_of(self._flags)
         target, job = target_of(self._flags, parallelism), new_id()
+        result = FlinkResult(target.flink, job)
+        _ATTACHED.append(result)
         submit(self._optimize_pipeline(pipeline, options), options, target, job, parallelism)
-        return FlinkResult(target.flink, job)
+        return result
 
 
 class FlinkResult(PipelineResult):  # type: ignore[misc]  # Beam has no types for it

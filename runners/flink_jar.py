@@ -75,9 +75,7 @@ def examine(path: Path, by: str) -> JobServerJar:
                 flink, beam = named[1], named[2]
             for name in names:
                 if found := _PARTS.match(name):
-                    said = dict(
-                        line.split("=", 1) for line in jar.read(name).decode().splitlines() if "=" in line
-                    )
+                    said = dict(line.split("=", 1) for line in jar.read(name).decode().splitlines() if "=" in line)
                     flink, beam = found[1], said.get("version", beam)
     except (zipfile.BadZipFile, OSError):
         raise FlinkError(f"{by}: {path} is no jar") from None
@@ -86,7 +84,9 @@ def examine(path: Path, by: str) -> JobServerJar:
 
 def _fitting(jar: JobServerJar, line: str, flink: str) -> JobServerJar:
     if jar.flink not in ("", line):
-        raise FlinkError(f"{jar.path} is for Flink {jar.flink}, and the cluster is Flink {flink}: they must be the same")
+        raise FlinkError(
+            f"{jar.path} is for Flink {jar.flink}, and the cluster is Flink {flink}: they must be the same"
+        )
     return jar
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import time
 import urllib.error
 import urllib.parse
@@ -218,7 +217,7 @@ class Flink:
         seconds: float = ANSWER_SECONDS,
         about: str = "",
     ) -> Any:
-        request = urllib.request.Request(  # noqa: S310  # http or https, as its user said
+        request = urllib.request.Request(  # http or https, as its user said
             f"{self._url}/v1/{path}", data=body, headers=dict(headers or {}), method=method
         )
         local = urllib.parse.urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -231,7 +230,7 @@ class Flink:
             if about and error.code == 404:
                 raise NoSuchJob(f"{self.address} knows no job {about}") from None
             raise FlinkError(f"{self.address} refuses: {cause or error.reason}") from None
-        except (urllib.error.URLError, socket.timeout, OSError) as error:
+        except (TimeoutError, urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
             told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
             raise FlinkError(f"no Flink answers at {self.address}: {told}") from None
@@ -259,7 +258,7 @@ def waited(found: Callable[[], T | None], seconds: float, otherwise: Callable[[]
 
 _WORDS_MOST: Final = 400
 _CAUSED: Final = re.compile(r"^\s*Caused by: (.*)$", re.MULTILINE)
-_SUPPRESSED: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
+_CLASSES: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
 _PYTHON: Final = re.compile(r"^((?:[\w.]+\.)?\w+(?:Error|Refused|Failed|Exception)): (.+)$", re.MULTILINE)
 
 
@@ -276,7 +275,7 @@ def root_cause(trace: str) -> str:
         return f"{raised[-1][1].rpartition('.')[2]}: {raised[-1][2]}"[:_WORDS_MOST]
     caused = _CAUSED.findall(trace)
     line = caused[-1] if caused else (trace.strip().splitlines() or [""])[0]
-    return (_SUPPRESSED.sub("", line).strip() or line.strip())[:_WORDS_MOST]
+    return (_CLASSES.sub("", line).strip() or line.strip())[:_WORDS_MOST]
 
 
 def _errors(content: bytes) -> str:

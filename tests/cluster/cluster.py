@@ -224,7 +224,7 @@ class Cluster:
                 stderr=out,
                 env={**os.environ, **environment},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # no thread of ours runs yet
+                preexec_fn=_die_with_parent,  # no thread of ours runs yet
             )
 
     def _wait(self, condition: Any, what: str) -> None:

@@ -240,7 +240,9 @@ class AggregateLive(beam.PTransform):
         summarize = beam.ParDo(SummarizeLiveFn(self.summary, self.number, self.shards)).with_output_types(keyed)
         partials = inputs["batches"] | "Summarize" >> summarize
         ticks = inputs["ticks"] | "To shards" >> beam.ParDo(ToShardsFn(self.shards)).with_output_types(keyed)
-        seeds = inputs["ticks"].pipeline | "Seeds" >> beam.Create(list(self.seeds)).with_output_types(keyed)
+        # With a reshuffle, which it adds to more than one element, the graph would have other labels on a restart.
+        create = beam.Create(list(self.seeds), reshuffle=False).with_output_types(keyed)
+        seeds = inputs["ticks"].pipeline | "Seeds" >> create
         timeline = beam.ParDo(TimelineFn(Timeline(self.summary, self.outputs, self.lateness), self.number))
         return (
             (seeds, partials, ticks)

@@ -1,0 +1,265 @@
+"""`flink status`, `list`, `savepoint`, `stop`, `cancel`: what is with a job on a cluster, and what ends it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from dataflow.checkpoints import checkpoint_folder
+from dataflow.commands.load import load_job
+from dataflow.errors import Refused
+from dataflow.job import Job
+from dataflow.run import JobFailed, held, quieten
+from dataflow.submission import Submission
+from transforms.event_time import as_text
+
+SAVEPOINT_SECONDS: Final = 300.0
+END_SECONDS: Final = 120.0
+LARGE_BYTES: Final = 512 << 20
+"""A checkpoint of the cluster's that is worth a word."""
+
+STALE: Final = 6
+"""So many paces of checkpoints without one are worth a word."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A job that runs on a cluster."""
+
+    record: Submission
+    flink: Any
+    """The cluster's `runners.flink_rest.Flink`."""
+
+
+@contextmanager
+def told_of_flink() -> Iterator[None]:
+    """What a cluster refuses or fails at, as failures of a command."""
+    from runners.flags import FlagError
+    from runners.flink_rest import FlinkError, FlinkJobFailed
+
+    try:
+        yield
+    except FlinkJobFailed as error:
+        if any(word in str(error) for word in _OF_THE_SAVEPOINT):
+            raise Refused(f"flink: the savepoint is not one of this job: {error}") from None
+        raise JobFailed(str(error)) from None
+    except (FlinkError, FlagError) as error:
+        raise Refused(f"flink: {error}") from None
+
+
+_OF_THE_SAVEPOINT: Final = ("annot map checkpoint/savepoint state", "ollback to", "ind checkpoint or savepoint")
+
+
+def say_of(job: Job) -> Callable[[str], None]:
+    """Says sentences about a job, at once."""
+
+    def say(sentence: str) -> None:
+        click.echo(f"{job.spec.job}: {sentence}")
+        sys.stdout.flush()
+
+    return say
+
+
+def placed(job: Job) -> Placed:
+    """A job and the cluster that it runs on.
+
+    Raises:
+        Refused: if it does not run.
+    """
+    from runners.flink_rest import ENDED, Flink, NoSuchJob
+
+    record = Submission.read(job.state)
+    if record is None:
+        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    flink = Flink(record.cluster)
+    try:
+        state = flink.state(record.job)
+    except NoSuchJob:
+        state = "unknown there"
+    if state in ENDED or state == "unknown there":
+        raise Refused(
+            f"{job.spec.job} does not run: {record.job} is {state} at {record.cluster}; `flink resume` goes on from a"
+            " savepoint or from its own checkpoint"
+        )
+    return Placed(record, flink)
+
+
+def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
+    """Takes a savepoint of a job that goes on."""
+    quieten()
+    job = load_job(path, settings)
+    with told_of_flink(), held(job.state):
+        at, began = placed(job), time.monotonic()
+        location = at.flink.savepoint(at.record.job, _folder(job, folder, at), SAVEPOINT_SECONDS)
+        at.record.with_savepoint(location).write(job.state)
+        say_of(job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
+    return 0
+
+
+def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: bool) -> int:
+    """Stops a job with a savepoint; or closes all of its windows, and nothing can go on from there."""
+    from dataflow.commands.flink import drain_job
+
+    quieten()
+    job = load_job(path, settings)
+    with told_of_flink(), held(job.state):
+        at = placed(job)
+        if drain:
+            job = load_job(path, (*at.record.settings, *settings))
+            ask_to_end(job, at)
+            drain_job(job, at.record)
+            say_of(job)("drained: every window is closed")
+        else:
+            stop_at_savepoint(job, at, folder)
+    return 0
+
+
+def cancel_job(path: str, settings: Sequence[str]) -> int:
+    """Ends a job as it is; it can go on from its own checkpoint."""
+    quieten()
+    job = load_job(path, settings)
+    with told_of_flink(), held(job.state):
+        at = placed(job)
+        at.flink.cancel(at.record.job, END_SECONDS)
+        say_of(job)("cancelled; `flink resume --from-checkpoint` goes on from its own last checkpoint")
+    return 0
+
+
+def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
+    """Stops a job behind a savepoint, and records that."""
+    began = time.monotonic()
+    location = at.flink.stop(at.record.job, _folder(job, folder, at), SAVEPOINT_SECONDS)
+    record = at.record.with_savepoint(location)
+    record.write(job.state)
+    say_of(job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
+    return record
+
+
+def ask_to_end(job: Job, at: Placed) -> None:
+    """Stops a job at a checkpoint of its own.
+
+    Raises:
+        JobFailed: if it does not stop, or not there.
+    """
+    from runners.flink_rest import ENDED
+    from transforms.collection.control import STOP, ask
+
+    began, control = time.monotonic(), f"{job.state}/control"
+    ask(control, STOP)
+    try:
+        state = at.flink.wait_for(at.record.job, ENDED, END_SECONDS)
+    except BaseException:
+        ask(control, "")
+        raise
+    if state != "FINISHED":
+        raise JobFailed(at.flink.why(at.record.job, state))
+    say_of(job)(f"stopped at a checkpoint of its own, in {time.monotonic() - began:.1f} s")
+
+
+def _folder(job: Job, folder: str | None, at: Placed) -> str | None:
+    """Where a savepoint goes: where it is told, else where the cluster is set to put them."""
+    return folder
+
+
+def list_jobs(address: str) -> int:
+    """Lists every job of a cluster."""
+    from runners.flink_rest import Flink
+
+    with told_of_flink():
+        flink = Flink(address)
+        found = flink.overview()
+        click.echo(f"Flink {found.version} at {address}: {found.free} of {found.slots} slots free")
+        for job in sorted(flink.jobs(), key=lambda job: -job["start-time"]):
+            click.echo(f"  {job['jid']}  {job['state']:10}  {_age(job['duration'] / 1e3):>8}  {job['name']}")
+    return 0
+
+
+def show_status(path: str, settings: Sequence[str]) -> int:
+    """Tells how a job is: its state, checkpoints, lag, restarts and last failure."""
+    from runners.flink_rest import ENDED, Flink, NoSuchJob
+
+    quieten()
+    job = load_job(path, settings)
+    record = Submission.read(job.state)
+    if record is None:
+        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    with told_of_flink():
+        flink = Flink(record.cluster)
+        flink.overview()
+        try:
+            state = flink.state(record.job)
+        except NoSuchJob:
+            state = "unknown to the cluster"
+        click.echo(f"{job.spec.job}: {state}, {record.job} on Flink at {record.cluster}")
+        click.echo(f"  parallelism   {record.parallelism}, submitted {record.submitted}")
+        if not state.startswith("unknown"):
+            _show_cluster(flink, record)
+        _show_progress(job, runs=state not in ENDED and not state.startswith("unknown"))
+        for savepoint in record.savepoints[-3:]:
+            click.echo(f"  savepoint     {savepoint.path}, {savepoint.taken}")
+    return 0
+
+
+def _show_cluster(flink: Any, record: Submission) -> None:
+    found = flink.checkpoints(record.job)
+    counts, latest = found["counts"], found["latest"]["completed"]
+    told = f"{counts['completed']} completed, {counts['failed']} failed"
+    if latest:
+        age = time.time() - latest["latest_ack_timestamp"] / 1e3
+        told += f"; the last {_size(latest['state_size'])}, {_age(age)} ago, took {latest['end_to_end_duration']} ms"
+    click.echo(f"  checkpoints   {told}")
+    if growth := growth_of(found["history"]):
+        click.echo(f"  growth        {_size(growth)} a day, by the last {len(found['history'])} checkpoints")
+    if latest and latest["state_size"] > LARGE_BYTES:
+        click.echo("  note          the cluster's state has grown large: `flink compact` begins it anew")
+    click.echo(f"  restarts      {flink.restarts(record.job)}")
+    failure = flink.failure(record.job)
+    if failure:
+        click.echo(f"  last failure  {_age(time.time() - failure[0])} ago: {failure[1]}")
+
+
+def growth_of(history: Sequence[Any]) -> float:
+    """Bytes a day that checkpoints grow by, from the newest and the oldest of a history; 0: too few to say."""
+    done = [entry for entry in history if entry["status"] == "COMPLETED" and not entry["is_savepoint"]]
+    if len(done) < 3:
+        return 0.0
+    newest, oldest = done[0], done[-1]
+    seconds = (newest["trigger_timestamp"] - oldest["trigger_timestamp"]) / 1e3
+    return (newest["state_size"] - oldest["state_size"]) / max(seconds, 1.0) * 86_400
+
+
+def _show_progress(job: Job, *, runs: bool) -> None:
+    manifest = checkpoint_folder(job).read()
+    if manifest is None:
+        click.echo("  own           no checkpoint yet")
+        return
+    newest = manifest.newest
+    age = time.time() - newest.taken
+    click.echo(f"  own           checkpoint {_age(age)} ago, event time {as_text(newest.watermark)}")
+    if job.spec.source.log is not None:
+        behind = job.log_extent().end_position - newest.source["position"]
+        click.echo(f"  lag           {behind:,} records behind the log's end at that checkpoint")
+    pace = job.spec.execution.checkpoint.total_seconds()
+    if runs and age > max(STALE * pace, 60):
+        click.echo(
+            f"  note          it runs and has kept nothing for {_age(age)}: look at the last failure, at the sinks, and"
+            " at the workers' log"
+        )
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _size(size: float) -> str:
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if abs(size) >= length:
+            return f"{size / length:.1f} {unit}"
+    return f"{size:.0f} B"

@@ -1,0 +1,177 @@
+"""What is known of a job that was submitted to a cluster: a record in its state folder, which is its lock as well."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from dataflow.run import JobRunning
+from transforms.storage.checkpoint import StateRefused
+from transforms.storage.error import SinkError, sentence
+
+FORMAT: Final = 1
+RECORD: Final = "flink.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Savepoint:
+    """A savepoint of the cluster's, and the job that it was taken of.
+
+    Args:
+        labels: the transforms of the graph that it holds the state of.
+        identity: what the states in it fit, part by part.
+        start: the name of the checkpoint that its launch began at.
+    """
+
+    path: str
+    taken: str
+    job: str
+    labels: Sequence[str]
+    identity: Mapping[str, str]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job's last submission.
+
+    Args:
+        cluster: the address of its REST API.
+        job: the id that the job has there.
+        settings: what `--set` changed in the job file.
+        flags: what went to Beam.
+        before: the ids of earlier submissions.
+    """
+
+    cluster: str
+    job: str
+    jar: str
+    parallelism: int
+    submitted: str
+    labels: Sequence[str]
+    identity: Mapping[str, str]
+    start: int
+    settings: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    before: Sequence[str] = ()
+    savepoints: Sequence[Savepoint] = ()
+    format: int = FORMAT
+
+    @staticmethod
+    def read(state: str) -> "Submission | None":
+        """A job's record; None: it was never submitted.
+
+        Raises:
+            StateRefused: if it cannot be read.
+        """
+        path = f"{state}/{RECORD}"
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["format"] > FORMAT:
+                raise StateRefused(
+                    f"{path}: has format {content['format']}, this version reads {FORMAT}; use the one that wrote it"
+                )
+            savepoints = [Savepoint(**entry) for entry in content.pop("savepoints")]
+            return Submission(**content, savepoints=savepoints)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StateRefused(
+                f"{path}: cannot be read ({error}); look with `flink list` whether the job runs, and remove the file"
+            ) from None
+
+    def write(self, state: str) -> None:
+        """Keeps the record, in one step.
+
+        Raises:
+            SinkError: if the disk refuses; the record is what it was.
+        """
+        path = f"{state}/{RECORD}"
+        try:
+            os.makedirs(state, exist_ok=True)
+            with open(f"{path}.new", "w", encoding="utf-8") as file:
+                json.dump(asdict(self), file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            with suppress(OSError):
+                os.remove(f"{path}.new")
+            raise SinkError(sentence(state, error)) from error
+
+    def with_savepoint(self, path: str) -> "Submission":
+        """The record with one more savepoint of the job as it is."""
+        taken = Savepoint(path, now(), self.job, self.labels, self.identity, self.start)
+        return replace(self, savepoints=[*self.savepoints, taken])
+
+    def savepoint(self, named: str) -> Savepoint | None:
+        """A savepoint by its path, or the last part of it: it may have been moved; `latest` is the last one."""
+        for entry in reversed(self.savepoints):
+            if named == "latest" or os.path.basename(named.rstrip("/")) == os.path.basename(entry.path):
+                return entry if named == "latest" else replace(entry, path=named)
+        return None
+
+
+def now() -> str:
+    """This moment, as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def is_running(record: Submission) -> bool:
+    """Whether a submitted job is on its cluster and has not ended.
+
+    Raises:
+        FlinkError: if the cluster does not answer.
+    """
+    from runners.flink_rest import ENDED, Flink, NoSuchJob
+
+    try:
+        return Flink(record.cluster).state(record.job) not in ENDED
+    except NoSuchJob:
+        return False
+
+
+def refuse_while_it_runs(state: str) -> None:
+    """Nothing else may run a job that runs on a cluster.
+
+    Raises:
+        JobRunning: if it does, or nobody can say.
+    """
+    from runners.flink_rest import FlinkError
+
+    record = Submission.read(state)
+    if record is None:
+        return
+    try:
+        running = is_running(record)
+    except FlinkError as error:
+        raise JobRunning(
+            [
+                f"{state}: this job was submitted to Flink, and whether it still runs nobody can say: {error}; start"
+                f" that cluster, or, if it is gone for good, remove {state}/{RECORD}"
+            ]
+        ) from None
+    if running:
+        raise JobRunning(
+            [f"{state}: this job runs on Flink at {record.cluster} as {record.job}; `flink stop` stops it there"]
+        )
+
+
+@contextmanager
+def recorded(state: str, record: Submission) -> Iterator[None]:
+    """Keeps a record while a job is being started, and the one before again if that fails."""
+    before = Submission.read(state)
+    record.write(state)
+    try:
+        yield
+    except BaseException:
+        with suppress(SinkError, OSError):
+            if before is None:
+                os.remove(f"{state}/{RECORD}")
+            else:
+                before.write(state)
+        raise
