@@ -204,22 +204,18 @@ def client_module(name: str = "") -> ModuleType:
         raise KafkaUnusable(f"Kafka needs the extra `kafka`: pip install 'streamgauge[kafka]' ({error})") from None
 
 
-def open_client(kind: str, settings: Mapping[str, Any], trouble: Callable[[str], None]) -> Any:
+def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], None]) -> Any:
     """A Consumer or Producer.
 
     Args:
-        trouble: is told, in a sentence, what the client cannot do while it goes on trying.
+        hear: is given the client's error when it cannot do something, and goes on trying.
 
     Raises:
         KafkaUnusable: if a setting is wrong.
     """
     module = client_module()
-
-    def say(error: Any) -> None:
-        trouble(told(error))
-
     try:
-        return getattr(module, kind)({**settings, "error_cb": say}, logger=_SILENT)
+        return getattr(module, kind)({**settings, "error_cb": hear}, logger=_SILENT)
     except module.KafkaException as error:
         raise KafkaUnusable(f"the client's settings are refused: {told(error)}") from None
 

@@ -174,6 +174,7 @@ class Broker:
             "listener.name.secure.ssl.keystore.location": self.folder / "server.pem",
             "log.dirs": self.folder / "data",
             "auto.create.topics.enable": "false",
+            "log.initial.task.delay.ms": 500,
             "log.retention.check.interval.ms": 500,
             "log.segment.delete.delay.ms": 100,
             "offsets.topic.replication.factor": 1,

@@ -112,8 +112,7 @@ class KafkaReader:
             found = self._consumer.list_topics(self._topic, timeout=1.0 if self._known else ANSWER_SECONDS)
         except self._module.KafkaException as error:
             if not self._known:
-                why = self.trouble or told(error)
-                raise SourceError(f"source.kafka: no broker of {self._spec.brokers} answers: {why}") from None
+                raise SourceError(self._no_answer(error)) from None
             self.trouble = self.trouble or told(error)
             return self._known
         topic = found.topics.get(self._topic)
@@ -305,8 +304,15 @@ class KafkaReader:
         try:
             return ask()
         except self._module.KafkaException as error:
-            why = self.trouble or told(error)
-            raise SourceError(f"source.kafka: no broker of {self._spec.brokers} answers: {why}") from None
+            raise SourceError(self._no_answer(error)) from None
 
-    def _hear(self, error: str) -> None:
-        self.trouble = error
+    def _no_answer(self, error: Any) -> str:
+        """What the client heard, which is more than that its patience ended."""
+        if not self._next:  # nothing is lost that a call for messages would give
+            self._consumer.consume(1, 0.1)
+        return f"source.kafka: no broker of {self._spec.brokers} answers: {self.trouble or told(error)}"
+
+    def _hear(self, error: Any) -> None:
+        # That all brokers are down is said last, and says least.
+        if not self.trouble or error.code() != self._module.KafkaError._ALL_BROKERS_DOWN:
+            self.trouble = told(error)
