@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -29,6 +30,10 @@ PACKAGES: Final = {
     "docker-compose": "docker-compose",
     "promtool": "prometheus",
 }
+
+
+PLANTED: Final = "planted-7c1e5d0f-secret"
+"""What the machine that builds knows, and the image must not."""
 
 
 class NoEngine(RuntimeError):
@@ -65,6 +70,18 @@ class Engine:
     def port(self, container: str, inside: int) -> int:
         """Where a published port of a container is reached on the loopback."""
         return int(self.docker("port", container, f"{inside}/tcp").splitlines()[0].rpartition(":")[2])
+
+
+def streamgauge(on: Engine, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A command of ours, run from the checkout against an engine."""
+    return subprocess.run(
+        [sys.executable, "-m", "dataflow.main", *arguments],
+        cwd=HERE.parent.parent,
+        env={**on.environment, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def install() -> None:
@@ -143,16 +160,21 @@ def _wait(process: "subprocess.Popen[bytes]", found: Engine, log: Path) -> None:
         time.sleep(0.1)
 
 
+def cache() -> Path:
+    """The folder of what is made once."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "streamgauge")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def base_image(on: Engine) -> str:
     """This machine's Debian with its Python as an image; made once, and kept in the cache.
 
     Raises:
         NoEngine: if it cannot be made.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "streamgauge")
-    cache.mkdir(parents=True, exist_ok=True)
-    archive = cache / "base-debian.tar"
-    with (cache / "base-debian.lock").open("w") as lock:
+    archive = cache() / "base-debian.tar"
+    with (cache() / "base-debian.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not archive.exists():
             ran = subprocess.run([HERE / "base.sh", archive], capture_output=True, text=True, check=False)

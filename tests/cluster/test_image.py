@@ -1,7 +1,6 @@
 """The real image on a real engine: built, looked into, run in every role with few rights, pushed and pulled."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from dataflow.main import cli
 from tests.cluster import engine as engines
-from tests.cluster.engine import Engine
+from tests.cluster.engine import PLANTED, Engine, streamgauge
 from tests.cluster.layers import findings, history
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -23,57 +22,6 @@ FEW_RIGHTS: Final = (
     *("--read-only", "--tmpfs=/tmp:rw,exec,size=512m", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
     *("--memory=1g", "--memory-swap=1g", "--pids-limit=512"),
 )
-PLANTED: Final = "planted-7c1e5d0f-secret"
-OURS: Final = ("python", "-m", "dataflow.main")
-
-
-@pytest.fixture(scope="module")
-def on() -> Iterator[Engine]:
-    try:
-        with engines.engine() as found:
-            yield found
-    except engines.NoEngine as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must run the image: {error}")
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def base(on: Engine) -> str:
-    return engines.base_image(on)
-
-
-def streamgauge(on: Engine, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "dataflow.main", *arguments],
-        cwd=ROOT,
-        env={**on.environment, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def image(on: Engine, base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image, built on a machine whose pip and environment hold secrets."""
-    settings = tmp_path_factory.mktemp("pip") / "pip.conf"
-    present = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    )
-    kept = [
-        line.removeprefix("global.").replace("'", "") for line in present.stdout.splitlines() if line[:7] == "global."
-    ]
-    settings.write_text("\n".join(["[global]", *kept, f"user-agent-user-data = {PLANTED}", ""]))
-    netrc = settings.with_name("netrc")
-    netrc.write_text(f"machine packages.invalid login {PLANTED} password {PLANTED}\n")
-    secrets = {"PIP_CONFIG_FILE": str(settings), "NETRC": str(netrc), "PACKAGES_PASSWORD": PLANTED}
-    ran = streamgauge(on, "image", "build", "--base", base, **secrets)
-    assert ran.returncode == 0, ran.stderr
-    print(ran.stdout, f"on {on.how}")
-    names = re.findall(r"^  (\S+)$", ran.stdout, re.MULTILINE)
-    assert len(names) == 2, ran.stdout
-    return names[0]
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:

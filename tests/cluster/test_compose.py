@@ -1,0 +1,179 @@
+"""The compose file: started, seen to work, a job on its Flink, stopped. The public images have stand-ins here."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.cluster import equipment, standins
+from tests.cluster.engine import Engine
+
+ROOT: Final = Path(__file__).parent.parent.parent
+FILE: Final = ROOT / "containers" / "compose.yaml"
+OURS: Final = ("collector", "live", "pool-1", "pool-2")
+STARTED: Final = (*OURS, "jobmanager", "taskmanager-1", "taskmanager-2", "kafka", "postgres", "prometheus")
+
+
+class Stack:
+    """The stack under a name of its own, on ports of its own."""
+
+    def __init__(self, on: Engine, variables: Mapping[str, str]):
+        self.on = on
+        self.ports = {name: _free_port() for name in ("FLINK", "COLLECTOR", "PAGE", "PROMETHEUS")}
+        numbers = {f"{name}_PORT": str(port) for name, port in self.ports.items()}
+        self._environment = {**on.environment, **variables, **numbers}
+
+    def compose(self, *arguments: str, fails: bool = False) -> str:
+        ran = subprocess.run(
+            ["docker-compose", "--project-name", "streamgauge-tests", "--file", str(FILE), *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert bool(ran.returncode) == fails, f"{arguments}: {ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    def get(self, name: str, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
+            return json.loads(answer.read())
+
+    def state(self, service: str) -> str:
+        """`running healthy`, say."""
+        told = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
+        return self.on.docker("inspect", "--format", told, self.compose("ps", "--quiet", service).strip()).strip()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(holds: Callable[[], bool], what: Callable[[], str], seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if holds():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < until, what()
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def stack(on: Engine, image: str) -> Iterator[Stack]:
+    variables = {**standins.images(on), "STREAMGAUGE_IMAGE": image, "FLINK_JOB_SERVER_JAR": str(equipment.job_server())}
+    found = Stack(on, variables)
+    started = time.monotonic()
+    try:
+        found.compose("up", "--detach")
+        print(f"docker-compose up: {time.monotonic() - started:.1f} s")
+        yield found
+    finally:
+        found.compose("down", "--volumes", "--timeout", "20")
+
+
+def test_the_file_is_one_that_debians_compose_reads(on: Engine) -> None:
+    told = subprocess.run(
+        ["docker-compose", "--file", str(FILE), "config"], capture_output=True, text=True, check=True
+    ).stdout
+    settled = yaml.safe_load(told)
+    assert settled["version"] == "2.4"
+    assert {*STARTED, "prepare", "see", "streamgauge"} == set(settled["services"])
+    for name, service in settled["services"].items():
+        assert re.search(r":v?\d", service["image"]), f"{name} names no version"
+        assert "mem_limit" in service, name
+        for port in service.get("ports", []):
+            assert str(port).startswith("127.0.0.1:"), f"{name} publishes {port} to the network"
+        if name in OURS:
+            assert service["read_only"] and service["cap_drop"] == ["ALL"]
+
+
+def test_one_command_starts_it_and_all_of_ours_turn_healthy(stack: Stack) -> None:
+    started = time.monotonic()
+    for service in (*OURS, "postgres"):
+        eventually(lambda name=service: stack.state(name) == "running healthy", lambda name=service: _said(stack, name))
+    print(f"all of ours and PostgreSQL are healthy {time.monotonic() - started:.1f} s later")
+    for service in STARTED:
+        assert stack.state(service).startswith("running"), _said(stack, service)
+    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 4, lambda: _said(stack, "taskmanager-1"))
+
+
+def test_one_command_shows_that_it_works(stack: Stack) -> None:
+    said = stack.compose("run", "--rm", "see")
+    print(said)
+    assert "18 of 18 windows are in PostgreSQL with all their readings" in said
+
+
+def test_a_job_runs_on_its_flink(stack: Stack) -> None:
+    submit = ("flink", "submit", "/etc/streamgauge/flink.yaml", "--parallelism=2")
+    started = time.monotonic()
+    said = stack.compose("run", "--rm", "streamgauge", *submit, "--flink_job_server_jar=/opt/flink-job-server.jar")
+    print(f"{said} {time.monotonic() - started:.1f} s")
+    count = "select count(*) from by_device_on_flink where final and temperature_count = 10"
+    query = (
+        "exec",
+        "-T",
+        "-e",
+        "PGPASSWORD=streamgauge",
+        "postgres",
+        "psql",
+        "-h",
+        "/tmp",
+        "-U",
+        "streamgauge",
+        "-Atc",
+    )
+    eventually(lambda: int(stack.compose(*query, count)) >= 18, lambda: _said(stack, "pool-1"), 120)
+    print(f"the windows of all records are there {time.monotonic() - started:.1f} s after submission began")
+    listed = stack.compose("run", "--rm", "streamgauge", "flink", "list")
+    assert "readings_on_flink" in listed
+    stack.compose("run", "--rm", "streamgauge", "flink", "cancel", "/etc/streamgauge/flink.yaml")
+
+
+def test_prometheus_reads_them_all_with_our_rules(stack: Stack) -> None:
+    def up() -> dict[str, str]:
+        targets = stack.get("PROMETHEUS", "/api/v1/targets")["data"]["activeTargets"]
+        return {target["scrapeUrl"]: target["health"] for target in targets}
+
+    eventually(lambda: set(up().values()) == {"up"} and len(up()) == 4, lambda: str(up()))
+    groups = stack.get("PROMETHEUS", "/api/v1/rules")["data"]["groups"]
+    assert {group["name"] for group in groups} == {"streamgauge", "flink"}
+    assert not [rule for group in groups for rule in group["rules"] if rule["health"] == "err"]
+    found = stack.get("PROMETHEUS", "/api/v1/query?query=streamgauge_records_read_total")["data"]["result"]
+    assert [(series["metric"]["job"], int(series["value"][1]) >= 180) for series in found] == [("readings", True)]
+
+
+def test_the_broker_is_one_for_transactions_too(stack: Stack) -> None:
+    tools = ("exec", "-T", "kafka", "java", "-cp", "/opt/kafka/*", "org.apache.kafka.tools.TopicCommand")
+    stack.compose(*tools, "--bootstrap-server=kafka:9092", "--create", "--topic=t", "--partitions=2")
+    assert "t" in stack.compose(*tools, "--bootstrap-server=kafka:9092", "--list").split()
+
+
+def test_the_rules_raise_what_they_should_and_nothing_else() -> None:
+    folder = ROOT / "containers" / "prometheus"
+    for command in (["check", "config", "prometheus.yml"], ["test", "rules", "rules_test.yml"]):
+        ran = subprocess.run(["promtool", *command], cwd=folder, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_one_command_stops_it_and_nothing_is_left(stack: Stack) -> None:
+    stack.compose("down", "--volumes", "--timeout", "20")
+    label = "label=com.docker.compose.project=streamgauge-tests"
+    for what in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
+        assert stack.on.docker(*what, "--quiet", "--filter", label) == ""
+
+
+def _said(stack: Stack, service: str) -> str:
+    return f"{service}: {stack.state(service)}\n{stack.compose('logs', '--no-color', '--tail=40', service)}"
