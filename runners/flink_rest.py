@@ -23,6 +23,9 @@ ANSWER_SECONDS: Final = 20.0
 START_SECONDS: Final = 180.0
 ENDED: Final = ("FINISHED", "CANCELED", "FAILED")
 _PAUSE_SECONDS: Final = 0.2
+_MOST_RESTARTS: Final = 3
+"""So often a job may fail before it runs; later failures are the cluster's to mend."""
+
 _PIECE_BYTES: Final = 1 << 20
 
 
@@ -179,8 +182,14 @@ class Flink:
             found = self.job(job)
             if found["state"] in ENDED and found["state"] != "FINISHED":
                 raise FlinkJobFailed(self.why(job, found["state"]))
+            if found["state"] == "FINISHED":
+                return True
             states = {vertex["status"] for vertex in found["vertices"]}
-            return found["state"] == "FINISHED" or (bool(states) and states <= {"RUNNING", "FINISHED"})
+            if states and states <= {"RUNNING", "FINISHED"}:
+                return True
+            if self.restarts(job) >= _MOST_RESTARTS:
+                raise FlinkJobFailed(self.why(job, "started again and again"))
+            return False
 
         waited(runs, seconds, lambda: self.why(job, f"not running after {seconds:.0f} s"))
 
@@ -267,8 +276,8 @@ def root_cause(trace: str) -> str:
 
     >>> root_cause("java.lang.RuntimeException: outer\n\tat a.B\nCaused by: java.io.IOException: disk full\n\tat c.D")
     'disk full'
-    >>> root_cause("x.E: e\nCaused by: y.F: Error from worker: Traceback\n  File a\nValueError: no [while running 'B']\n")
-    "ValueError: no [while running 'B']"
+    >>> root_cause("x.E: e\nCaused by: y.F: Error from worker: Traceback\n  File a\nValueError: no\n")
+    'ValueError: no'
     """
     raised = [match for match in _PYTHON.finditer(trace) if "Traceback" in trace[: match.start()]]
     if raised:

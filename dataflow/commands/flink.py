@@ -184,7 +184,7 @@ def _target(flags: Sequence[str], own: int = 0) -> Any:
 
 def _labels(start: Start, began: int) -> list[str]:
     """The transforms of the graph as it would be submitted."""
-    from dataflow.live import rejoin
+    from dataflow.launch import rejoin
     from runners import flink, flink_jar
 
     return list(flink_jar.names_of(flink.proto_of(_built(start, rejoin(start.job, began)))))
@@ -202,7 +202,7 @@ def _built(start: Start, run: Any) -> Any:
 
 def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[str], None] | None = None) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
-    from dataflow.live import launch, rejoin
+    from dataflow.launch import launch, rejoin
     from runners import flink, flink_jar
     from runners.flink_rest import ENDED, Flink
 
@@ -249,7 +249,7 @@ def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[st
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
             if then is not None:
                 Flink(record.cluster).wait_for(record.job, ENDED, LIFE_SECONDS)
-            elif wait:
+            elif wait and _owes(start):
                 _see_it_live(job, record, kept)
                 say(f"its first checkpoint is kept, {time.monotonic() - began:.1f} s after the command")
         except BaseException:
@@ -260,6 +260,16 @@ def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[st
 def _newest(job: Job) -> int:
     manifest = checkpoint_folder(job).read()
     return manifest.newest.name if manifest else NOTHING
+
+
+def _owes(start: Start) -> bool:
+    """Whether a checkpoint must come, even if no record does."""
+    if start.savepoint is None:
+        return True
+    manifest = checkpoint_folder(start.job).read()
+    if start.job.spec.source.log is None or manifest is None:
+        return False
+    return start.job.log_extent().end_position > int(manifest.newest.source["position"])
 
 
 def _see_it_live(job: Job, record: Submission, before: int) -> None:

@@ -1,0 +1,318 @@
+"""Jobs on a real Flink cluster: submitted, stopped, resumed, rescaled, killed, refused; their tables always verify."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow.submission import RECORD
+from tests.cluster.cluster import Cluster
+from tests.dataflow.jobs import Ended, changed, parquet_tables, settled, start, streamgauge, write_job
+from tests.dataflow.jobs import finished as ended_of
+from tests.dataflow.test_live import JOB, Feed
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 90.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("flink"), task_managers=2) as started:
+        yield started
+
+
+class Live:
+    """A live job of one test: its folder, its log, and the cluster that it goes to."""
+
+    def __init__(self, folder: Path, cluster: Cluster):
+        self.folder, self.cluster = folder, cluster
+        self.job = write_job(folder, changed(JOB, execution={"checkpoint": "1s"}))
+        self.feed = Feed(folder)
+
+    def flink(self, command: str, *arguments: str) -> Ended:
+        began = time.monotonic()
+        ended = streamgauge("flink", command, self.job, *arguments)
+        print(f"flink {command} {' '.join(arguments)[:60]}: {time.monotonic() - began:.1f} s\n{ended.out}{ended.err}")
+        return ended
+
+    def submit(self, *arguments: str) -> None:
+        self.done(self.flink("submit", *self.cluster.flags, *arguments))
+
+    def done(self, ended: Ended) -> str:
+        assert ended.code == 0, ended.err
+        return ended.out
+
+    def chunk(self) -> int:
+        try:
+            content = json.loads((self.folder / ".streamgauge/live/checkpoint.json").read_text())
+        except FileNotFoundError:
+            return 0
+        return int(content["checkpoints"][-1]["chunk"])
+
+    def catch_up(self, seconds: float = SECONDS) -> float:
+        """Waits until all of the log is behind a checkpoint; how long that took."""
+        began, end = time.monotonic(), self.feed.writer.extent.end_chunk
+        while self.chunk() < end:
+            assert time.monotonic() - began < seconds, f"at chunk {self.chunk()} of {end}"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def write(self, chunks: int, pause: float = 0.0) -> None:
+        for _ in range(chunks):
+            self.feed.write(1)
+            time.sleep(pause)
+
+    def verified(self) -> None:
+        ended = streamgauge("verify", self.job)
+        assert ended.code == 0, ended.err
+        assert "are what chunks" in ended.out
+
+    def rows(self) -> int:
+        with closing(sqlite3.connect(f"file:{self.folder}/out/live.db?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM fixed").fetchone()[0])
+
+    def record(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / ".streamgauge/live" / RECORD).read_text())
+        return content
+
+
+@pytest.fixture
+def live(tmp_path: Path, cluster: Cluster) -> Iterator[Live]:
+    live = Live(tmp_path, cluster)
+    yield live
+    live.feed.writer.close()
+    for job in cluster.running():
+        streamgauge("flink", "cancel", live.job)
+        assert job not in cluster.running()
+
+
+def wait(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, what
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def test_the_example_gives_the_tables_that_it_gives_here(tmp_path: Path, cluster: Cluster) -> None:
+    tables = []
+    for name, command in (("here", ("run",)), ("flink", ("flink", "submit"))):
+        shutil.copytree(ROOT / "examples", tmp_path / name, ignore=shutil.ignore_patterns("out", ".streamgauge"))
+        flags = cluster.flags if name == "flink" else ()
+        ended = streamgauge(*command, tmp_path / name / "flights.yaml", *flags)
+        assert ended.code == 0, ended.err
+        print(ended.out)
+        tables.append(parquet_tables(tmp_path / name / "out/flights"))
+    assert tables[0].keys() == tables[1].keys()
+    for name in tables[0]:
+        if name not in ("dead_letters", "ledger"):
+            here, there = (settled(found[name]) for found in tables)
+            assert len(here) == len(there) and same(here, there), name
+    assert cluster.running() == []
+
+
+def same(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> bool:
+    """Whether rows are equal; floats to 1e-9 of themselves."""
+    return all(
+        a.keys() == b.keys()
+        and all(
+            a[name] == pytest.approx(b[name], rel=1e-9, abs=1e-9) if isinstance(a[name], float) else a[name] == b[name]
+            for name in a
+        )
+        for a, b in zip(here, there, strict=True)
+    )
+
+
+def test_beams_own_way_to_name_the_runner_works_too(tmp_path: Path, cluster: Cluster) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "it", ignore=shutil.ignore_patterns("out", ".streamgauge"))
+    flags = [flag for flag in cluster.flags if flag not in ("--flink", cluster.address)]
+    ended = streamgauge(
+        "run", tmp_path / "it/flights.yaml", "--runner=FlinkRunner", f"--flink_master={cluster.address}", *flags
+    )
+    assert ended.code == 0, ended.err
+    assert "on Flink at" in ended.out
+
+
+def test_a_live_job_is_submitted_stopped_resumed_and_rescaled_and_nothing_is_lost(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    assert live.rows() > 0
+    live.verified()
+    live.write(30, pause=0.05)
+    out = live.done(live.flink("stop"))
+    assert "stopped at savepoint" in out and live.cluster.running() == []
+    live.write(40)
+    live.done(live.flink("resume", "--from", "latest"))
+    print(f"caught up in {live.catch_up():.1f} s")
+    live.verified()
+    for parallelism in (2, 1):
+        live.write(20, pause=0.05)
+        live.done(live.flink("rescale", str(parallelism)))
+        assert live.record()["parallelism"] == parallelism
+        live.write(20)
+        live.catch_up()
+        live.verified()
+    status = live.done(live.flink("status"))
+    assert "RUNNING" in status and "checkpoints" in status and "lag           0 records" in status
+    assert live.record()["job"] in streamgauge("flink", "list", "--flink", live.cluster.address).out
+
+
+def test_compacting_begins_the_clusters_state_anew_and_draining_closes_all_windows(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    first = live.record()["job"]
+    live.done(live.flink("compact"))
+    assert live.record()["job"] != first and live.record()["before"] == [first]
+    live.write(30)
+    live.catch_up()
+    live.verified()
+    live.done(live.flink("stop", "--drain"))
+    live.verified()
+    assert live.cluster.running() == []
+    ended = live.flink("resume", "--from-checkpoint")
+    assert (ended.code, "was drained" in ended.message) == (2, True)
+
+
+def test_it_goes_from_flink_to_this_machine_and_back_by_its_own_checkpoint(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.write(40, pause=0.05)
+    live.catch_up()
+    live.done(live.flink("cancel"))
+    live.write(40)
+    ended = ended_of(start("run", live.job, "--streaming", "--to-end"))
+    assert ended.code == 0, ended.err
+    live.verified()
+    live.write(40)
+    live.done(live.flink("resume", "--from-checkpoint"))
+    live.catch_up()
+    live.verified()
+
+
+@pytest.mark.parametrize("killed", ["workers", "pool", "taskmanager"])
+def test_what_is_killed_costs_a_restart_and_no_record(live: Live, killed: str) -> None:
+    cluster = live.cluster
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    rows = live.rows()
+    live.write(30, pause=0.05)
+    began = time.monotonic()
+    if killed == "workers":
+        assert cluster.kill_workers() > 0
+    elif killed == "pool":
+        cluster.kill("pool")
+        cluster.start_pool()
+    else:
+        used = [
+            name for name in ("taskmanager-1", "taskmanager-2") if live.record()["job"] in running_on(cluster, name)
+        ]
+        cluster.kill(used[0])
+        cluster.start_task_manager(int(used[0][-1]))
+    live.write(60)
+    live.catch_up()
+    print(f"recovered from the loss of {killed} in {time.monotonic() - began:.1f} s")
+    assert live.rows() > rows
+    live.verified()
+    cluster.wait_for_slots(4)
+    assert re.search(r"restarts +[1-9]", live.done(live.flink("status")))
+
+
+def running_on(cluster: Cluster, name: str) -> str:
+    """What a TaskManager has logged of jobs that it was given."""
+    return "\n".join(line for line in cluster.log(name).splitlines() if "Receive slot request" in line)
+
+
+def test_a_job_whose_jobmanager_is_killed_is_resumed_from_its_own_checkpoint(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    live.write(20)
+    began = time.monotonic()
+    live.cluster.kill("jobmanager")
+    ended = live.flink("status")
+    assert (ended.code, "no Flink answers" in ended.message) == (2, True)
+    ended = ended_of(start("run", live.job, "--streaming", "--to-end"))
+    assert (ended.code, "whether it still runs nobody can say" in ended.message) == (2, True)
+    live.cluster.start_job_manager()
+    live.cluster.wait_for_slots(4)
+    assert "unknown to the cluster" in live.done(live.flink("status"))
+    live.done(live.flink("resume", "--from-checkpoint"))
+    live.catch_up()
+    print(f"resumed behind the loss of the JobManager in {time.monotonic() - began:.1f} s")
+    live.verified()
+
+
+def test_a_job_that_runs_there_runs_nowhere_else(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    job = live.record()["job"]
+    for ended in (
+        live.flink("submit", *live.cluster.flags),
+        live.flink("resume", "--from-checkpoint"),
+        ended_of(start("run", live.job, "--streaming", "--to-end")),
+        streamgauge("replay", live.job),
+    ):
+        assert (ended.code, "runs on Flink at" in ended.message) == (2, True), ended
+    assert live.cluster.running() == [job] and live.record()["job"] == job
+    other = {"value": ["count"]}
+    write_job(live.folder, changed(JOB, aggregations=[{**JOB["aggregations"][0], "statistics": other}]), "job.yaml")
+    ended = live.flink("upgrade")
+    assert (ended.code, "does not fit" in ended.message) == (2, True)
+    assert live.cluster.running() == [job]
+    write_job(live.folder, JOB, "job.yaml")
+
+
+def test_what_cannot_be_submitted_is_refused_and_leaves_nothing(live: Live, tmp_path: Path) -> None:
+    live.write(20)
+    nothing = tmp_path / "no.jar"
+    nothing.write_text("no jar")
+    flags = live.cluster.flags
+    for arguments, words in (
+        (("--flink", "localhost:1"), "no Flink answers at localhost:1"),
+        (("--flink", "nonsense"), "no address"),
+        ((*flags, f"--flink_job_server_jar={nothing}"), "is no jar"),
+        ((*flags, "--flink_job_server_jar=/nowhere"), "is no file"),
+        ((*flags, "--parallelism=99"), "free slots"),
+    ):
+        ended = live.flink("submit", *arguments)
+        assert (ended.code, words in ended.message, len(ended.message.splitlines())) == (2, True, 1), ended
+        assert not (live.folder / ".streamgauge/live" / RECORD).exists() and live.cluster.running() == []
+    ended = live.flink("stop")
+    assert (ended.code, "never submitted" in ended.message) == (2, True)
+
+
+def test_a_savepoint_of_another_job_is_refused(live: Live, tmp_path: Path) -> None:
+    live.write(60)
+    live.submit()
+    live.done(live.flink("stop"))
+    theirs = live.record()["savepoints"][0]
+    ended = live.flink("resume", "--from", "/somewhere/savepoint-123456-abcdef")
+    assert (ended.code, "is no savepoint of this job" in ended.message) == (2, True)
+    state = live.folder / ".streamgauge/live" / RECORD
+    content = live.record()
+    missing = {**theirs, "path": "file:/nowhere/savepoint-000000-000000"}
+    state.write_text(json.dumps({**content, "savepoints": [missing]}))
+    ended = live.flink("resume", "--from", "latest")
+    assert ended.code == 2 and "savepoint" in ended.message, ended
+    assert live.cluster.running() == []
+    assert live.record()["job"] == content["job"], "the record before is there again"
+
+
+def test_workers_that_do_not_come_are_told_and_nothing_is_left(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.flink.RUNNING_SECONDS", 20.0)
+    live.write(20)
+    flags = [flag for flag in live.cluster.flags if not flag.startswith("--environment_config")]
+    ended = live.flink("submit", *flags, "--environment_config=localhost:1")
+    assert ended.code == 2 and len(ended.message.splitlines()) == 1, ended
+    assert live.cluster.running() == [] and not os.path.exists(live.folder / ".streamgauge/live" / RECORD)
