@@ -173,6 +173,8 @@ def base_image(on: Engine) -> str:
     Raises:
         NoEngine: if it cannot be made.
     """
+    if on.docker("images", "--quiet", BASE):
+        return BASE
     archive = cache() / "base-debian.tar"
     with (cache() / "base-debian.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -33,7 +33,8 @@ def images(on: Engine) -> dict[str, str]:
             ran = subprocess.run([HERE.parent / "base.sh", archive, *PACKAGES], capture_output=True, text=True)
             if ran.returncode:
                 raise NoEngine(f"the servers' image cannot be made: {ran.stderr}")
-    on.docker("import", str(archive), SERVERS)
+    if not on.docker("images", "--quiet", SERVERS):
+        on.docker("import", str(archive), SERVERS)
     for name in NAMES:
         _build(on, name)
     return {f"{name.upper()}_IMAGE": f"streamgauge-tests/{name}" for name in NAMES}
