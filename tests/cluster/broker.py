@@ -75,6 +75,8 @@ class Broker:
     def start(self) -> None:
         """Starts it, or starts it again on the same ports with the same data, and waits until it answers.
 
+        It ends with the thread that called this.
+
         Raises:
             RuntimeError: when it does not; the message holds all that it said.
         """

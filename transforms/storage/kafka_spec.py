@@ -1,0 +1,45 @@
+"""Topics of Kafka as a sink, as the job file writes them."""
+
+import re
+from typing import Final
+
+from pydantic import field_validator
+
+from transforms.kafka_client import KafkaCluster
+from transforms.specification import Spec
+
+_TEMPLATE: Final = re.compile(r"[A-Za-z0-9._-]*\{table\}[A-Za-z0-9._-]*")
+TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+
+
+class KafkaTarget(KafkaCluster):
+    """A topic for each table, `{table}` standing for its name: keyed JSON, a transaction a checkpoint.
+
+    Topics that are not there are made as the brokers are set to make them.
+    """
+
+    topic: str = "{table}"
+
+    @field_validator("topic")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        if not _TEMPLATE.fullmatch(value):
+            raise ValueError(f"must hold {{table}} once, and else only A-Z a-z 0-9 . _ -, is {value!r}")
+        return value
+
+    def topic_of(self, table: str) -> str:
+        """The topic of a table.
+
+        Raises:
+            ValueError: if the table's name cannot be part of a topic's.
+        """
+        name = self.topic.replace("{table}", table)
+        if not TOPIC.fullmatch(name):
+            raise ValueError(f"the table {table} cannot be a topic: a name is up to 249 of A-Z a-z 0-9 . _ -")
+        return name
+
+
+class KafkaSinkSpec(Spec):
+    """Tables as topics."""
+
+    kafka: KafkaTarget
