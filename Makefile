@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prism run live test faults check bench clean
+.PHONY: help setup prism run live test test-cluster faults check bench clean
 
 help: ## prints this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## makes the environment in .venv
 
@@ -35,6 +35,11 @@ live: $(READY) prism ## runs it live, with a page at http://localhost:8081
 test: $(READY) prism ## runs every test
 	@tests/tools.sh
 	@$(BIN)/python -m pytest
+
+test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
+	@tests/tools.sh
+	@$(BIN)/python -m tests.cluster.equipment
+	@$(BIN)/python -m pytest tests/cluster
 
 faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: half an hour, as root
 	@tests/tools.sh

@@ -49,7 +49,7 @@ def _exit(code: int) -> None:
 @_PARALLELISM
 @_NO_WAIT
 @click.pass_context
-def submit(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool, **where: Any) -> None:
+def submit(ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bool, **where: Any) -> None:
     """Submits a job. An endless one is left to the cluster, one that ends is waited for."""
     from dataflow.commands.flink import submit_job
 
@@ -120,6 +120,7 @@ def cancel(job: str, settings: Sequence[str]) -> None:
 @click.pass_context
 def resume(
     ctx: click.Context,
+    /,
     job: str,
     settings: Sequence[str],
     savepoint: str | None,
@@ -165,7 +166,7 @@ def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool
 @_NO_WAIT
 @click.pass_context
 def compact(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
-    """Stops a job at a checkpoint of its own and starts it from there: the cluster's state begins anew."""
+    """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
     from dataflow.commands.flink import compact_job
 
     _exit(compact_job(job, settings, ctx.args, wait=not no_wait))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runners import direct
+from runners import direct, flink
 from runners.flags import IN_PROCESS, runner_named
 from runners.prism_binary import cached, locate, version_of
 
@@ -37,8 +37,11 @@ def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
         FlagError: if Beam does not understand the flags.
         NeverCloses: if the job is endless and the runner that was asked for by name never closes its windows.
         PrismError: if Prism would run it and there is none that can.
+        FlinkError: if Flink would run it and does not answer, has no room for it, or fits no jar that is there.
     """
     named = runner_named(flags)
+    if flink.is_cluster(flags):
+        return _of_flink(flags, endless=endless)
     if not endless and named != "PrismRunner":
         return Diagnosis(direct.name(flags))
     if named is not None and named not in ENDLESS and "." not in named:
@@ -48,12 +51,23 @@ def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
         raise NeverCloses(
             f"--runner={named}, {where} closes a window of an endless source: leave --runner out, and Prism executes it"
         )
+    if named == "FlinkRunner":
+        raise NeverCloses("--runner=FlinkRunner: a live job needs a cluster that is there, --flink_master=HOST:PORT")
     if named not in (None, "PrismRunner"):
-        raise NeverCloses(f"--runner={named}: live jobs run on Prism in this version; leave --runner out")
+        raise NeverCloses(f"--runner={named}: live jobs run on Prism and on Flink in this version")
     program = locate(flags)
     return Diagnosis(
         direct.name(["--runner=PrismRunner"]), tuple(_notes(flags, program)), program, version_of(program) or None
     )
+
+
+def _of_flink(flags: Sequence[str], *, endless: bool) -> Diagnosis:
+    target = flink.target_of(flags, flink.parallelism_of(flags))
+    where = f"its Python runs in {flink.environment_of(flags)}, which must have this code, {flink.versions()}"
+    notes = [*flink.notes_of(target), where]
+    if endless:
+        notes.append("every worker must see the paths of the job: its log, sinks and state are not looked for there")
+    return Diagnosis(direct.name(flags), tuple(notes))
 
 
 def _notes(flags: Sequence[str], program: Path) -> list[str]:

@@ -5,6 +5,7 @@ Settings that a job needs on Flink are put where its user has said nothing; each
 
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -102,6 +103,11 @@ def notes_of(target: Target) -> list[str]:
     return notes
 
 
+def versions() -> str:
+    """What workers must have as this process has it."""
+    return f"Python {sys.version_info[0]}.{sys.version_info[1]} and Beam {version('apache-beam')}"
+
+
 def parallelism_of(flags: Sequence[str]) -> int:
     """The parallelism that flags ask for; 1 if they ask for none."""
     found = options_of(flags).view_as(FlinkRunnerOptions).parallelism
@@ -197,7 +203,7 @@ def abandon() -> None:
             _ATTACHED.pop().cancel()
 
 
-class RestRunner(FlinkRunner):  # type: ignore[misc]  # Beam has no types for it
+class RestRunner(FlinkRunner):
     """Beam's runner for Flink, without a job server: what `submit` does, and then it waits if it is asked to."""
 
     def __init__(self, flags: Sequence[str] = ()) -> None:
@@ -214,7 +220,7 @@ class RestRunner(FlinkRunner):  # type: ignore[misc]  # Beam has no types for it
         return result
 
 
-class FlinkResult(PipelineResult):  # type: ignore[misc]  # Beam has no types for it
+class FlinkResult(PipelineResult):
     """A job on a cluster, as Beam shows jobs."""
 
     def __init__(self, flink: Flink, job: str) -> None:

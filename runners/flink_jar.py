@@ -41,9 +41,9 @@ def locate(flags_jar: str | None, flink: str) -> JobServerJar:
         FlinkError: if the one that was named is no such jar, or none can be had, or it is for another Flink.
     """
     line = ".".join(flink.split(".")[:2])
-    for path, by in ((flags_jar, "--flink_job_server_jar"), (os.environ.get(VARIABLE), VARIABLE)):
-        if path:
-            return _fitting(examine(Path(path), by), line, flink)
+    for named, by in ((flags_jar, "--flink_job_server_jar"), (os.environ.get(VARIABLE), VARIABLE)):
+        if named:
+            return _fitting(examine(Path(named), by), line, flink)
     for path in cached(line):
         return _fitting(examine(path, "the cache"), line, flink)
     return _fitting(examine(_download(line), "Beam's download"), line, flink)
@@ -110,7 +110,7 @@ def with_job(jar: JobServerJar, target: str, pipeline: Any, options: Any) -> Non
     Raises:
         FlinkError: if the disk refuses.
     """
-    from google.protobuf import json_format
+    from google.protobuf import json_format  # type: ignore[import-untyped]  # it ships none
 
     try:
         shutil.copyfile(jar.path, target)

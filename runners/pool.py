@@ -23,7 +23,7 @@ from apache_beam.portability.api import (
     beam_provision_api_pb2_grpc,
     endpoints_pb2,
 )
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it ships none
 
 STOP_SECONDS: Final = 5
 """How long a worker may take to leave; it has nothing to keep."""

@@ -1,14 +1,14 @@
 """`flink submit`, `resume`, `rescale`, `upgrade`, `compact`: what starts a job on a cluster."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
 
 from dataflow.checkpoints import checkpoint_folder, identity
-from dataflow.commands.flink_state import ask_to_end, placed, say_of, stop_at_savepoint, told_of_flink
+from dataflow.commands.flink_state import cancel, placed, say_of, stop_at_savepoint, told_of_flink
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
@@ -39,7 +39,7 @@ def submit_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait
     """Submits a job: an endless one is left to the cluster, one that ends is waited for."""
     quieten()
     job = load_job(path, settings)
-    if job.spec.source.log is None:
+    if not job.spec.is_endless:
         return _run_bounded(job, path, settings, flags)
     with told_of_flink(), held(job.state):
         refuse_while_it_runs(job.state)
@@ -118,24 +118,21 @@ def _restart(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: 
 
 
 def compact_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
-    """Stops a job at a checkpoint of its own and starts it from there: the cluster's state begins anew."""
+    """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
     quieten()
     with told_of_flink():
         start = _again(path, settings, flags)
         with held(start.job.state):
             at = placed(start.job)
             _target(start.flags, own=at.record.parallelism)
-            ask_to_end(start.job, at)
+            cancel(start.job, at)
             _launch(start, wait=wait)
     return 0
 
 
 def drain_job(job: Job, record: Submission) -> None:
-    """Closes all windows of a job that has stopped at its own checkpoint."""
-    from transforms.collection.control import STOP, ask
-
-    start = Start(job, tuple(record.flags), tuple(record.settings))
-    _launch(start, wait=False, drain=True, then=lambda control: ask(control, STOP))
+    """Closes all windows of a job that does not run: it is started once more, to do nothing else."""
+    _launch(Start(job, tuple(record.flags), tuple(record.settings)), wait=False, drain=True)
 
 
 def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[str]) -> None:
@@ -200,11 +197,12 @@ def _built(start: Start, run: Any) -> Any:
     return pipeline
 
 
-def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[str], None] | None = None) -> None:
+def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
     from dataflow.launch import launch, rejoin
     from runners import flink, flink_jar
-    from runners.flink_rest import ENDED, Flink
+    from runners.flink_rest import Flink
+    from transforms.collection.control import STOP, ask
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job)
     began = time.monotonic()
@@ -238,8 +236,8 @@ def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[st
         savepoints=before.savepoints if before else [],
     )
     kept = _newest(job)
-    if then is not None:
-        then(run.following.control)
+    if drain:
+        ask(run.following.control, STOP)
     with recorded(job.state, record):
         try:
             flink.submit(
@@ -247,8 +245,10 @@ def _launch(start: Start, *, wait: bool, drain: bool = False, then: Callable[[st
             )
             Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
-            if then is not None:
-                Flink(record.cluster).wait_for(record.job, ENDED, LIFE_SECONDS)
+            if drain:
+                # The sources of a job on Flink never end, though nothing comes from them any more.
+                _see_it_live(job, record, kept)
+                _cancel(record)
             elif wait and _owes(start):
                 _see_it_live(job, record, kept)
                 say(f"its first checkpoint is kept, {time.monotonic() - began:.1f} s after the command")
@@ -266,10 +266,10 @@ def _owes(start: Start) -> bool:
     """Whether a checkpoint must come, even if no record does."""
     if start.savepoint is None:
         return True
+    from dataflow.source import source_of
+
     manifest = checkpoint_folder(start.job).read()
-    if start.job.spec.source.log is None or manifest is None:
-        return False
-    return start.job.log_extent().end_position > int(manifest.newest.source["position"])
+    return manifest is None or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
 
 
 def _see_it_live(job: Job, record: Submission, before: int) -> None:

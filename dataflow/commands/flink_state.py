@@ -94,7 +94,7 @@ def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> in
     job = load_job(path, settings)
     with told_of_flink(), held(job.state):
         at, began = placed(job), time.monotonic()
-        location = at.flink.savepoint(at.record.job, _folder(job, folder, at), SAVEPOINT_SECONDS)
+        location = at.flink.savepoint(at.record.job, folder, SAVEPOINT_SECONDS)
         at.record.with_savepoint(location).write(job.state)
         say_of(job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
     return 0
@@ -110,7 +110,7 @@ def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: b
         at = placed(job)
         if drain:
             job = load_job(path, (*at.record.settings, *settings))
-            ask_to_end(job, at)
+            cancel(job, at)
             drain_job(job, at.record)
             say_of(job)("drained: every window is closed")
         else:
@@ -124,45 +124,24 @@ def cancel_job(path: str, settings: Sequence[str]) -> int:
     job = load_job(path, settings)
     with told_of_flink(), held(job.state):
         at = placed(job)
-        at.flink.cancel(at.record.job, END_SECONDS)
-        say_of(job)("cancelled; `flink resume --from-checkpoint` goes on from its own last checkpoint")
+        cancel(job, at)
     return 0
+
+
+def cancel(job: Job, at: Placed) -> None:
+    """Ends a job on its cluster; what it did after its own last checkpoint is done again by whoever goes on."""
+    at.flink.cancel(at.record.job, END_SECONDS)
+    say_of(job)("cancelled; it goes on from its own last checkpoint")
 
 
 def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
     """Stops a job behind a savepoint, and records that."""
     began = time.monotonic()
-    location = at.flink.stop(at.record.job, _folder(job, folder, at), SAVEPOINT_SECONDS)
+    location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)
     record = at.record.with_savepoint(location)
     record.write(job.state)
     say_of(job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
     return record
-
-
-def ask_to_end(job: Job, at: Placed) -> None:
-    """Stops a job at a checkpoint of its own.
-
-    Raises:
-        JobFailed: if it does not stop, or not there.
-    """
-    from runners.flink_rest import ENDED
-    from transforms.collection.control import STOP, ask
-
-    began, control = time.monotonic(), f"{job.state}/control"
-    ask(control, STOP)
-    try:
-        state = at.flink.wait_for(at.record.job, ENDED, END_SECONDS)
-    except BaseException:
-        ask(control, "")
-        raise
-    if state != "FINISHED":
-        raise JobFailed(at.flink.why(at.record.job, state))
-    say_of(job)(f"stopped at a checkpoint of its own, in {time.monotonic() - began:.1f} s")
-
-
-def _folder(job: Job, folder: str | None, at: Placed) -> str | None:
-    """Where a savepoint goes: where it is told, else where the cluster is set to put them."""
-    return folder
 
 
 def list_jobs(address: str) -> int:
@@ -233,6 +212,8 @@ def growth_of(history: Sequence[Any]) -> float:
 
 
 def _show_progress(job: Job, *, runs: bool) -> None:
+    from dataflow.source import source_of
+
     manifest = checkpoint_folder(job).read()
     if manifest is None:
         click.echo("  own           no checkpoint yet")
@@ -240,9 +221,8 @@ def _show_progress(job: Job, *, runs: bool) -> None:
     newest = manifest.newest
     age = time.time() - newest.taken
     click.echo(f"  own           checkpoint {_age(age)} ago, event time {as_text(newest.watermark)}")
-    if job.spec.source.log is not None:
-        behind = job.log_extent().end_position - newest.source["position"]
-        click.echo(f"  lag           {behind:,} records behind the log's end at that checkpoint")
+    behind = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
+    click.echo(f"  lag           {behind:,} records of the source lie behind that checkpoint")
     pace = job.spec.execution.checkpoint.total_seconds()
     if runs and age > max(STALE * pace, 60):
         click.echo(

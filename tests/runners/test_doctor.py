@@ -6,6 +6,7 @@ import pytest
 
 from runners.doctor import Diagnosis, NeverCloses, diagnose
 from runners.flags import FlagError
+from runners.flink_rest import FlinkError
 from runners.prism_binary import PrismError, beam_version, cached
 from tests.runners.test_prism_binary import fake
 
@@ -42,10 +43,17 @@ def test_a_runner_that_never_closes_a_window_is_refused_when_asked_for_by_name(n
         diagnose([f"--runner={name}", "--streaming"], endless=True)
 
 
-def test_a_live_job_runs_on_prism_only(a_prism_that_was_built: Path) -> None:
-    for runner in ("FlinkRunner", "my.own.Runner"):
-        with pytest.raises(NeverCloses, match=rf"^--runner={runner}: live jobs run on Prism in this version"):
-            diagnose([f"--runner={runner}"], endless=True)
+def test_a_live_job_runs_on_prism_and_on_flink_only(a_prism_that_was_built: Path) -> None:
+    with pytest.raises(NeverCloses, match=r"^--runner=my.own.Runner: live jobs run on Prism and on Flink in this vers"):
+        diagnose(["--runner=my.own.Runner"], endless=True)
+    with pytest.raises(NeverCloses, match=r"^--runner=FlinkRunner: a live job needs a cluster that is there"):
+        diagnose(["--runner=FlinkRunner"], endless=True)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_flink_that_does_not_answer_is_refused(endless: bool) -> None:
+    with pytest.raises(FlinkError, match=r"^no Flink answers at localhost:1: Connection refused$"):
+        diagnose(["--runner=FlinkRunner", "--flink_master=localhost:1"], endless=endless)
 
 
 def test_flags_that_do_nothing_are_told() -> None:
