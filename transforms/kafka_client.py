@@ -161,21 +161,14 @@ class KafkaCluster(Spec):
                 raise ValueError(f"must not have {name}: secrets do not stand in a job file")
         return value
 
-    def client_settings(self, **ours: Any) -> dict[str, Any]:
-        """Settings of a client; `ours`, with underscores for dots, come before the user's.
+    def client_settings(self) -> dict[str, Any]:
+        """Settings of a client, secrets included; those of a sort of client go before them.
 
         Raises:
             KafkaUnusable: if a secret is not in the environment.
         """
-        defaults = {"log_level": 0, "client.id": "streamgauge"}
-        own = {name.replace("_", "."): value for name, value in ours.items()}
-        return {
-            **defaults,
-            **own,
-            **self.settings,
-            "bootstrap.servers": self.brokers,
-            **self.security.settings(),
-        }
+        ours = {"log_level": 0, "client.id": "streamgauge"}
+        return {**ours, **self.settings, "bootstrap.servers": self.brokers, **self.security.settings()}
 
 
 def secret(variable: str | None, field: str) -> str | None:
