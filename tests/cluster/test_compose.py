@@ -19,7 +19,17 @@ from tests.cluster.engine import Engine
 ROOT: Final = Path(__file__).parent.parent.parent
 FILE: Final = ROOT / "containers" / "compose.yaml"
 OURS: Final = ("collector", "live", "pool-1", "pool-2")
-STARTED: Final = (*OURS, "jobmanager", "taskmanager-1", "taskmanager-2", "kafka", "postgres", "prometheus")
+STARTED: Final = (
+    *OURS,
+    "node-1",
+    "node-2",
+    "jobmanager",
+    "taskmanager-1",
+    "taskmanager-2",
+    "kafka",
+    "postgres",
+    "prometheus",
+)
 
 
 class Stack:
@@ -140,6 +150,17 @@ def test_a_job_runs_on_its_flink(stack: Stack) -> None:
     listed = stack.compose("run", "--rm", "streamgauge", "flink", "list")
     assert "readings_on_flink" in listed
     stack.compose("run", "--rm", "streamgauge", "flink", "cancel", "/etc/streamgauge/flink.yaml")
+
+
+def test_a_taskmanager_that_is_killed_comes_back_to_its_pool(stack: Stack) -> None:
+    stack.compose("kill", "taskmanager-1")
+    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 2, lambda: "Flink does not notice", 120)
+    stack.compose("up", "--detach", "taskmanager-1")
+    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 4, lambda: _said(stack, "taskmanager-1"))
+    probe = "import socket; socket.create_connection(('127.0.0.1', 50000), 5); print('reached')"
+    taskmanager = stack.compose("ps", "--quiet", "taskmanager-1").strip()
+    told = stack.on.docker("exec", taskmanager, "python3", "-c", probe)
+    assert told == "reached"
 
 
 def test_prometheus_reads_them_all_with_our_rules(stack: Stack) -> None:

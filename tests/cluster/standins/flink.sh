@@ -1,6 +1,6 @@
 #!/bin/sh
 # Does what Flink's own image does: `jobmanager` or `taskmanager`, settings from FLINK_PROPERTIES, as user 9999.
-set -eu
+set -euf # no globs: Java reads the stars
 conf=/tmp/flink/conf
 mkdir -p "$conf"
 printf '%s\n' "$FLINK_PROPERTIES" "rest.bind-address: 0.0.0.0" "jobmanager.bind-host: 0.0.0.0" "taskmanager.bind-host: 0.0.0.0" >"$conf/config.yaml"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Does what Kafka's own image does: one node, its settings from KAFKA_… variables.
-set -eu
+set -euf # no globs: Java reads the stars
 settings=/tmp/server.properties
 env | sed -n 's/^KAFKA_//p' | while IFS='=' read -r name value; do
 	[ "$name" = HEAP_OPTS ] || echo "$(echo "$name" | tr 'A-Z_' 'a-z.')=$value"
