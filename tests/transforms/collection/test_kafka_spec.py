@@ -1,12 +1,19 @@
 """What a Kafka source may be in a job file, and in which words it is refused."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from transforms.collection.kafka_spec import KafkaSpec
-from transforms.kafka_client import KafkaCluster, KafkaUnusable
+from transforms.kafka_client import KafkaCluster, KafkaSecurity, KafkaUnusable
+from transforms.storage.kafka_spec import KafkaSinkSpec
+from transforms.watermark import WatermarkSpec
+
+DOCS = Path(__file__).parents[3].joinpath("docs", "kafka.md").read_text(encoding="utf-8")
 
 SASL = {"protocol": "sasl_ssl", "mechanism": "SCRAM-SHA-512", "username": "u", "password_env": "P"}
 
@@ -86,3 +93,23 @@ def test_settings_of_the_user_come_before_ours_and_not_before_the_brokers() -> N
     cluster = KafkaCluster(brokers="a:1", settings={"client.id": "mine", "linger.ms": 7})
     settings = {"linger.ms": 20, **cluster.client_settings()}
     assert (settings["client.id"], settings["linger.ms"], settings["bootstrap.servers"]) == ("mine", 7, "a:1")
+
+
+def blocks() -> list[Any]:
+    return [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)]
+
+
+def test_what_the_docs_show_is_right() -> None:
+    job, secure = blocks()
+    KafkaSpec.model_validate(job["source"]["kafka"])
+    WatermarkSpec.model_validate(job["watermark"])
+    KafkaSinkSpec.model_validate(job["sinks"][0])
+    KafkaSecurity.model_validate(secure["security"])
+
+
+def test_every_field_is_documented() -> None:
+    for described in (KafkaSpec, KafkaSinkSpec):
+        published = described.model_json_schema()
+        for definition in (published, *published["$defs"].values()):
+            for name in definition["properties"]:
+                assert re.search(rf"\b{name}\b", DOCS), name
