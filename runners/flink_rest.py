@@ -105,18 +105,19 @@ class Flink:
         return dict(self._get(f"jobs/{job}/checkpoints", job))
 
     def restarts(self, job: str) -> int:
-        """How often a job was started again by the cluster."""
+        """How often a job was started again by the cluster, as far as it remembers."""
         found = self._get(f"jobs/{job}/metrics?get=numRestarts", job)
-        return int(float(found[0]["value"])) if found else 0
+        counted = int(float(found[0]["value"])) if found else 0
+        # The metric comes late; of failures there are the newest only.
+        return max(counted, len(self._failures(job)))
+
+    def _failures(self, job: str) -> list[Any]:
+        return list(self._get(f"jobs/{job}/exceptions", job).get("exceptionHistory", {}).get("entries", []))
 
     def failure(self, job: str) -> tuple[float, str] | None:
         """When a job, or a part of it, failed last (s), and why."""
-        found = self._get(f"jobs/{job}/exceptions", job)
-        entries = found.get("exceptionHistory", {}).get("entries", [])
-        if entries:
-            return entries[0]["timestamp"] / 1e3, root_cause(entries[0]["stacktrace"])
-        text = found.get("root-exception")
-        return (found.get("timestamp", 0) / 1e3, root_cause(text)) if text else None
+        entries = self._failures(job)
+        return (entries[0]["timestamp"] / 1e3, root_cause(entries[0]["stacktrace"])) if entries else None
 
     def upload(self, jar: str) -> str:
         """Gives the cluster a jar; the name it has there."""

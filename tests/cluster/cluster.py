@@ -3,7 +3,6 @@
 All of it listens on the loopback only, lives in one folder, and ends with the test that started it.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -21,8 +20,8 @@ from tests.cluster import equipment
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 60.0
-_DIE_WITH_PARENT: Final = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
+_WATCHED: Final = ("setpriv", "--pdeathsig", "KILL")
+"""util-linux: what follows ends when whoever started it does, however that ends."""
 
 _OPENED: Final = (
     *("java.lang", "java.net", "java.io", "java.nio", "sun.nio.ch", "java.lang.reflect", "java.text", "java.time"),
@@ -218,13 +217,12 @@ class Cluster:
         out = open(self.folder / "logs" / f"{name}.out", "ab")  # noqa: SIM115  # the process has it
         with out:
             self._processes[name] = subprocess.Popen(
-                command,
+                [*_WATCHED, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env={**os.environ, **environment},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # no thread of ours runs yet
             )
 
     def _wait(self, condition: Any, what: str) -> None:
@@ -235,10 +233,6 @@ class Cluster:
                 said = "".join((self.folder / "logs" / f"{name}.out").read_text()[-500:] for name in gone)
                 raise AssertionError(f"{what}; gone: {gone} {said}")
             time.sleep(0.1)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 @contextmanager
