@@ -34,7 +34,24 @@ def flink() -> None:
 
 def _flags(args: Sequence[str], address: str | None, parallelism: int | None) -> list[str]:
     flags = [f"--parallelism={parallelism}"] if parallelism is not None else []
-    return [*([f"--flink_master={address}"] if address else []), *flags, *args]
+    return [*([f"--flink_master={address}"] if address else []), *flags, *joined(args)]
+
+
+def joined(args: Sequence[str]) -> list[str]:
+    """Flags in one word each, so that a later one can come in place of an earlier one.
+
+    >>> joined(["--environment_type", "DOCKER", "--x=1", "--streaming"])
+    ['--environment_type=DOCKER', '--x=1', '--streaming']
+    """
+    flags: list[str] = []
+    for word in args:
+        if word.startswith("-"):
+            flags.append(word)
+        elif flags and flags[-1].startswith("--") and "=" not in flags[-1]:
+            flags[-1] += f"={word}"
+        else:
+            raise click.UsageError(f"there is one job; what is {word}?")
+    return flags
 
 
 def _exit(code: int) -> None:
@@ -145,7 +162,7 @@ def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[s
     """Stops a job with a savepoint and starts it from there with another parallelism."""
     from dataflow.commands.flink import rescale_job
 
-    _exit(rescale_job(job, parallelism, settings, ctx.args, wait=not no_wait))
+    _exit(rescale_job(job, parallelism, settings, joined(ctx.args), wait=not no_wait))
 
 
 @flink.command(context_settings=_PASS_ON)
@@ -157,7 +174,7 @@ def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool
     """Stops a job with a savepoint and starts it from there as it is now: new code, image or job file."""
     from dataflow.commands.flink import upgrade_job
 
-    _exit(upgrade_job(job, settings, ctx.args, wait=not no_wait))
+    _exit(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))
 
 
 @flink.command(context_settings=_PASS_ON)
@@ -169,4 +186,4 @@ def compact(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool
     """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
     from dataflow.commands.flink import compact_job
 
-    _exit(compact_job(job, settings, ctx.args, wait=not no_wait))
+    _exit(compact_job(job, settings, joined(ctx.args), wait=not no_wait))
