@@ -18,10 +18,10 @@ from uuid import UUID
 
 import fastavro
 
-from transforms.collection.kafka_spec import RegistrySpec
 from transforms.collection.parsed import Schema
 from transforms.collection.registry import Unreadable, open_registry
 from transforms.collection.values import Refusals
+from transforms.schema_registry import RegistrySpec
 from transforms.specification import NUMERIC
 
 _MAGIC: Final = 0

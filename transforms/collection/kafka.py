@@ -18,8 +18,8 @@ from transforms.collection.kafka_records import NO_TIME, Fetched, Longs, Reading
 from transforms.collection.kafka_spec import KafkaSpec
 from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
 
-QUEUE_KBYTES: Final = 32_768
-"""What waits in memory to be read."""
+QUEUE_KBYTES: Final = 16_384
+"""What waits in memory to be read; messages of a few bytes take six times as much as they hold."""
 
 READ_BYTES: Final = 16 << 20
 READ_RECORDS: Final = 200_000

@@ -6,42 +6,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transforms.kafka_client import KafkaCluster, variable_name
-from transforms.specification import Spec
+from transforms.kafka_client import KafkaCluster
+from transforms.schema_registry import RegistrySpec
 
 _TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
-_URL: Final = re.compile(r"https?://[^\s@]+")
-
-
-class RegistrySpec(Spec):
-    """A schema registry as Confluent's: `password_env` names an environment variable; `ca`, `certificate` and `key`
-    are paths."""
-
-    url: str
-    username: str | None = Field(default=None, min_length=1)
-    password_env: str | None = None
-    ca: str | None = Field(default=None, min_length=1)
-    certificate: str | None = Field(default=None, min_length=1)
-    key: str | None = Field(default=None, min_length=1)
-
-    @field_validator("url")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        if not _URL.fullmatch(value):  # not quoted: a password may stand in it
-            raise ValueError("must be an http:// or https:// address, without a user or password in it")
-        return value.rstrip("/")
-
-    @field_validator("password_env")
-    @classmethod
-    def _variable(cls, value: str | None) -> str | None:
-        return variable_name(value)
-
-    @model_validator(mode="after")
-    def _pairs(self) -> "RegistrySpec":
-        for one, other in (("username", "password_env"), ("certificate", "key")):
-            if (getattr(self, one) is None) != (getattr(self, other) is None):
-                raise ValueError(f"schema_registry.{one} and schema_registry.{other} go together")
-        return self
 
 
 class KafkaSpec(KafkaCluster):

@@ -1,17 +1,15 @@
 """A schema registry: schemas by their numbers, asked for once. One that cannot be reached is waited for."""
 
-import importlib
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from transforms.collection.files import SourceError
-from transforms.collection.kafka_spec import RegistrySpec
-from transforms.kafka_client import KafkaUnusable, client_module, secret
+from transforms.kafka_client import KafkaUnusable
 from transforms.progress import BULLETIN
+from transforms.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
 
 PATIENCE_SECONDS: Final = 900.0
 """How long a registry may be out of reach until the job gives up: as long as a sink may."""
@@ -41,10 +39,9 @@ class Registry:
         self._patience = patience
         self._lock = threading.Lock()
         try:
-            self._module: Any = client_module(".schema_registry")
-            self._client = self._module.SchemaRegistryClient(_settings(spec))
-        except (KafkaUnusable, ValueError, OSError) as error:
-            raise SourceError(f"the schema registry {spec.url} cannot be used: {error}") from None
+            self._client = registry_client(spec)
+        except KafkaUnusable as error:
+            raise SourceError(str(error)) from None
 
     def schema(self, number: int) -> Registered:
         """The schema of a number.
@@ -80,7 +77,7 @@ class Registry:
         while True:
             try:
                 answer = ask()
-            except self._module.SchemaRegistryError as error:
+            except registry_errors() as error:
                 if error.http_status_code == _NOT_FOUND:
                     answer = None
                 elif error.http_status_code in _DENIED:
@@ -89,7 +86,7 @@ class Registry:
                     said = f"the schema registry {self._url} fails: {error.error_message}"
                     pause = self._wait(began, pause, said)
                     continue
-            except _unreachable() as error:
+            except unreachable() as error:
                 said = f"the schema registry {self._url} cannot be reached: {error}"
                 pause = self._wait(began, pause, said)
                 continue
@@ -109,26 +106,3 @@ class Registry:
 def open_registry(spec: RegistrySpec) -> Registry:
     """The registry, opened once in a process."""
     return Registry(spec)
-
-
-@cache
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What the registry's client raises when nobody answers: its HTTP library's errors."""
-    errors: list[type[Exception]] = [OSError]
-    for name in ("httpx2", "httpx"):  # which one it uses depends on its version
-        with suppress(ImportError):
-            errors.append(importlib.import_module(name).HTTPError)
-    return tuple(errors)
-
-
-def _settings(spec: RegistrySpec) -> dict[str, Any]:
-    password = secret(spec.password_env, "schema_registry.password_env")
-    written = {
-        "url": spec.url,
-        "basic.auth.user.info": None if password is None else f"{spec.username}:{password}",
-        "ssl.ca.location": spec.ca,
-        "ssl.certificate.location": spec.certificate,
-        "ssl.key.location": spec.key,
-        "max.retries": 0,
-    }
-    return {name: value for name, value in written.items() if value is not None}

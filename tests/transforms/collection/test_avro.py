@@ -15,11 +15,11 @@ from transforms.batch import PAYLOAD, POSITION
 from transforms.collection.avro import AvroDecoder
 from transforms.collection.files import SourceError
 from transforms.collection.kafka_records import KafkaFlush, KafkaParser, Reading
-from transforms.collection.kafka_spec import RegistrySpec
 from transforms.collection.parsed import Schema
 from transforms.collection.registry import Registry
 from transforms.collection.repair import Repair, digest
 from transforms.collection.spec import Column, EventTimeSpec
+from transforms.schema_registry import RegistrySpec
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123_456, timezone.utc)
 EVENT = {
