@@ -4,13 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 
 from dataflow.job import Job, PlannedAggregation
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import CheckpointFolder
+
+RETAIN: Final = timedelta(hours=1)
+"""How old the oldest checkpoint is at least, where the source has no say in it."""
 
 
 def replaying(job: Job) -> str:
@@ -32,7 +36,8 @@ def with_live_shards(job: Job) -> Job:
 
 def checkpoint_folder(job: Job) -> CheckpointFolder:
     """Where the job keeps its checkpoints."""
-    return CheckpointFolder(job.state, identity(job), microseconds(job.log.retain) / 1e6)
+    retain = job.spec.source.log.retain if job.spec.source.log is not None else RETAIN
+    return CheckpointFolder(job.state, identity(job), microseconds(retain) / 1e6)
 
 
 def identity(job: Job) -> dict[str, str]:
@@ -56,8 +61,9 @@ def seeds_of(
 ) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
     """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
     from transforms.aggregation.live import Shard, split_seeds
-    from transforms.tick import label_of
+    from transforms.tick import SNAPSHOT, label_of
 
+    snapshots = [batch for batch in snapshots if label_of(batch)["kind"] == SNAPSHOT]
     seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
     for number, aggregation in enumerate(job.aggregations):
         mine = sorted(
@@ -69,6 +75,13 @@ def seeds_of(
             states = split_seeds(timeline_of(aggregation), states, shards)
         seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]
     return seeds
+
+
+def carried_in(parcels: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """What a checkpoint has left for the next one, beside its snapshots."""
+    from transforms.tick import SNAPSHOT, label_of
+
+    return [batch for batch in parcels if label_of(batch)["kind"] != SNAPSHOT]
 
 
 def timeline_of(aggregation: PlannedAggregation) -> Any:

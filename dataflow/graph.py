@@ -16,61 +16,33 @@ from typing import Any, NamedTuple, TypeAlias
 import apache_beam as beam
 import pyarrow as pa
 
-from dataflow.checkpoints import reader_name
 from dataflow.job import Job
+from dataflow.source import source_of
+from dataflow.source.live import Part, Seeds
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
-from transforms.collection.chunks import SOURCE, ChunkParser
-from transforms.collection.feed import LogFeed
 from transforms.collection.files import FileRange
-from transforms.collection.follow import AnnounceFn, Follow, Following
-from transforms.collection.log import Extent
+from transforms.collection.follow import Follow, Following
 from transforms.collection.read import FileReader, ReadFiles
-from transforms.collection.read_log import ReadLog
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import MANIFEST
-from transforms.storage.live import LivePlan, SaveFn, StoreLive
+from transforms.storage.live import SaveFn, StoreLive
+from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
 from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store
-from transforms.watermark import Progress
 
 Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
-
-
-Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
-"""By aggregation: shards, and the snapshot that each begins with."""
-
-
-@dataclass(frozen=True)
-class LogPart:
-    """Chunks of a log, from `start` to before `end`, and what is known of the records before them.
-
-    With `through`, only windows that have closed by that watermark are stored, and the state that is left goes into the
-    folder `snapshots`.
-    """
-
-    start: Rest
-    end: int
-    seeds: Seeds = field(default_factory=dict)
-    through: int | None = None
-    snapshots: str = ""
-
-    @staticmethod
-    def whole(extent: Extent) -> "LogPart":
-        """Everything that a log holds."""
-        return LogPart(Rest(extent.first_chunk, Progress()), extent.end_chunk)
 
 
 @dataclass(frozen=True)
 class Run:
     """One bounded run of a job: its name, when it began, what it reads, and what it reads in other words.
 
-    `ranges` are what it reads of files, `part` of a log.
+    `ranges` are what it reads of files, `part` of an endless source.
     """
 
     name: str
@@ -78,18 +50,23 @@ class Run:
     ranges: tuple[FileRange, ...] = ()
     overlay: Overlay = field(default_factory=dict)
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    part: LogPart | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One launch of a live job: what it stores, how it follows the log, and what it goes on from."""
+    """One launch of a live job: what it stores, how it follows its source, and what it goes on from.
+
+    Args:
+        carried: parcels that the checkpoint has left for the next one.
+    """
 
     plan: LivePlan
     following: Following
     start: Rest
     overlay: Overlay = field(default_factory=dict)
     seeds: Seeds = field(default_factory=dict)
+    carried: Sequence[pa.RecordBatch] = ()
 
 
 class Records(NamedTuple):
@@ -111,7 +88,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
     tables: dict[str, Batches] = {}
-    part = run.part or LogPart(Rest(0, Progress()), 0)
+    part = run.part or Part(Rest(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
             summary=aggregation.summary,
@@ -138,8 +115,8 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the result are the ticks at which a checkpoint was kept."""
-    feed = LogFeed(job.log.path, _parser(job, run.overlay))
-    read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start)
+    source = source_of(job)
+    read = pipeline | "Collect" >> Follow(following=run.following, feed=source.feed(run.overlay), start=run.start)
     records = _records(read, job)
     parcels = []
     for number, aggregation in enumerate(job.aggregations):
@@ -158,16 +135,13 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
         LEDGER: records.ledger | "Entries" >> beam.Flatten(),
     }
     books["parcels"] = parcels | "Closed" >> beam.Flatten()
-    kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan)
-    announce = AnnounceFn(job.log.path, reader_name(job), f"{job.state}/{MANIFEST}")
-    return kept | "Announce" >> beam.ParDo(announce).with_output_types(pa.RecordBatch)
+    kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan, seeds=run.carried)
+    return kept | "Announce" >> beam.ParDo(source.behind()).with_output_types(pa.RecordBatch)
 
 
 def _collect(pipeline: beam.Pipeline, job: Job, run: Run, threads: int) -> Any:
     if run.part is not None:
-        parser = _parser(job, run.overlay)
-        log = ReadLog(folder=job.log.path, parser=parser, start=run.part.start, end=run.part.end)
-        return pipeline | "Collect" >> log
+        return pipeline | "Collect" >> source_of(job).reading(run.part, run.overlay)
     reader = FileReader(
         job.spec.files.format,
         job.schema,
@@ -179,14 +153,10 @@ def _collect(pipeline: beam.Pipeline, job: Job, run: Run, threads: int) -> Any:
     return pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader)
 
 
-def _parser(job: Job, overlay: Overlay) -> ChunkParser:
-    return ChunkParser(job.schema, job.spec.watermark, job.spec.record.max_future, overlay.get(SOURCE, {}))
-
-
 def _records(read: Any, job: Job) -> Records:
-    """What was read, cleaned, and of a log without what came too late."""
+    """What was read, cleaned, and of an endless source without what came too late."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
-    if job.spec.source.log is None:
+    if job.spec.source.files is not None:
         return Records(clean.batches, (read.dead_letters, clean.dead_letters), (read.ledger, clean.ledger))
     specs = [aggregation.spec for aggregation in job.aggregations]
     judged = clean.batches | "Lateness" >> JudgeLateness(aggregations=specs)

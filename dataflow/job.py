@@ -120,7 +120,7 @@ class Job:
     def log(self) -> LogSpec:
         """The log of a job that reads one."""
         if self.spec.source.log is None:
-            raise AssertionError("this job reads files")
+            raise AssertionError("this job does not read a log")
         return self.spec.source.log
 
     def _check_fields(self, names: Sequence[str], source: str) -> None:

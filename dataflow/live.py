@@ -6,19 +6,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
 
-from dataflow.checkpoints import checkpoint_folder, reader_name, replaying, seeds_of
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
-from transforms.collection.log import LogError, LogReader, announce
-from transforms.specification import microseconds
-from transforms.storage.checkpoint import Checkpoint, CheckpointFolder
+from transforms.collection.log import LogError
+from transforms.storage.checkpoint import CheckpointFolder
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
@@ -94,6 +93,8 @@ def _once(
 ) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.graph import build_live
+    from dataflow.launch import launch
+    from dataflow.source import source_of
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
@@ -102,7 +103,8 @@ def _once(
     build_live(pipeline, job, run)
     if asked or to_end:
         ask(run.following.control, STOP if asked else FINISH)
-    say(f"following {job.log.path} on {direct.name(['--runner=PrismRunner'])}; SIGTERM stops at a checkpoint")
+    where = direct.name(["--runner=PrismRunner"])
+    say(f"following the {source_of(job).describe()} on {where}; SIGTERM stops at a checkpoint")
     _run(pipeline, job, run.following.control, say, asked)
 
 
@@ -120,99 +122,6 @@ def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Call
             say(f"{error}; going on from the last checkpoint")
 
 
-def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Any:
-    """What a live run begins with: nothing, or the job's newest checkpoint."""
-    from dataflow.graph import LiveRun
-    from dataflow.overlay import ReplayOverlay
-    from transforms.collection.control import ask
-    from transforms.collection.follow import Following
-    from transforms.collection.rest import Rest
-    from transforms.storage.checkpoint import StateRefused
-    from transforms.storage.live import LivePlan
-    from transforms.tick import READ, name_of
-    from transforms.watermark import Progress
-
-    log, extent = job.log, job.log_extent()
-    if os.path.exists(replaying(job)):
-        raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
-    overlay = ReplayOverlay.read(job.state)
-    checkpoints = checkpoint_folder(job)
-    shards = job.spec.execution.live_shards
-    snapshots = shards * len(job.aggregations)
-    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, overlay.attempts)
-    control = f"{job.state}/control"
-    with suppress(FileNotFoundError):
-        ask(control, "")
-    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
-    windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
-    following = Following(control, drain, keep_every=keep_every, windows=windows)
-    manifest = checkpoints.read()
-    oldest = extent.first_chunk if manifest is None else manifest.oldest.chunk
-    with suppress(OSError):  # from now on the log keeps what this job needs
-        announce(log.path, reader_name(job), oldest)
-    if manifest is None:
-        if extent.first_chunk > 1:
-            say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
-        plan.begin()
-        rest = Rest(extent.first_chunk, Progress(), extent.first_position, time.time())
-        return LiveRun(plan, following, rest, overlay.repairs)
-    newest = manifest.newest
-    if newest.drained:
-        raise StateRefused(
-            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
-            " begin anew with what the log still holds"
-        )
-    _check_log(log.path, newest)
-    plan = replace(plan, start=newest.name)
-    plan.rewind(newest.name)
-    seeds = seeds_of(job, checkpoints.load(newest), shards)
-    progress, shift = Progress.from_json(newest.source["progress"]), newest.name - name_of(newest.chunk, READ)
-    rest = Rest(newest.chunk, progress, newest.source["position"], time.time(), shift=shift)
-    say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
-    return LiveRun(plan, following, rest, overlay.repairs, seeds)
-
-
-def rejoin(job: Job, start: int) -> Any:
-    """What a live run is built of when its engine goes on from a savepoint of its own, which holds everything else.
-
-    Args:
-        start: the name of the checkpoint that the launch before the savepoint began at.
-    """
-    from dataflow.graph import LiveRun
-    from dataflow.overlay import ReplayOverlay
-    from transforms.collection.control import ask
-    from transforms.collection.follow import Following
-    from transforms.collection.rest import Rest
-    from transforms.storage.live import LivePlan
-    from transforms.watermark import Progress
-
-    overlay = ReplayOverlay.read(job.state)
-    snapshots = job.spec.execution.live_shards * len(job.aggregations)
-    checkpoints = checkpoint_folder(job)
-    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, overlay.attempts, start)
-    control = f"{job.state}/control"
-    with suppress(FileNotFoundError):
-        ask(control, "")
-    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
-    windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
-    following = Following(control, keep_every=keep_every, windows=windows)
-    return LiveRun(plan, following, Rest(0, Progress()), overlay.repairs)
-
-
-def _check_log(path: str, checkpoint: Checkpoint) -> None:
-    """Raises SourceError unless the log is the one that the checkpoint was kept in, and still holds what comes next."""
-    from transforms.collection.files import SourceError
-
-    with closing(LogReader(path)) as reader:
-        extent, position = reader.extent(), reader.first_of(checkpoint.chunk)
-    if position != checkpoint.source["position"]:
-        raise SourceError(
-            f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}, and this job goes on at"
-            f" {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? Remove its `state` to"
-            " begin anew"
-        )
-
-
 def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
     from contextlib import nullcontext
 
@@ -225,6 +134,7 @@ def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
 
 def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
+    from dataflow.source import source_of
     from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
@@ -256,7 +166,7 @@ def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], aske
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        watch(done, job.log.path, say)
+        watch(done, source_of(job).end, say)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -272,14 +182,17 @@ def _is_of_the_runner(failure: Exception) -> bool:
     return isinstance(failure, JobFailed) and any(word in str(failure) for word in _WORDS)
 
 
-def watch(done: threading.Event, log: str, say: Callable[[str], None], patience: float = STALL_SECONDS) -> None:
+def watch(
+    done: threading.Event, end: Callable[[], int | None], say: Callable[[str], None], patience: float = STALL_SECONDS
+) -> None:
     """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
     from transforms.progress import BULLETIN
 
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
-        with suppress(sqlite3.Error, LogError), closing(LogReader(log)) as reader:
-            BULLETIN.set(end=reader.extent().end_position)
+        with suppress(sqlite3.Error, LogError):
+            if (last := end()) is not None:
+                BULLETIN.set(end=last)
         if BULLETIN.trouble != trouble:
             trouble = BULLETIN.trouble
             say(f"waiting: {trouble}" if trouble else "the sink can be written again")

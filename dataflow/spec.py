@@ -11,6 +11,7 @@ from pydantic import ByteSize, Field, ValidationError, model_validator
 from dataflow.document import Document, Problem
 from dataflow.refusal import Rest, problems, without_refused
 from transforms.aggregation.spec import AggregationSpec
+from transforms.collection.kafka_spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
@@ -31,7 +32,7 @@ RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
 """Aggregations that a record can be late for: a bit each."""
 
-_LIVE = "this version reads `files` and `log`"
+_LIVE = "this version reads `files`, `log` and `kafka`"
 
 
 class SourceSpec(Spec):
@@ -39,13 +40,13 @@ class SourceSpec(Spec):
 
     files: FilesSpec | None = None
     log: LogSpec | None = None
-    kafka: Annotated[dict[str, Any] | None, not_in_this_version("kafka", _LIVE)] = None
+    kafka: KafkaSpec | None = None
     pubsub: Annotated[dict[str, Any] | None, not_in_this_version("pubsub", _LIVE)] = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SourceSpec":
-        if (self.files is None) == (self.log is None):
-            raise ValueError("source must have exactly one kind: `files` or `log`")
+        if sum(kind is not None for kind in (self.files, self.log, self.kafka)) != 1:
+            raise ValueError("source must have exactly one kind: `files`, `log` or `kafka`")
         return self
 
 
@@ -110,8 +111,13 @@ class JobSpec(Spec):
     def files(self) -> FilesSpec:
         """The files of a job that reads files."""
         if self.source.files is None:
-            raise AssertionError("this job reads a log")
+            raise AssertionError("this job does not read files")
         return self.source.files
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether its source has no end, so that it can run live and records can be late."""
+        return self.source.files is None
 
     @property
     def format(self) -> str:
@@ -182,8 +188,8 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
     """What single fields cannot know of each other."""
     if spec.record.columns is None and spec.format != "parquet":
         yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
-    if spec.source.log is not None and len(spec.aggregations) > MOST_LIVE:
-        yield Problem(("aggregations",), f"must be at most {MOST_LIVE} for a log, are {len(spec.aggregations)}")
+    if spec.is_endless and len(spec.aggregations) > MOST_LIVE:
+        yield Problem(("aggregations",), f"must be at most {MOST_LIVE} in a live job, are {len(spec.aggregations)}")
     taken: dict[str, str] = dict.fromkeys(RESERVED_TABLES, "a table of every job")
     for index, aggregation in enumerate(spec.aggregations):
         tables = [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]

@@ -60,6 +60,14 @@ def merge(entries: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
     return one_batch(ordered.sort_by([(name, "ascending") for name in KEY]).combine_chunks())
 
 
+def divide(ledger: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """A ledger in the order of `merge` as what is done, and the last row of each source, which may still grow."""
+    sources = ledger["source"].to_numpy(zero_copy_only=False)
+    is_last = np.append(sources[1:] != sources[:-1], np.ones(min(len(sources), 1), bool))
+    last = pa.array(is_last.astype(bool))
+    return ledger.filter(pc.invert(last)), ledger.filter(last)
+
+
 def totals(ledger: pa.RecordBatch | pa.Table) -> dict[str, int]:
     """The sum of each count over all ranges."""
     return {name: int(pc.sum(ledger[name]).as_py() or 0) for name in COUNTS}

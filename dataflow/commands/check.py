@@ -42,7 +42,7 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
     """Which runner will really execute the job, and what a live one goes on from."""
     from runners import doctor
 
-    is_live = job.spec.source.log is not None
+    is_live = job.spec.is_endless
     try:
         diagnosis = doctor.diagnose(flags, endless=is_live)
     except ValueError as error:
@@ -58,9 +58,12 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
 
 
 def _source(job: Job) -> str:
-    if job.spec.source.log is not None:
-        extent = job.log_extent()
-        return f"log {job.log.path}, records {extent.first_position:,} to {extent.end_position:,}"
+    if job.spec.is_endless:
+        from dataflow.source import source_of
+
+        source = source_of(job)
+        first, end = source.span()
+        return f"{source.describe()}, records {first:,} to {end:,}"
     ranges = job.ranges()
     files = {part.source for part in ranges}
     return f"{len(files):,} files in {len(ranges):,} ranges"

@@ -39,7 +39,12 @@ def show_plan(path: str, settings: Sequence[str], svg: str | None) -> None:
 def graph_text(job: Job) -> str:
     """The graph, a line a stage."""
     source, record = job.spec.source, job.spec.record
-    read = f"{source.files.format}: {', '.join(source.files.paths)}" if source.files else f"log: {job.log.path}"
+    if source.files is not None:
+        read = f"{source.files.format}: {', '.join(source.files.paths)}"
+    else:
+        read = (
+            f"log: {job.log.path}" if source.kafka is None else f"kafka: {source.kafka.topic} on {source.kafka.brokers}"
+        )
     lines = [f"{job.spec.job}", f"  read        {read}"]
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")

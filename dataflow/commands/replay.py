@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,39 +53,38 @@ def replay_job(
 def _replay(job: Job, letters: pa.Table, repaired: str | None, flags: Sequence[str]) -> int:
     overlay = ReplayOverlay.read(job.state)
     repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
-    interrupted = job.spec.source.log is not None and os.path.exists(replaying(job))
+    interrupted = job.spec.is_endless and os.path.exists(replaying(job))
     if not repairs and not interrupted:
         click.echo(f"{job.spec.job}: nothing to replay")
         return 0
-    if job.spec.source.log is not None:
-        return _run_log(job, overlay, repairs, flags)
+    if job.spec.is_endless:
+        return _run_live(job, overlay, repairs, flags)
     return _run(job, overlay, repairs, flags)
 
 
-def _run_log(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
-    """Runs the log of a live job again, as far as its newest checkpoint, with the repaired records in place.
+def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
+    """Runs the source of a live job again, as far as its newest checkpoint, with the repaired records in place.
 
     The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
     the two, a mark keeps the job from being started.
     """
     from dataflow.checkpoints import checkpoint_folder
-    from dataflow.graph import LogPart
-    from transforms.collection.rest import Rest
-    from transforms.watermark import Progress
+    from dataflow.source import source_of
 
-    folder, extent = checkpoint_folder(job), job.log_extent()
+    folder, source = checkpoint_folder(job), source_of(job)
     manifest = folder.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-    if extent.first_chunk > 1:
+    part = source.until(manifest.newest)
+    if part is None:
         raise UsageError(
-            f"{job.log.path}: the log begins at record {extent.first_position:,}; without those before it the tables"
-            " cannot be built again. Keep more of it with `collect --keep` and the job's `retain`"
+            f"{source.describe()} does not hold the job's first records any more; without them the tables cannot be"
+            " built again. Keep more of a log with `collect --keep` and `log.retain`, of a topic by its retention"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
     again, shards = with_live_shards(job), job.spec.execution.live_shards
     through = None if newest.drained else newest.watermark
-    part = LogPart(Rest(1, Progress()), newest.chunk, through=through, snapshots=aside)
+    part = replace(part, through=through, snapshots=aside)
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
     before, was_interrupted = last_published(job.state), mark.exists()

@@ -40,12 +40,20 @@ def run_job_live(
 ) -> int:
     """Runs a job until it is told to stop, or all of its log is read."""
     job = _load(path, settings, flags)
-    if job.spec.source.log is None:
+    if not job.spec.is_endless:
         raise UsageError("--streaming needs a source without an end, and `files` end")
     if serve is not None:
         from dataflow.page.server import parse_address
 
         parse_address(serve)
+    from runners import flink
+
+    if flink.is_cluster(flags):
+        from dataflow.commands.flink import submit_job
+
+        if drain or to_end or serve is not None:
+            raise UsageError("--drain, --to-end and --serve are for jobs of this machine: see `flink stop`")
+        return submit_job(path, settings, flags, wait=True)
     return run_live(job, flags, drain=drain, to_end=to_end, serve=serve)
 
 

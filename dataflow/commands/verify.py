@@ -48,37 +48,34 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     """
     quieten()
     job = load_job(path, settings)
-    if job.spec.source.log is None:
-        raise UsageError("verify compares a live job with its log, and this job reads files: run it again instead")
+    if not job.spec.is_endless:
+        raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
     from dataflow.checkpoints import checkpoint_folder, seeds_of, with_live_shards
-    from dataflow.graph import LogPart
-    from transforms.collection.rest import Rest
-    from transforms.watermark import Progress
+    from dataflow.source import source_of
 
     folder = checkpoint_folder(job)
     manifest = folder.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
     newest, oldest = manifest.newest, manifest.oldest
-    extent = job.log_extent()
-    if extent.first_chunk == 1:
-        part, since = LogPart(Rest(1, Progress()), newest.chunk), None
-    elif oldest.name == newest.name:
+    source = source_of(job)
+    part, since = source.until(newest), None
+    if part is None and oldest.name == newest.name:
         raise UsageError(
-            f"{job.log.path}: the log begins at record {extent.first_position:,}, and the only checkpoint is behind it:"
-            " there is nothing to compare yet"
+            f"{source.describe()}: the job's first records are gone, and the only checkpoint is behind them: there is"
+            " nothing to compare yet"
         )
-    elif oldest.chunk >= extent.first_chunk:
-        job = with_live_shards(job)
-        rest = Rest(oldest.chunk, Progress.from_json(oldest.source["progress"]))
-        part = LogPart(rest, newest.chunk, seeds_of(job, folder.load(oldest), job.spec.execution.live_shards))
-        since = oldest
-    else:
-        raise UsageError(f"{job.log.path}: the log begins behind the oldest checkpoint; nothing can be verified")
+    if part is None:
+        job, since, part = with_live_shards(job), oldest, source.between(oldest, newest)
+        if part is None:
+            raise UsageError(
+                f"{source.describe()}: what followed the oldest checkpoint is gone; nothing can be verified"
+            )
+        part = replace(part, seeds=seeds_of(job, folder.load(oldest), job.spec.execution.live_shards))
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
-        if part.start.chunk < part.end:
+        if not part.is_empty:
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
@@ -87,7 +84,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
                 found = _comparable(read_target(job, target), job, name, since, newest)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
-    return _tell(job, part, differences, compared, newest)
+    read = f"{part.describe()} of the {source.describe()}"
+    return _tell(job, read, differences, compared, newest)
 
 
 def elsewhere(job: Job, folder: str) -> Job:
@@ -101,9 +99,9 @@ def elsewhere(job: Job, folder: str) -> Job:
 def _comparable(rows: pa.Table, job: Job, name: str, since: Checkpoint | None, newest: Checkpoint) -> pa.Table:
     """The rows that both must have: final ones of windows that closed by `newest`, and after `since`."""
     if name in (DEAD_LETTERS, LEDGER):
-        column = "position" if name == DEAD_LETTERS else "first_position"
-        rows = rows.filter(pc.greater_equal(rows[column], since.source["position"] if since else 0))
-        return rows.filter(pc.less(rows[column], newest.source["position"]))
+        from dataflow.source import source_of
+
+        return source_of(job).inside(rows, "position" if name == DEAD_LETTERS else "first_position", since, newest)
     spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
     lateness = microseconds(spec.allowed_lateness)
     rows = rows.filter(rows["final"])
@@ -128,12 +126,12 @@ def compare(table: str, key: Sequence[str], found: pa.Table, wanted: pa.Table) -
     for place in sorted(by_key[0].keys() | by_key[1].keys(), key=repr):
         rows = [rows.get(place) for rows in by_key]
         if rows[0] is None or rows[1] is None:
-            yield Difference(table, place, "is not stored" if rows[0] is None else "is not in the log")
+            yield Difference(table, place, "is not stored" if rows[0] is None else "is not in the source")
             continue
         for name in wanted.column_names:
             values = rows[0][name], rows[1][name]
             if name not in _LEFT_OUT and not _same(*values, greatest.get(name, 0.0)):
-                yield Difference(table, place, f"{name} is {values[0]!r}, and {values[1]!r} by the log")
+                yield Difference(table, place, f"{name} is {values[0]!r}, and {values[1]!r} by the source")
 
 
 def _key(row: dict[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
@@ -146,18 +144,17 @@ def _same(a: Any, b: Any, greatest: float) -> bool:
     return bool(a == b)
 
 
-def _tell(job: Job, part: Any, differences: Sequence[Difference], compared: int, newest: Checkpoint) -> int:
+def _tell(job: Job, read: str, differences: Sequence[Difference], compared: int, newest: Checkpoint) -> int:
     for difference in differences[:_SHOWN]:
         where = ", ".join(value.isoformat() if hasattr(value, "isoformat") else repr(value) for value in difference.key)
         click.echo(f"  {difference.table} ({where}): {difference.what}", err=True)
     through = "the end" if newest.drained else as_text(newest.watermark)
     if differences:
         rows = len({(difference.table, difference.key) for difference in differences})
-        click.echo(f"error: {rows:,} rows differ from the log, {compared:,} were compared", err=True)
+        click.echo(f"error: {rows:,} rows differ from the source, {compared:,} were compared", err=True)
         return DIFFERENT
     click.echo(
-        f"{job.spec.job}: {compared:,} rows of windows, dead letters and ledger are what chunks"
-        f" {part.start.chunk:,} to {part.end - 1:,} of the log give;"
+        f"{job.spec.job}: {compared:,} rows of windows, dead letters and ledger are what {read} give;"
         f" windows closed by {through}"
     )
     return 0

@@ -114,20 +114,22 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def recall(job: Job, bulletin: Bulletin) -> None:
     """Tells the bulletin what was before this process: where the log and the newest checkpoint are, and the totals."""
-    extent = job.log_extent()
+    from dataflow.source import source_of
+
+    source = source_of(job)
+    first, end = source.span()
     manifest = checkpoint_folder(job).read()
     if manifest is None:
-        bulletin.set(position=extent.first_position, end=extent.end_position)
+        bulletin.set(position=first, end=end)
         return
     newest = manifest.newest
-    position = newest.source["position"]
-    bulletin.set(position=position, end=extent.end_position, checkpoint=newest.taken)
+    bulletin.set(position=newest.source["position"], end=end, checkpoint=newest.taken)
     try:
         book, letters = read_table(job, LEDGER), read_table(job, DEAD_LETTERS)
     except SinkError:
         return  # the job itself says what is wrong with the sink; the page counts from here
     # A database may hold what came behind the checkpoint; it is read, and counted, again.
-    book = book.filter(pc.less(book["first_position"], position))
-    letters = letters.filter(pc.less(letters["position"], position))
+    book = source.inside(book, "first_position", None, newest)
+    letters = source.inside(letters, "position", None, newest)
     reasons = pc.value_counts(letters["reason"]).to_pylist()
     bulletin.account(ledger.totals(book), {entry["values"]: entry["counts"] for entry in reasons})

@@ -99,7 +99,6 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
 LATER: Final = [
     (one(window={"session_gap": "30m"}), "aggregations[0].window.session_gap"),
     (one(models={"m": {**MODEL, "kind": "random_forest"}}), "aggregations[0].models.m.kind"),
-    ({"source": {"kafka": {"brokers": "b", "topic": "t"}}}, "source.kafka"),
     ({"source": {"pubsub": {"subscription": "s"}}}, "source.pubsub"),
 ]
 

@@ -266,7 +266,7 @@ def test_the_watchdog_says_when_records_wait_and_nobody_reads(tmp_path: Path, fe
         done.set()
 
     BULLETIN.set(position=52, watermark=0)
-    watch(done, str(tmp_path / "log"), say, patience=0.2)
+    watch(done, lambda: feed.writer.extent.end_position, say, patience=0.2)
     assert said == ["208 records wait and nothing was read for 0 s"]
     BULLETIN.set(position=0, watermark=None, end=0)
 

@@ -43,7 +43,7 @@ def acknowledge_before_commit() -> None:
 def checkpoint_before_rows() -> None:
     """The job writes a checkpoint, and a while later what should be behind it."""
     from transforms.storage.checkpoint import Checkpoint
-    from transforms.storage.live import LivePlan
+    from transforms.storage.live_plan import LivePlan
     from transforms.tick import SNAPSHOT, Tick, label_of
 
     true_keep = LivePlan.keep
@@ -61,7 +61,7 @@ def checkpoint_before_rows() -> None:
 def no_rewind() -> None:
     """The job leaves what it wrote after its last checkpoint, and writes it again."""
     from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, Manifest
-    from transforms.storage.live import LivePlan
+    from transforms.storage.live_plan import LivePlan
 
     true_keep = CheckpointFolder.keep
 

@@ -21,7 +21,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-from dataflow.checkpoints import seeds_of, timeline_of
+from dataflow.checkpoints import carried_in, seeds_of, timeline_of
 from tests.live.study import Key, Study, remembered_hashes
 from tests.live.world import Checkpoints, Killed, World, Wrong
 from transforms import ledger
@@ -35,7 +35,8 @@ from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import PreprocessFn
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import Checkpoint
-from transforms.storage.live import KeepFn, LabelFn, LivePlan, StoreRowsFn
+from transforms.storage.live import KeepFn, LabelFn, StoreRowsFn
+from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.tick import READ, ROWS, Tick, label_of, name_of, tick_of
 from transforms.watermark import END, NEVER, Progress
@@ -141,6 +142,9 @@ class Source(FollowFn):
     def read(self, rest: Rest) -> Portion | None:
         chunks = self.study.log[rest.chunk - 1 : min(rest.chunk - 1 + self.flush_chunks, self.visible)]
         return portion_of(chunks, self.study.flush(chunks, rest.progress), rest) if chunks else None
+
+    def is_at_end(self, rest: Rest) -> bool:
+        return not self.has(rest)
 
     def end(self) -> int:
         return 0
@@ -278,15 +282,18 @@ class Life:
         self.live_plan = replace(self.live_plan, start=newest.name)
         self.live_plan.rewind(newest.name)
         self.history.begin(newest.name)
-        for number, seeds in seeds_of(self.job, checkpoints.load(newest), self.plan.shards).items():
+        kept = checkpoints.load(newest)
+        for number, seeds in seeds_of(self.job, kept, self.plan.shards).items():
             for shard, snapshot in seeds:
                 self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
+        self.keeper.inbox += [(MIN_TIMESTAMP, parcel) for parcel in carried_in(kept)]
         return self.start(self.rest_of(newest))
 
     # What a planted mistake may change.
 
     def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
-        return LivePlan(self.job.spec.job, self.job.tables, self.job.targets, checkpoints, len(self.shards))
+        job, grows = self.job, len(self.study.log) % 2 == 0
+        return LivePlan(job.spec.job, job.tables, job.targets, checkpoints, len(self.shards), grows=grows)
 
     def rest_of(self, newest: Checkpoint) -> Rest:
         progress, position = Progress.from_json(newest.source["progress"]), newest.source["position"]

@@ -13,17 +13,18 @@ from unittest import mock
 import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
-from dataflow.live import checkpoint_folder, launch
+from dataflow.launch import launch
 from dataflow.stored import read_target
 from tests.live.jobs import JOBS, planned
 from tests.live.logs import random_log
-from tests.live.simulator import History, Life, Plan, Simulation
+from tests.live.simulator import History, Life, Plan, Saved, Simulation
 from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.log import Chunk, LogWriter
 from transforms.collection.rest import Rest
-from transforms.storage import live as storing
+from transforms.storage import live_plan as storing
 from transforms.watermark import NEVER
 
 SHARDS = 2
@@ -90,11 +91,12 @@ class LaunchedLife(Life):
         for number, seeds in run.seeds.items():
             for shard, snapshot in seeds:
                 self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
+        self.keeper.inbox += [(MIN_TIMESTAMP, parcel) for parcel in run.carried]
         return run.start
 
-    def live(self) -> None:
+    def live(self, saved: Saved | None = None) -> None:
         try:
-            super().live()
+            super().live(saved)
         finally:
             self._find()
 

@@ -27,7 +27,7 @@ from transforms.batch import WATERMARK, set_column
 from transforms.collection.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
-from transforms.storage.live import LivePlan
+from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
 from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
 from transforms.watermark import END, Progress, WatermarkSpec
@@ -132,7 +132,7 @@ class ManifestFirst(Life):
                 self.checkpoints.keep(early, snapshots)
                 return super().keep(tick, kept, before)
 
-        return Hasty(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots)
+        return Hasty(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
 
 
 def live_checkpoint(tick: Any) -> Any:
@@ -210,7 +210,7 @@ class NeverTakenBack(Life):
             def keep(self, tick: Any, parcels: Any, before: int) -> Any:
                 return super().keep(tick, parcels, END)
 
-        return Onward(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots)
+        return Onward(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
 
 
 class ByTheClock(WatermarkSpec):

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pyarrow as pa
 
-from transforms.storage import live as storing
+from transforms.storage import live_plan as storing
 from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, Manifest
 from transforms.storage.staging import Table
 
@@ -96,13 +96,23 @@ class World:
         self.manifests[path] = [*(other for other in self.manifests[path] if other != name), name]
         self.changed()
 
+    def put_tail(self, path: str, table: Table, rows: pa.RecordBatch, job: str, tick: int) -> None:
+        for earlier in [other for other in self.manifests[path] if other.startswith("tail")]:
+            self.manifests[path].remove(earlier)
+            self.changed()
+        if rows.num_rows:
+            self.files[path][f"tail-{tick:012d}"] = [(tick, rows)]
+            self.manifests[path] = [*self.manifests[path], f"tail-{tick:012d}"]
+            self.changed()
+
     def pack(self, path: str, job: str, tick: int) -> None:
-        names = self.manifests[path]
+        tails = [name for name in self.manifests[path] if name.startswith("tail")]
+        names = [name for name in self.manifests[path] if name not in tails]
         if len(names) > 3:
             packed = f"pack-{tick:012d}"
             self.files[path][packed] = [entry for name in names for entry in self.files[path][name]]
             self.changed()
-            self._keep_only(path, [packed])
+            self._keep_only(path, [packed, *tails])
 
     def _keep_only(self, path: str, names: list[str]) -> None:
         self.manifests[path] = names

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.ledger import COUNTS, KEY, SCHEMA, entry, imbalance, merge, totals
+from transforms.ledger import COUNTS, KEY, SCHEMA, divide, entry, imbalance, merge, totals
 
 ENTRIES = st.lists(
     st.builds(
@@ -54,3 +54,14 @@ def test_a_ledger_closes_when_every_record_read_is_accounted_for() -> None:
 def test_an_unknown_count_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"a ledger has the counts read, .*, not lost"):
         entry("a.csv", 0, read=1, lost=1)
+
+
+def test_a_ledger_divides_into_what_is_done_and_the_last_row_of_each_source() -> None:
+    rows = [("a", 0), ("a", 10), ("b", 5), ("c", 0), ("c", 7), ("c", 9)]
+    for count in range(len(rows) + 1):
+        whole = merge([entry(source, first, read=1, accepted=1) for source, first in rows[:count]])
+        done, growing = divide(whole)
+        assert merge([done, growing]) == whole
+        assert growing["source"].to_pylist() == sorted({source for source, _ in rows[:count]})
+        latest = dict(rows[:count])
+        assert growing["first_position"].to_pylist() == list(latest.values())

@@ -10,6 +10,7 @@ import pyarrow as pa
 from transforms.collection.chunks import ChunkParser, Flush
 from transforms.collection.log import Chunk, LogReader
 from transforms.collection.rest import Rest
+from transforms.watermark import NEVER
 
 FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
@@ -58,6 +59,9 @@ class Feed(Protocol):
     def read(self, rest: Rest) -> Portion | None:
         """The next portion; None: there is nothing new."""
 
+    def is_at_end(self, rest: Rest) -> bool:
+        """Whether nothing more is there now, when nothing new could be read."""
+
     def end(self) -> int:
         """The position behind the last record there is now."""
 
@@ -80,6 +84,9 @@ class LogFeed:
 
     def read(self, rest: Rest) -> Portion | None:
         return log_portion(self._reader, self.parser, rest)
+
+    def is_at_end(self, rest: Rest) -> bool:
+        return not self._reader.has(rest.chunk)
 
     def end(self) -> int:
         return self._reader.extent().end_position
@@ -106,7 +113,7 @@ def bulletin_of(portion: Portion, feed: Feed, now: float) -> dict[str, Any]:
     """What there is to say about a feed when a portion was read."""
     watermark = portion.rest.progress.watermark
     return {
-        "watermark": watermark if portion.rest.progress.heard else None,
+        "watermark": watermark if watermark > NEVER else None,
         "position": portion.rest.position,
         "end": feed.end(),
         "lag_s": max(now - portion.received / 1e6, 0.0),

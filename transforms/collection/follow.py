@@ -134,7 +134,7 @@ class FollowFn(beam.DoFn):
         due = self._following.keeps(rest, now)
         if portion is not None:
             rest, why, keeps = portion.rest, READ, due
-        elif asked:
+        elif asked == STOP or (asked and self._feed.is_at_end(rest)):
             rest, why, keeps = replace(rest, ended=True), LAST, True
         else:
             why, keeps = IDLE, due and not rest.is_kept

@@ -1,5 +1,6 @@
 """What is left to read of an endless source, and Beam's view of it: one restriction that is never divided."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ class Rest:
         is_kept: whether that tick was at `chunk`.
         told: the watermark of the last tick.
         untold: how many flushes were sent since.
+        began: where the job began, in words of the source; None: at the source's own beginning.
         shift: how much greater the names of ticks are than those of a first launch: greater than that of the
             checkpoint that this launch goes on from, whose files are named after it.
     """
@@ -34,6 +36,7 @@ class Rest:
     told: int = NEVER
     untold: int = 0
     shift: int = 0
+    began: Mapping[str, int] | None = None
     ended: bool = False
 
     def after(self, chunk: int, position: int, progress: Any) -> "Rest":
@@ -42,7 +45,7 @@ class Rest:
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick that says that everything before was sent."""
-        source = {"progress": self.progress.to_json(), "position": self.position} if keeps else {}
+        source = {"progress": self.progress.to_json(), "position": self.position, "began": self.began} if keeps else {}
         name = name_of(self.chunk, why) + self.shift
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
 

@@ -23,7 +23,7 @@ from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
-_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack)-\d{12}\.parquet")
+_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack)-\d{12}\.parquet|tail\.parquet")
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
 """Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""

@@ -21,6 +21,8 @@ from transforms.storage.staging import Table, fit
 
 RUN: Final = "live"
 _NAMED: Final = re.compile(r"(?:part|pack)-(\d{12})\.parquet")
+_TAIL: Final = "tail.parquet"
+"""Rows that may still grow, all of them, replaced at each tick."""
 _MOST_FILES: Final = 32
 _LARGE_BYTES: Final = 64 << 20
 _TICKS: Final = b"streamgauge.ticks"
@@ -40,7 +42,9 @@ def rewind(path: str, job: str, tick: int) -> None:
     try:
         files = read_manifest(path).get("files", [])
         kept = [name for name in files if _tick_of(name) <= tick]
-        kept += filter(None, (_cut(path, name, tick) for name in files if name not in kept))
+        kept += filter(None, (_cut(path, name, tick) for name in files if name not in (*kept, _TAIL)))
+        if _TAIL in kept and _ticks_in(_TAIL, _read(path, _TAIL))[0][0] > tick:
+            kept.remove(_TAIL)  # what it was then comes with the next tick
         _keep_only(path, kept, job)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
@@ -60,10 +64,23 @@ def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str,
         raise SinkError(sentence(path, error)) from error
 
 
+def put_tail(path: str, table: Table, rows: pa.RecordBatch, job: str, tick: int) -> None:
+    """Replaces the rows that may still grow."""
+    try:
+        files = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
+        if rows.num_rows:
+            fitted = pa.Table.from_batches([fit(rows, table.schema)], table.schema)
+            _write(path, _TAIL, _with_ticks(fitted, [(tick, rows.num_rows)]))
+            files.append(_TAIL)
+        _keep_only(path, files, job)
+    except OSError as error:
+        raise SinkError(sentence(path, error)) from error
+
+
 def pack(path: str, job: str, tick: int) -> None:
     """Joins the small files of a folder, all of them behind the checkpoint of `tick`, once there are many."""
     try:
-        files: Sequence[str] = read_manifest(path).get("files", [])
+        files: Sequence[str] = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
         system, inside = fsspec.core.url_to_fs(path)
         small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES] if files else []
         if len(small) <= _MOST_FILES:
@@ -72,7 +89,8 @@ def pack(path: str, job: str, tick: int) -> None:
         ticks = [entry for name, rows in zip(small, tables, strict=True) for entry in _ticks_in(name, rows)]
         packed = f"pack-{tick:012d}.parquet"
         _write(path, packed, _with_ticks(pa.concat_tables(tables), ticks))
-        _keep_only(path, [*(name for name in files if name not in small), packed], job)
+        tail = [_TAIL] if system.exists(f"{inside}/{_TAIL}") else []
+        _keep_only(path, [*(name for name in files if name not in small), packed, *tail], job)
     except OSError as error:
         raise SinkError(sentence(path, error)) from error
 
@@ -117,7 +135,9 @@ def _keep_only(path: str, files: Sequence[str], job: str) -> None:
     _write_manifest(path, files, job)
     before = system.ls(inside, detail=False) if system.isdir(inside) else []
     for name in (entry.rstrip("/").rsplit("/", 1)[-1] for entry in before):
-        if name not in files and (_NAMED.fullmatch(name) or (name.startswith("part-") and name.endswith(".parquet"))):
+        if name not in files and (
+            _NAMED.fullmatch(name) or name == _TAIL or (name.startswith("part-") and name.endswith(".parquet"))
+        ):
             system.rm_file(f"{inside}/{name}")
 
 

@@ -1,0 +1,82 @@
+"""What a live run begins with: nothing, the job's own checkpoint, or a savepoint of an engine."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from dataflow.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
+from dataflow.graph import LiveRun
+from dataflow.job import Job
+from dataflow.overlay import ReplayOverlay
+from dataflow.source import source_of
+from transforms.collection.control import ask
+from transforms.collection.follow import Following
+from transforms.collection.rest import Rest
+from transforms.specification import microseconds
+from transforms.storage.checkpoint import StateRefused
+from transforms.storage.live_plan import LivePlan
+
+
+def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> LiveRun:
+    """What a live run begins with: nothing, or the job's newest checkpoint.
+
+    Raises:
+        SourceError: if the source cannot be read, or does not hold any more what comes next.
+        SinkError: if the sinks cannot be taken back to the checkpoint, or the state does not fit the job.
+    """
+    _refuse_half_replayed(job)
+    source, overlay, plan = source_of(job), ReplayOverlay.read(job.state), _plan(job)
+    following = _following(job, drain=drain)
+    manifest = plan.checkpoints.read()
+    source.hold(manifest)
+    if manifest is None:
+        rest = source.begin(say)
+        plan.begin()
+        return LiveRun(plan, following, rest, overlay.repairs)
+    newest = manifest.newest
+    if newest.drained:
+        raise StateRefused(
+            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
+            " begin anew with what its source still holds"
+        )
+    rest = source.resume(newest)
+    plan = replace(plan, start=newest.name)
+    plan.rewind(newest.name)
+    kept = plan.checkpoints.load(newest)
+    seeds = seeds_of(job, kept, job.spec.execution.live_shards)
+    say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
+    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept))
+
+
+def rejoin(job: Job, start: int) -> LiveRun:
+    """What a live run is built of when its engine goes on from a savepoint of its own, which holds everything else.
+
+    Args:
+        start: the name of the checkpoint that the launch before the savepoint began at.
+    """
+    _refuse_half_replayed(job)
+    overlay = ReplayOverlay.read(job.state)
+    return LiveRun(replace(_plan(job), start=start), _following(job), Rest(0, None), overlay.repairs)
+
+
+def _refuse_half_replayed(job: Job) -> None:
+    if os.path.exists(replaying(job)):
+        raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
+
+
+def _plan(job: Job) -> LivePlan:
+    snapshots, grows = job.spec.execution.live_shards * len(job.aggregations), source_of(job).grows
+    attempts = ReplayOverlay.read(job.state).attempts
+    checkpoints = checkpoint_folder(job)
+    return LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts, grows=grows)
+
+
+def _following(job: Job, *, drain: bool = False) -> Following:
+    control = f"{job.state}/control"
+    with suppress(FileNotFoundError):
+        ask(control, "")
+    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
+    windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
+    return Following(control, drain, keep_every=keep_every, windows=windows)

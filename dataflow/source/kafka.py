@@ -1,0 +1,140 @@
+"""A topic of Kafka as a source that can be followed."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from dataflow.job import Job
+from dataflow.source.live import Part, resumed
+from transforms.collection.avro import AvroDecoder
+from transforms.collection.feed import Feed
+from transforms.collection.files import SourceError
+from transforms.collection.kafka import KafkaReader
+from transforms.collection.kafka_feed import KafkaFeed, group_of, offsets_in
+from transforms.collection.kafka_progress import KafkaProgress
+from transforms.collection.kafka_records import KafkaParser
+from transforms.collection.kafka_spec import KafkaSpec
+from transforms.collection.read_kafka import CommitFn, ReadKafka
+from transforms.collection.repair import Overlay
+from transforms.collection.rest import Rest
+from transforms.storage.checkpoint import MANIFEST, Checkpoint, Manifest
+
+
+@dataclass(frozen=True)
+class KafkaSource:
+    """A topic, all its partitions."""
+
+    job: Job
+    grows = True
+
+    @property
+    def spec(self) -> KafkaSpec:
+        """The topic as the job file writes it."""
+        assert self.job.spec.source.kafka is not None
+        return self.job.spec.source.kafka
+
+    def describe(self) -> str:
+        return f"topic {self.spec.topic} on {self.spec.brokers}"
+
+    def span(self) -> tuple[int, int]:
+        with self._reader() as reader:
+            partitions = reader.partitions()
+            return sum(reader.beginnings(partitions).values()), sum(reader.ends(partitions).values())
+
+    def begin(self, say: Callable[[str], None]) -> Rest:
+        with self._reader() as reader:
+            offsets = reader.starts(reader.partitions())
+        began = {str(number): at for number, at in offsets.items()}
+        progress, position = KafkaProgress().beginning_at(offsets), sum(offsets.values())
+        return Rest(1, progress, position, time.time(), began=began)
+
+    def resume(self, checkpoint: Checkpoint) -> Rest:
+        offsets = offsets_in(checkpoint.source)
+        with self._reader() as reader:
+            reader.partitions()  # says so if there is no such topic
+            first, end = reader.beginnings(offsets), reader.ends(offsets)
+        for number, at in offsets.items():
+            if not first[number] <= at <= end[number]:
+                raise SourceError(
+                    f"{self.spec.topic}/{number} holds offsets {first[number]:,} to {end[number]:,}, and this job goes"
+                    f" on at {at:,}; was the topic made anew, or did its retention pass? Remove its `state` to"
+                    " begin anew"
+                )
+        return resumed(checkpoint, KafkaProgress.from_json(checkpoint.source["progress"]))
+
+    def hold(self, manifest: Manifest | None) -> None:
+        """A topic keeps what its own retention says."""
+
+    def feed(self, overlay: Overlay) -> Feed:
+        return KafkaFeed(self.spec, self._parser(overlay), self._group)
+
+    def behind(self) -> beam.DoFn:
+        return CommitFn(self.spec, self._group, f"{self.job.state}/{MANIFEST}")
+
+    def end(self) -> int | None:
+        return None
+
+    def reading(self, part: Part, overlay: Overlay) -> beam.PTransform:
+        return ReadKafka(spec=self.spec, parser=self._parser(overlay), start=part.start.progress, end=part.end)
+
+    def whole(self) -> Part:
+        start = self.begin(lambda _: None)
+        with self._reader() as reader:
+            return Part(start, reader.ends(start.progress.partitions))
+
+    def until(self, checkpoint: Checkpoint) -> Part | None:
+        """A partition that came into being later began at its beginning."""
+        end = offsets_in(checkpoint.source)
+        began = {int(number): at for number, at in checkpoint.source["began"].items()}
+        with self._reader() as reader:
+            first = reader.beginnings(end)
+        if any(first[number] > began.get(number, 0) for number in end):
+            return None
+        start = {number: began.get(number, first[number]) for number in end}
+        return Part(Rest(1, KafkaProgress().beginning_at(start)), end)
+
+    def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
+        end = offsets_in(after.source)
+        rest = resumed(before, KafkaProgress.from_json(before.source["progress"]))
+        with self._reader() as reader:
+            first = reader.beginnings(end)
+        known = rest.progress.offsets
+        if any(first[number] > known.get(number, 0) for number in end):
+            return None
+        new = {number: first[number] for number in end if number not in known}
+        return Part(Rest(rest.chunk, rest.progress.beginning_at(new), shift=rest.shift), end)
+
+    def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+        sources, positions = rows["source"].to_pylist(), rows[column].to_numpy()
+        end = offsets_in(after.source)
+        start = offsets_in(before.source) if before else {}
+        names = {f"{self.spec.topic}/{number}": number for number in end}
+        low, high = self._bounds(sources, names, start), self._bounds(sources, names, end)
+        return rows.filter(pa.array((positions >= low) & (positions < high)))
+
+    @staticmethod
+    def _bounds(sources: list[str], names: Mapping[str, int], offsets: Mapping[int, int]) -> Any:
+        return np.array([offsets.get(names.get(source, -1), 0) for source in sources], np.int64)
+
+    @property
+    def _group(self) -> str:
+        return group_of(self.spec, self.job.spec.job)
+
+    @contextmanager
+    def _reader(self) -> Iterator[KafkaReader]:
+        reader = KafkaReader(self.spec, self._group)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def _parser(self, overlay: Overlay) -> KafkaParser:
+        spec, registry = self.job.spec, self.spec.schema_registry
+        avro = AvroDecoder.of(registry, self.job.schema) if registry is not None else None
+        return KafkaParser(self.spec.topic, self.job.schema, spec.watermark, spec.record.max_future, overlay, avro)

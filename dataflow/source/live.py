@@ -1,0 +1,98 @@
+"""What a source without an end can tell: where a job begins in it, goes on, and how to read it again to an end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms.collection.feed import Feed
+from transforms.collection.repair import Overlay
+from transforms.collection.rest import Rest
+from transforms.storage.checkpoint import Checkpoint, Manifest
+from transforms.tick import READ, name_of
+
+Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
+"""By aggregation: shards, and the snapshot that each begins with."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a source, from `start` to before `end`, and what is known of the records before it.
+
+    `end` is a chunk of a log, and an offset of each partition of a topic. With `through`, only windows that have closed
+    by that watermark are stored, and the state that is left goes into the folder `snapshots`.
+    """
+
+    start: Rest
+    end: Any
+    seeds: Seeds = field(default_factory=dict)
+    through: int | None = None
+    snapshots: str = ""
+
+    def describe(self) -> str:
+        """What of the source it is, for people."""
+        if isinstance(self.end, int):
+            return f"chunks {self.start.chunk:,} to {self.end - 1:,}"
+        start = self.start.progress.offsets
+        return ", ".join(f"offsets {start[number]:,} to {end - 1:,} of {number}" for number, end in self.end.items())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read."""
+        return self.start.chunk >= self.end if isinstance(self.end, int) else self.start.progress.offsets == self.end
+
+
+class LiveSource(Protocol):
+    """A source without an end."""
+
+    grows: bool
+    """Whether the last ledger row of a source may still grow."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+
+    def span(self) -> tuple[int, int]:
+        """The position of the first record that it holds, and that behind the last; of partitions, the sums."""
+
+    def begin(self, say: Callable[[str], None]) -> Rest:
+        """Where a job begins that goes on from nothing."""
+
+    def resume(self, checkpoint: Checkpoint) -> Rest:
+        """Where a job goes on. SourceError, if the source does not hold any more what comes next."""
+
+    def hold(self, manifest: Manifest | None) -> None:
+        """From now on, the source shall keep what the job needs."""
+
+    def feed(self, overlay: Overlay) -> Feed:
+        """The source as a worker reads it."""
+
+    def behind(self) -> beam.DoFn:
+        """What the source is told behind each checkpoint."""
+
+    def end(self) -> int | None:
+        """The position behind the last record; None: the reader itself says."""
+
+    def reading(self, part: Part, overlay: Overlay) -> beam.PTransform:
+        """Reads a part."""
+
+    def whole(self) -> Part:
+        """Everything that there is now."""
+
+    def until(self, checkpoint: Checkpoint) -> Part | None:
+        """Everything from the job's beginning to a checkpoint; None: it is not all there any more."""
+
+    def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
+        """What was read between two checkpoints; None: it is not all there any more."""
+
+    def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+        """Of dead letters or ledger rows, those of records behind one checkpoint and before another."""
+
+
+def resumed(checkpoint: Checkpoint, progress: Any) -> Rest:
+    """What is left behind a checkpoint. Its names go on behind the checkpoint's."""
+    shift = checkpoint.name - name_of(checkpoint.chunk, READ)
+    position, began = checkpoint.source["position"], checkpoint.source.get("began")
+    return Rest(checkpoint.chunk, progress, position, time.time(), shift=shift, began=began)

@@ -1,0 +1,160 @@
+"""What a live job stores, free of Beam: rows at once, everything else at checkpoints, and back again.
+
+Rows of closing windows go into databases the moment they are known: upserts by the table's key, so that doing it
+again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint, which
+is written behind all of them. What came after the last checkpoint is made again by whoever goes on from it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import pyarrow as pa
+
+from transforms import ledger
+from transforms.progress import BULLETIN
+from transforms.storage import parquet_log, sql
+from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder
+from transforms.storage.error import SinkError
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
+from transforms.storage.records import stamped
+from transforms.storage.staging import Table
+from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
+from transforms.watermark import END
+
+PATIENCE_SECONDS: Final = 900.0
+"""How long a sink may be out of reach until the job gives up."""
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """What a live job stores, and where.
+
+    Args:
+        job: the name that owns the folders.
+        tables: every output table by name.
+        checkpoints: where the job keeps what it goes on from.
+        snapshots: how many a whole checkpoint has.
+        attempts: how often records were replayed before, by source and position.
+        start: the name of the checkpoint that it begins at.
+        grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
+    """
+
+    job: str
+    tables: Mapping[str, Table]
+    targets: Sequence[Target]
+    checkpoints: CheckpointFolder
+    snapshots: int
+    attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    start: int = NOTHING
+    grows: bool = False
+
+    def begin(self) -> None:
+        """Empties every table: a job that goes on from nothing has no rows yet."""
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.begin(target.folder, self.job)
+        for url, names in by_url(self.targets).items():
+            _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True)
+
+    def rewind(self, name: int) -> None:
+        """Takes back files that were written after a checkpoint; rows of databases are written over."""
+        self.checkpoints.rewind(name)
+        for target in self.targets:
+            if target.folder is not None:
+                parquet_log.rewind(target.folder, self.job, name)
+
+    def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
+        """Upserts rows of a table into the databases that hold it."""
+        for url in by_url(target for target in self.targets if target.table == table):
+            _publish(url, {sql_table(self.tables[table]): [rows]}, replace=False)
+        BULLETIN.show(table, rows)
+
+    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: int) -> list[pa.RecordBatch]:
+        """Stores everything that waited for a checkpoint, and then the checkpoint.
+
+        Args:
+            before: the name of the checkpoint before. What was stored since was stored by this job too: it failed, and
+                its engine took it back to where it had been, so all of that comes again.
+
+        Returns:
+            The parcels that belong to the next checkpoint as well.
+        """
+        self.rewind(before)
+        contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
+        snapshots, carried = [], []
+        for batch in parcels:
+            label = label_of(batch)
+            if label["kind"] == SNAPSHOT:
+                snapshots.append(batch)
+            else:
+                contents[label["table"]].append(content_of(batch))
+                carried += [contents[label["table"]][-1]] if label.get("carried") else []
+        if len(snapshots) != self.snapshots:
+            raise AssertionError(f"tick {tick.name} has {len(snapshots)} snapshots, must have {self.snapshots}")
+        book = ledger.merge(contents[LEDGER])
+        told = ledger.totals(book), ledger.totals(ledger.merge(carried))
+        done, growing = ledger.divide(book) if self.grows else (book, book.slice(0, 0))
+        contents[LEDGER] = [done] if done.num_rows else []
+        now = datetime.now(timezone.utc)
+        contents[DEAD_LETTERS] = [stamped(letters, now, self.attempts) for letters in contents[DEAD_LETTERS]]
+        for target in self.targets:
+            if target.folder is not None:
+                table = self.tables[target.table]
+                if target.table == LEDGER and self.grows:
+                    parquet_log.put_tail(target.folder, table, growing, self.job, tick.name)
+                parquet_log.append(target.folder, table, contents[target.table], self.job, tick.name)
+        contents[LEDGER] = [book] if book.num_rows else []
+        books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
+        for url, names in by_url(books).items():
+            _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
+        taken = time.time()
+        drained = tick.watermark == END
+        checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained)
+        carries = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
+        self.checkpoints.keep(checkpoint, [*snapshots, *carries])
+        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
+        BULLETIN.account({name: count - told[1][name] for name, count in told[0].items()}, reasons)
+        BULLETIN.set(checkpoint=taken)
+        return carries
+
+    def pack(self, tick: Tick) -> None:
+        """Joins small files behind a checkpoint; what fails today is done at the next one."""
+        for target in self.targets:
+            if target.folder is not None:
+                with suppress(SinkError):
+                    parquet_log.pack(target.folder, self.job, tick.name)
+
+
+def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+    """Does something to a sink until it works: a database may be restarting, a disk full.
+
+    Raises:
+        SinkError: what the sink says, when it could not be written for `patience` seconds.
+    """
+    began, pause, told = time.monotonic(), 0.1, ""
+    while True:
+        try:
+            result = action()
+        except SinkError as error:
+            if time.monotonic() - began > patience:
+                raise
+            told = str(error)
+            BULLETIN.set(trouble=told)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+        else:
+            if told and BULLETIN.trouble == told:  # another sink's trouble is not over
+                BULLETIN.set(trouble="")
+            return result
+
+
+def _publish(url: str, tables: Mapping[sql.SqlTable, Sequence[pa.RecordBatch]], *, replace: bool) -> None:
+    try:
+        sql.publish(url, tables, replace=replace)
+    except sql.SqlSinkError as error:
+        raise SinkError(str(error)) from None
