@@ -57,6 +57,11 @@ def registry_client(spec: RegistrySpec) -> Any:
         raise KafkaUnusable(f"the schema registry {spec.url} cannot be used: {error}") from None
 
 
+def registry_schema(text: str) -> Any:
+    """An Avro schema as the client takes it."""
+    return client_module(".schema_registry").Schema(text, "AVRO")
+
+
 def registry_errors() -> Any:
     """What the client raises when the registry answers that something is wrong."""
     return client_module(".schema_registry").SchemaRegistryError

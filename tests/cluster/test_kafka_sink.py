@@ -17,7 +17,9 @@ import pytest
 
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import messages, shared_broker, transaction
+from tests.transforms.collection.registry_server import registry
 from transforms import ledger
+from transforms.collection.avro import AvroDecoder
 from transforms.storage.error import SinkError
 from transforms.storage.kafka import KafkaFenced, KafkaWriter, Position
 from transforms.storage.kafka_spec import KafkaTarget
@@ -65,6 +67,22 @@ def test_rows_of_a_checkpoint_are_keyed_json_in_topics_of_their_own(server: Brok
     assert found == {(b'{"k":%d}' % key, b'{"k":%d,"v":"v%d","final":true}' % (key, key)) for key in (1, 2)}
     assert keys_in(server, f"{name}.two") == [3, 4]
     writer.close()
+
+
+def test_values_may_be_avro_that_our_own_source_reads(server: Broker) -> None:
+    with registry() as kept:
+        name = name_of()
+        target = {"brokers": server.address, "topic": f"{name}.{{table}}", "format": "avro"}
+        target = KafkaTarget.model_validate({**target, "schema_registry": {"url": kept.url}})
+        begun: Position | None = None
+        for _ in range(2):  # the second finds its keys, whatever the values are
+            writer = KafkaWriter(target, {"t": Table("t", ("k",), SCHEMA)}, job=name)
+            begun = writer.open(begun)
+            writer.publish({"t": rows(1, 2)})
+        assert target.schema_registry is not None
+        values = [value for *_, value in messages(server, f"{name}.t")]
+        texts = AvroDecoder(target.schema_registry).as_json(values, {})
+    assert [json.loads(text or b"") for text in texts] == [{"k": k, "v": f"v{k}", "final": True} for k in (1, 2)]
 
 
 def test_what_was_committed_behind_the_checkpoint_is_not_sent_again(server: Broker) -> None:

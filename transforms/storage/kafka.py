@@ -16,8 +16,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
+from transforms.storage.avro_rows import register
 from transforms.storage.error import SinkError
-from transforms.storage.kafka_rows import keyed_messages
+from transforms.storage.kafka_rows import Encode, keyed_messages
 from transforms.storage.kafka_spec import KafkaTarget
 from transforms.storage.staging import Table
 
@@ -88,6 +89,7 @@ class KafkaWriter:
             self._topics = {table: target.topic_of(table) for table in tables}
         except ValueError as error:
             raise SinkError(f"{self._place}: {error}") from None
+        self._encoders: Mapping[str, Encode] = {}
         self._producer: Any = None
         self._fenced = False
         self._position = Position()
@@ -122,6 +124,7 @@ class KafkaWriter:
             SinkError: if the brokers cannot be used.
         """
         module, settings = self._client()
+        self._register()
         self._make_topics(module, settings)
         self._drop()
         producer = self._opened("Producer", {**_WRITING, **settings, "transactional.id": self._name})
@@ -153,7 +156,7 @@ class KafkaWriter:
         messages = []
         for name, batches in tables.items():
             done = sent.get(name, set())
-            for key, value in keyed_messages(self._tables[name], batches):
+            for key, value in keyed_messages(self._tables[name], batches, self._encoders.get(name)):
                 if name not in self._replaced and key.decode() in done:
                     done.discard(key.decode())
                 else:
@@ -308,6 +311,15 @@ class KafkaWriter:
             except module.KafkaException as error:
                 if error.args[0].code() != module.KafkaError.TOPIC_ALREADY_EXISTS:
                     raise SinkError(f"{self._place}: the topic {topic} cannot be made: {told(error)}") from None
+
+    def _register(self) -> None:
+        """Registers the schemas of the topics, once, where values are Avro."""
+        if self._target.schema_registry is not None and not self._encoders:
+            topics = {topic: self._tables[table] for table, topic in self._topics.items()}
+            try:
+                self._encoders = register(self._target.schema_registry, topics)
+            except KafkaUnusable as error:
+                raise SinkError(str(error)) from None
 
     def _client(self) -> tuple[Any, dict[str, Any]]:
         try:

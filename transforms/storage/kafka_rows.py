@@ -1,8 +1,8 @@
-"""Rows as messages: the key is JSON of the table's key columns, the value JSON of the whole row."""
+"""Rows as messages: the key is JSON of the key columns, the value the whole row: JSON, unless somebody encodes it."""
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,24 +10,38 @@ import pyarrow.compute as pc
 
 from transforms.storage.staging import Table
 
+Encode = Callable[[pa.RecordBatch], Iterator[bytes]]
 
-def keyed_messages(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, bytes]]:
+
+def keyed_messages(
+    table: Table, batches: Iterable[pa.RecordBatch], encode: Encode | None = None
+) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each row, the same bytes for the same row; rows that are not `final` yet are left out.
 
     Times are ISO 8601 in UTC with microseconds. Bytes are text; where they are no UTF-8, the column is null and one
     named `COLUMN_base64` stands beside it.
+
+    Args:
+        encode: what makes values of rows instead.
     """
-    names = table.schema.names
     for batch in batches:
-        if "final" in names:
+        if "final" in table.schema.names:
             batch = batch.filter(batch["final"])
-        for row in zip(*(_written(batch[name]) for name in names), strict=True):
-            record = dict(zip(names, row, strict=True))
-            key = _json({name: record[name] for name in table.key})
-            for name, value in list(record.items()):
-                if isinstance(value, bytes):
-                    record |= _text(name, value)
-            yield key, _json(record)
+        written = {name: _written(batch[name]) for name in table.schema.names}
+        keys = (
+            _json(dict(zip(table.key, row, strict=True)))
+            for row in zip(*(written[name] for name in table.key), strict=True)
+        )
+        yield from zip(keys, _values(written) if encode is None else encode(batch), strict=True)
+
+
+def _values(columns: Mapping[str, list[Any]]) -> Iterator[bytes]:
+    for row in zip(*columns.values(), strict=True):
+        record = dict(zip(columns, row, strict=True))
+        for name, value in list(record.items()):
+            if isinstance(value, bytes):
+                record |= _text(name, value)
+        yield _json(record)
 
 
 def _written(values: pa.Array) -> list[Any]:

@@ -1,11 +1,12 @@
 """Topics of Kafka as a sink, as the job file writes them."""
 
 import re
-from typing import Final
+from typing import Final, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from transforms.kafka_client import KafkaCluster
+from transforms.schema_registry import RegistrySpec
 from transforms.specification import Spec
 
 _TEMPLATE: Final = re.compile(r"[A-Za-z0-9._-]*\{table\}[A-Za-z0-9._-]*")
@@ -13,12 +14,14 @@ TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 class KafkaTarget(KafkaCluster):
-    """A topic for each table, `{table}` standing for its name: keyed JSON, a transaction a checkpoint.
+    """A topic for each table, `{table}` standing for its name: a transaction a checkpoint.
 
-    Topics that are not there are made as the brokers are set to make them.
+    Keys are JSON, values JSON or Avro. Topics that are not there are made as the brokers are set to make them.
     """
 
     topic: str = "{table}"
+    format: Literal["json", "avro"] = "json"
+    schema_registry: RegistrySpec | None = None
 
     @field_validator("topic")
     @classmethod
@@ -26,6 +29,13 @@ class KafkaTarget(KafkaCluster):
         if not _TEMPLATE.fullmatch(value):
             raise ValueError(f"must hold {{table}} once, and else only A-Z a-z 0-9 . _ -, is {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _registry_for_avro(self) -> "KafkaTarget":
+        if (self.format == "avro") != (self.schema_registry is not None):
+            rule = "is required with" if self.format == "avro" else "goes with format avro, not"
+            raise ValueError(f"schema_registry {rule} {'format avro' if self.format == 'avro' else self.format}")
+        return self
 
     def topic_of(self, table: str) -> str:
         """The topic of a table.

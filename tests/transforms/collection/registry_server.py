@@ -31,6 +31,15 @@ class RegistryServer:
         self.schemas[number] = {"schema": json.dumps(schema), **({"references": named} if named else {})}
         self.subjects[(f"s{number}", 1)] = number
 
+    def take(self, text: str) -> int:
+        """The number of a schema that somebody registers."""
+        for number, kept in self.schemas.items():
+            if kept["schema"] == text:
+                return number
+        number = max(self.schemas, default=0) + 1
+        self.register(number, json.loads(text))
+        return number
+
     def answer(self, path: str, login: str) -> tuple[int, Mapping[str, Any]]:
         self.asked.append(path)
         if self.fails:
@@ -58,6 +67,16 @@ def registry(login: str = "") -> Iterator[RegistryServer]:
             status, content = kept.answer(self.path, base64.b64decode(given).decode())
             body = json.dumps(content).encode()
             self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            kept.asked.append(self.path)
+            body = json.dumps({"id": kept.take(sent["schema"])}).encode()
+            self.send_response(200)
             self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
