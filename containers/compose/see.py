@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sql
 
@@ -44,7 +44,7 @@ def main() -> int:
         " where extract(epoch from window_start) * 1000 >= :begin and final order by 1, 2"
     )
     wanted = SECONDS * 1000 // WINDOW_MS * len(DEVICES)
-    rows: list[sql.Row[tuple[object, ...]]] = []
+    rows: list[Any] = []
     until = time.monotonic() + PATIENCE_SECONDS
     engine = sql.create_engine(url)
     while len(rows) < wanted and time.monotonic() < until:

@@ -1,6 +1,7 @@
 """`image build`, `image push`, `image inspect`."""
 
 import json
+import platform
 from pathlib import Path
 from typing import Final
 
@@ -26,24 +27,27 @@ def build(base: str | None, registry: str | None, boot: str | None, *, prism: bo
     """
     try:
         here = checkout.read()
+        on = None if context else engine.find()
+        architecture = on.architecture if on else _architecture()
         recipe = builder.Recipe(
             here,
             __version__,
             base or builder.default_base(),
             _tags(here, registry),
             Path(boot) if boot else None,
-            _prism() if prism else None,
+            _prism(architecture) if prism else None,
         )
-        if context is not None:
-            folder = Path(context)
+        if on is None:
+            folder = Path(str(context))
             if folder.exists():
-                raise UsageError(f"{context} is there already")
-            builder.prepare(folder, recipe, "amd64")
-            click.echo(f"{context}: {_megabytes(sum(path.stat().st_size for path in folder.rglob('*')))}")
+                raise UsageError(f"{folder} is there already")
+            builder.prepare(folder, recipe, architecture)
+            held = sum(path.stat().st_size for path in folder.rglob("*"))
+            click.echo(f"{folder}: all that the image is made of, for linux/{architecture}, {_megabytes(held)}")
             return
         if not here.clean:
             click.echo("there are uncommitted changes: the image is tagged -dev", err=True)
-        built = builder.build(recipe, engine.find(), lambda sentence: click.echo(sentence, err=True))
+        built = builder.build(recipe, on, lambda sentence: click.echo(sentence, err=True))
     except EngineError as error:
         raise UsageError(str(error)) from None
     click.echo(f"built in {built.seconds:.0f} s, {_megabytes(built.image.size_bytes)}, checked:")
@@ -122,15 +126,21 @@ def _tags(here: checkout.Checkout, registry: str | None) -> tuple[str, ...]:
     return images.tags(__version__, commit, clean=here.clean, registry=registry)
 
 
-def _prism() -> Path | None:
-    """The Prism of this machine, if the image can run it; building it needs Go, as Beam's boot program does."""
-    import platform
+def _architecture() -> str:
+    """This machine's, as engines name it."""
+    found = {machine: name for name, machine in builder.MACHINES.items()} | {"arm64": "arm64"}
+    return found.get(platform.machine().lower(), platform.machine())
 
+
+def _prism(architecture: str) -> Path | None:
+    """The Prism of this machine, if the image can run it; building it needs Go, as Beam's boot program does."""
     from runners.prism_binary import PrismError
     from runners.prism_binary import build as build_prism
 
-    if platform.system() != "Linux":
-        click.echo("without Prism, which is built on Linux: the image runs endless jobs on a cluster only", err=True)
+    if platform.system() != "Linux" or architecture != _architecture():
+        click.echo(
+            f"without Prism, which is not built for linux/{architecture} here: endless jobs need a cluster", err=True
+        )
         return None
     try:
         return build_prism()

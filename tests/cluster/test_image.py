@@ -244,6 +244,18 @@ def test_a_base_of_another_python_is_refused_before_anything_is_built(on: Engine
     assert "Traceback" not in ran.stderr
 
 
+def test_another_builder_can_build_it_from_the_folder_that_is_filled(on: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    ran = streamgauge(on, "image", "build", "--context", str(folder), "--no-prism", DOCKER_HOST="unix:///nowhere")
+    assert ran.returncode == 0, ran.stderr
+    assert {path.name for path in folder.iterdir()} == {
+        *("Dockerfile", "LICENSE", "requirements.txt", "build-requirements.txt", "bin", "wheel", "wheels"),
+    }
+    assert [path.name for path in (folder / "bin").iterdir()] == ["boot"]
+    again = streamgauge(on, "image", "build", "--context", str(folder))
+    assert (again.returncode, again.stderr) == (2, f"error: {folder} is there already\n")
+
+
 def test_an_image_that_is_not_there_is_one_clear_message(on: Engine) -> None:
     ran = streamgauge(on, "image", "inspect", "streamgauge:nowhere")
     assert ran.returncode == 2

@@ -1,0 +1,66 @@
+"""`image` where there is no engine, or one that says what a test wants; tests/cluster has a real one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from containers import image as images
+from dataflow.main import main
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["image", *arguments])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def docker(folder: Path, labels: dict[str, str]) -> None:
+    """A docker whose every image has these labels, and in which nothing else can be done."""
+    told = [{"Id": "sha256:1", "Size": 1_000_000, "Config": {"Labels": labels, "User": "0"}, "Architecture": "amd64"}]
+    script = f"case $1 in\nversion) echo amd64;;\nimage) echo '{json.dumps(told)}';;\n*) echo no >&2; exit 1;;\nesac\n"
+    (folder / "docker").write_text(f"#!/bin/sh\n{script}")
+    (folder / "docker").chmod(0o755)
+
+
+@pytest.mark.parametrize("arguments", [("build",), ("inspect", "i"), ("push", "--registry", "localhost:5000")])
+def test_without_an_engine_every_command_is_one_clear_message(
+    arguments: tuple[str, ...], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    told = capsys.readouterr().err
+    assert told == "error: there is no container engine: install Docker or Podman (docker or podman on PATH)\n"
+
+
+def test_an_image_of_another_python_is_shown_and_does_not_fit(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docker(path, {images.PYTHON_LABEL: "3.9", images.BEAM_LABEL: images.submitter()[1]})
+    assert call("inspect", "streamgauge:old") == 1
+    told = capsys.readouterr().out
+    assert "streamgauge:old has Python 3.9 and this is 3." in told
+    assert "label     streamgauge.python=3.9" in told
+
+
+def test_an_image_of_another_beam_is_not_pushed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docker(path, {images.PYTHON_LABEL: images.submitter()[0], images.BEAM_LABEL: "2.0.0"})
+    assert call("push", "streamgauge:old", "--registry", "localhost:5000") == 2
+    assert capsys.readouterr().err.startswith("error: streamgauge:old has Beam 2.0.0 and this is 2.")
+
+
+def test_a_base_that_cannot_be_had_says_how_to_name_another(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docker(path, {})
+    assert call("build", "--no-prism") == 2
+    told = capsys.readouterr().err
+    assert "error: the base image python:3." in told
+    assert "name another with --base" in told
+
+
+def test_push_needs_a_registry(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("push") == 2
+    assert "--registry" in capsys.readouterr().err
