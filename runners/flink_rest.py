@@ -236,8 +236,9 @@ class Flink:
             with urllib.request.build_opener(proxies).open(request, timeout=seconds) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as error:
-            cause = root_cause(_errors(error.read()))
-            if about and error.code == 404:
+            said = _errors(error.read())
+            cause = root_cause(said)
+            if about and (error.code == 404 or "FlinkJobNotFoundException" in said):
                 raise NoSuchJob(f"{self.address} knows no job {about}") from None
             raise FlinkError(f"{self.address} refuses: {cause or error.reason}") from None
         except (TimeoutError, urllib.error.URLError, OSError) as error:
@@ -290,7 +291,7 @@ def root_cause(trace: str) -> str:
 
 def _errors(content: bytes) -> str:
     try:
-        return "\n".join(json.loads(content)["errors"][-1:])
+        return "\n".join(json.loads(content)["errors"][-1:]).removeprefix("<Exception on server side:\n")
     except (ValueError, KeyError, TypeError):
         return content.decode(errors="replace")[:_WORDS_MOST]
 

@@ -76,8 +76,11 @@ def test_somebody_else_at_the_address_is_no_flink(server: Any, content: bytes) -
 
 
 def test_a_job_that_the_cluster_does_not_know_is_told(server: Any) -> None:
-    with pytest.raises(NoSuchJob, match="knows no job abc"):
-        cluster(server).state("abc")
+    trace = "<Exception on server side:\norg.apache.X.FlinkJobNotFoundException: Could not find Flink job (abd)\n\tat a"
+    server.known["GET /v1/jobs/abd/status"] = 500, {"errors": ["Internal server error.", trace]}
+    for job in ("abc", "abd"):
+        with pytest.raises(NoSuchJob, match=f"knows no job {job}"):
+            cluster(server).state(job)
 
 
 def test_a_refusal_says_the_cause_and_no_stack_trace(server: Any) -> None:
