@@ -210,7 +210,7 @@ def test_prism_starts_the_image_as_a_worker_of_its_own(on: Engine, image: str) -
 
 def test_it_goes_through_a_registry_and_comes_back_the_same(on: Engine, image: str) -> None:
     with engines.registry() as address:
-        ran = streamgauge(on, "image", "push", "--registry", f"{address}/team")
+        ran = streamgauge(on, "image", "push", image, "--registry", f"{address}/team")
         assert ran.returncode == 0, ran.stderr
         assert f"pushed {address}/team/{image}" in ran.stdout
         assert re.search(rf"{address}/team/streamgauge@sha256:[0-9a-f]{{64}}", ran.stdout), ran.stdout

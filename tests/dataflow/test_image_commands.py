@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from containers import checkout
 from containers import image as images
+from dataflow import __version__
 from dataflow.main import main
 
 
@@ -24,8 +26,17 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def docker(folder: Path, labels: dict[str, str]) -> None:
     """A docker whose every image has these labels, and in which nothing else can be done."""
-    told = [{"Id": "sha256:1", "Size": 1_000_000, "Config": {"Labels": labels, "User": "0"}, "Architecture": "amd64"}]
-    script = f"case $1 in\nversion) echo amd64;;\nimage) echo '{json.dumps(told)}';;\n*) echo no >&2; exit 1;;\nesac\n"
+    digest = f"localhost:5000/team/streamgauge@sha256:{'0' * 64}"
+    told = [
+        {
+            "RepoDigests": [digest],
+            "Id": "sha256:1",
+            "Size": 1_000_000,
+            "Config": {"Labels": labels, "User": "0"},
+            "Architecture": "amd64",
+        }
+    ]
+    script = f"case $1 in\nversion) echo amd64;;\nimage) echo '{json.dumps(told)}';;\ntag | push) echo $@ >>{folder}/done;;\n*) echo no >&2; exit 1;;\nesac\n"
     (folder / "docker").write_text(f"#!/bin/sh\n{script}")
     (folder / "docker").chmod(0o755)
 
@@ -59,6 +70,20 @@ def test_a_base_that_cannot_be_had_says_how_to_name_another(path: Path, capsys: 
     told = capsys.readouterr().err
     assert "error: the base image python:3." in told
     assert "name another with --base" in told
+
+
+def test_push_gives_the_image_of_this_commit_both_names(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker(path, dict(zip((images.PYTHON_LABEL, images.BEAM_LABEL), images.submitter(), strict=True)))
+    here = checkout.Checkout(checkout.ROOT, commit="0123456789abcdef", clean=True)
+    monkeypatch.setattr(checkout, "read", lambda: here)
+    assert call("push", "--registry", "localhost:5000/team/") == 0
+    built, name = f"streamgauge:{__version__}-0123456", "localhost:5000/team/streamgauge"
+    names = (f"{name}:{__version__}-0123456", f"{name}:{__version__}")
+    steps = [line for pushed in names for line in (f"tag {built} {pushed}", f"push {pushed}")]
+    assert (path / "done").read_text().splitlines() == steps
+    assert f"  {name}@sha256:" in capsys.readouterr().out
 
 
 def test_push_needs_a_registry(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
