@@ -27,17 +27,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def docker(folder: Path, labels: dict[str, str]) -> None:
     """A docker whose every image has these labels, and in which nothing else can be done."""
     digest = f"localhost:5000/team/streamgauge@sha256:{'0' * 64}"
-    told = [
-        {
-            "RepoDigests": [digest],
-            "Id": "sha256:1",
-            "Size": 1_000_000,
-            "Config": {"Labels": labels, "User": "0"},
-            "Architecture": "amd64",
-        }
-    ]
-    script = f"case $1 in\nversion) echo amd64;;\nimage) echo '{json.dumps(told)}';;\ntag | push) echo $@ >>{folder}/done;;\n*) echo no >&2; exit 1;;\nesac\n"
-    (folder / "docker").write_text(f"#!/bin/sh\n{script}")
+    settings = {"Config": {"Labels": labels, "User": "0"}, "Architecture": "amd64"}
+    told = json.dumps([{"RepoDigests": [digest], "Id": "sha256:1", "Size": 1_000_000, **settings}])
+    cases = ["version) echo amd64", f"image) echo '{told}'", f"tag | push) echo $@ >>{folder}/done"]
+    script = ";;\n".join([*cases, "*) echo no >&2; exit 1"])
+    (folder / "docker").write_text(f"#!/bin/sh\ncase $1 in\n{script}\nesac\n")
     (folder / "docker").chmod(0o755)
 
 
