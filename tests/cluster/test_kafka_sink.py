@@ -234,7 +234,7 @@ def test_a_row_that_is_too_large_is_an_error_and_leaves_nothing(server: Broker) 
 
 
 def test_brokers_that_do_not_answer_or_refuse_us_are_errors(server: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.storage.kafka.ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("transforms.storage.brokers.ANSWER_SECONDS", 3.0)
     tables = {"t": Table("t", ("k",), SCHEMA)}
     with pytest.raises(SinkError, match=r"kafka 127\.0\.0\.1:1: "):
         KafkaWriter(KafkaTarget(brokers="127.0.0.1:1"), tables, job="j").check()
