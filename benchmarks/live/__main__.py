@@ -1,10 +1,11 @@
-"""Live benchmarks: `python -m benchmarks.live [--only collector,rate,latency,soak,restart] [--minutes 20]`.
+"""Live benchmarks: `python -m benchmarks.live [--only collector,rate,latency,soak,restart,bytewax] [--minutes 20]`.
 
-Prints one table, with the disk's own rate of durable appends beside it. Targets are those of README.
+Prints one table, with the disk's own rate of durable appends beside it. Targets are those of README; Bytewax has none.
 """
 
 import argparse
 import multiprocessing
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -16,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks.live.senders import acknowledged, flood, stream
+from benchmarks.live.peer import following, rate
+from benchmarks.live.senders import acknowledged, flood, lines, stream
 from benchmarks.live.stack import Stack, fsyncs_per_s
 from transforms.collection.log import LogReader
 
@@ -118,6 +120,38 @@ def measure_restart(folder: Path) -> Iterator[Row]:
     yield "restart after kill -9, 10 M rows in the log", "first new row within 10 s", f"{took:.1f} s", took < 10
 
 
+def measure_bytewax(folder: Path, environment: Path) -> Iterator[Row]:
+    """What Bytewax does on the same stream: how much it can take in, and its latency at 10,000 rows/s beside ours."""
+    seconds, rows = 60.0, 600_000
+    now, dice = int(time.time() * 1000), random.Random(0)
+    taken = rate(environment, folder / "bytewax-rate.db", [lines(dice, 1_000, now + n) for n in range(rows // 1_000)])
+    yield "Bytewax: rows it takes in", "-", f"{taken:,.0f} rows/s", True
+    with Stack(folder / "bytewax", "1s") as stack:
+        seen: dict[str, dict[float, float]] = {"figures": {}, "bytewax": {}}
+        done = threading.Event()
+        watchers = [
+            threading.Thread(target=_watch, args=(folder / "bytewax" / f"{name}.db", times, done))
+            for name, times in seen.items()
+        ]
+        for watcher in watchers:
+            watcher.start()
+        stack.follow()
+        with (
+            following(stack.log, environment, folder / "bytewax" / "bytewax.db", 1.0),
+            _running(stream, [(stack.port, "s", 10_000, seconds)]),
+        ):
+            pass
+        time.sleep(2)
+        done.set()
+        for watcher in watchers:
+            watcher.join()
+        passed = _passings(stack)
+    for name, title in (("bytewax", "Bytewax"), ("figures", "Streamgauge, beside it")):
+        waits = sorted(seen[name][end] - at for end, at in passed.items() if end in seen[name])[: int(seconds) - 10]
+        p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+        yield f"{title}: past a window's end to its row", "-", f"p50 {p50:.2f} s, p99 {p99:.2f} s", True
+
+
 @contextmanager
 def _running(work: Callable[..., None], arguments: list[tuple[object, ...]]) -> Iterator[None]:
     """Runs senders beside the body, and waits for them."""
@@ -206,9 +240,13 @@ def _newest_row(database: Path) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
-    names = ("collector", "rate", "latency", "restart", "soak")
+    names = ("collector", "rate", "latency", "restart", "bytewax", "soak")
     parser.add_argument("--only", default=",".join(names), help=f"only these, of {', '.join(names)}")
     parser.add_argument("--minutes", type=float, default=20.0, help="how long the soak takes")
+    peers = Path(__file__).resolve().parents[2] / "build" / "bench" / "peers"
+    parser.add_argument(
+        "--peers", type=Path, default=peers, metavar="VENV", help="where Bytewax is (build/bench/peers)"
+    )
     asked = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="streamgauge-live-"))
     measures: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -216,6 +254,7 @@ def main() -> int:
         "rate": measure_rate,
         "latency": measure_latency,
         "restart": measure_restart,
+        "bytewax": lambda folder: measure_bytewax(folder, asked.peers.absolute()),
         "soak": lambda folder: measure_soak(folder, asked.minutes),
     }
     all_met = True
