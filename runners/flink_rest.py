@@ -24,7 +24,8 @@ START_SECONDS: Final = 180.0
 ENDED: Final = ("FINISHED", "CANCELED", "FAILED")
 _PAUSE_SECONDS: Final = 0.2
 _MOST_RESTARTS: Final = 3
-"""So often a job may fail before it runs; later failures are the cluster's to mend."""
+_RESTART_SECONDS: Final = 15.0
+"""So often, and so long, a job may fail before it runs: its workers may be on their way."""
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -179,6 +180,8 @@ class Flink:
             FlinkJobFailed: if it ends instead, or is started again and again.
         """
 
+        began = time.monotonic()
+
         def runs() -> bool:
             found = self.job(job)
             if found["state"] in ENDED and found["state"] != "FINISHED":
@@ -188,7 +191,7 @@ class Flink:
             states = {vertex["status"] for vertex in found["vertices"]}
             if states and states <= {"RUNNING", "FINISHED"}:
                 return True
-            if self.restarts(job) >= _MOST_RESTARTS:
+            if time.monotonic() - began > _RESTART_SECONDS and self.restarts(job) >= _MOST_RESTARTS:
                 raise FlinkJobFailed(self.why(job, "started again and again"))
             return False
 

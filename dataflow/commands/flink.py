@@ -201,7 +201,7 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
     from dataflow.launch import launch, rejoin
     from runners import flink, flink_jar
-    from runners.flink_rest import Flink
+    from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job)
@@ -243,7 +243,10 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
             flink.submit(
                 proto, pipeline._options, target, record.job, parallelism, savepoint.path if savepoint else None
             )
-            Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
+            try:
+                Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
+            except FlinkJobFailed as error:
+                raise FlinkJobFailed(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
             if drain:
                 # The sources of a job on Flink never end, though nothing comes from them any more.
