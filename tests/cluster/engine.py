@@ -150,6 +150,8 @@ def engine() -> Iterator[Engine]:
         finally:
             process.terminate()  # it ends its containerd, and unmounts what it has mounted
             process.wait(60)
+            # What it leaves mounted could not be removed with the folder.
+            subprocess.run(["umount", folder / "exec" / "netns" / "default"], capture_output=True, check=False)
 
 
 def _wait(process: "subprocess.Popen[bytes]", found: Engine, log: Path) -> None:

@@ -1,6 +1,7 @@
 """The compose file: started, seen to work, a job on its Flink, stopped. The public images have stand-ins here."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -95,9 +96,9 @@ def stack(on: Engine, image: str) -> Iterator[Stack]:
 
 
 def test_the_file_is_one_that_debians_compose_reads(on: Engine) -> None:
-    told = subprocess.run(
-        ["docker-compose", "--file", str(FILE), "config"], capture_output=True, text=True, check=True
-    ).stdout
+    bare = {name: value for name, value in os.environ.items() if not name.endswith(("_IMAGE", "_PORT"))}
+    command = ["docker-compose", "--file", str(FILE), "config"]
+    told = subprocess.run(command, env=bare, capture_output=True, text=True, check=True).stdout
     settled = yaml.safe_load(told)
     assert settled["version"] == "2.4"
     assert {*STARTED, "prepare", "see", "streamgauge"} == set(settled["services"])
@@ -176,10 +177,28 @@ def test_prometheus_reads_them_all_with_our_rules(stack: Stack) -> None:
     assert [(series["metric"]["job"], int(series["value"][1]) >= 180) for series in found] == [("readings", True)]
 
 
-def test_the_broker_is_one_for_transactions_too(stack: Stack) -> None:
-    tools = ("exec", "-T", "kafka", "java", "-cp", "/opt/kafka/*", "org.apache.kafka.tools.TopicCommand")
-    stack.compose(*tools, "--bootstrap-server=kafka:9092", "--create", "--topic=t", "--partitions=2")
-    assert "t" in stack.compose(*tools, "--bootstrap-server=kafka:9092", "--list").split()
+TRANSACTION: Final = """
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+broker = {"bootstrap.servers": "kafka:9092"}
+for future in AdminClient(broker).create_topics([NewTopic("t", 2)]).values():
+    future.result(30)
+producer = Producer({**broker, "transactional.id": "test"})
+producer.init_transactions(60)
+producer.begin_transaction()
+producer.produce("t", b"stored")
+producer.commit_transaction(60)
+reader = {"group.id": "g", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+consumer = Consumer({**broker, **reader})
+consumer.subscribe(["t"])
+print(consumer.poll(60).value().decode())
+consumer.close()
+"""
+
+
+def test_the_broker_takes_transactions_from_our_image(stack: Stack) -> None:
+    said = stack.compose("run", "--rm", "--entrypoint", "python", "streamgauge", "-c", TRANSACTION)
+    assert said.split()[-1] == "stored"
 
 
 def test_the_rules_raise_what_they_should_and_nothing_else() -> None:
