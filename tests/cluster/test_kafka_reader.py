@@ -141,6 +141,20 @@ def test_a_message_is_there_as_soon_as_it_was_sent(server: Broker) -> None:
         assert time.monotonic() - began < 5
 
 
+def test_a_partition_of_which_all_was_read_is_known_as_such(server: Broker) -> None:
+    topic = topic_of(server, 2)
+    with reader_of(server, topic) as reader:
+        offsets = {0: 0, 1: 0}
+        for number in range(1, 30):
+            produce(server, topic, [b"x"] * number, number % 2)
+            deadline, behind = time.monotonic() + 20, frozenset({0, 1})
+            while behind or sum(offsets.values()) < number * (number + 1) // 2:
+                assert time.monotonic() < deadline, (offsets, behind)
+                reading = reader.read(offsets, 0.2)
+                offsets |= {part.partition: part.next for part in reading.fetched}
+                behind = reading.behind
+
+
 def test_where_to_start_is_said_by_time_too(server: Broker) -> None:
     topic = topic_of(server, 2)
     produce(server, topic, [(b"a", 1_700_000_000_000), (b"b", 1_700_000_060_000), (b"c", 1_700_000_120_000)])

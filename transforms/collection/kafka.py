@@ -7,15 +7,12 @@ What a consumer group shows is written behind them, for tools that watch lag. li
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any, Final
 
-import numpy as np
-
 from transforms.collection.files import SourceError
-from transforms.collection.kafka_records import NO_TIME, Fetched, Longs, Reading
+from transforms.collection.kafka_records import Reading
 from transforms.collection.kafka_spec import KafkaSpec
+from transforms.collection.kafka_strokes import Strokes
 from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
 
 QUEUE_KBYTES: Final = 16_384
@@ -56,17 +53,6 @@ _PASSING: Final = (
     *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION"),
     "_UNKNOWN_TOPIC",
 )
-_NONE: Final = np.empty(0, np.int64)
-_SECOND: Final = itemgetter(1)  # of a message's timestamp: its sort, and the time in ms
-
-
-@dataclass
-class _Stroke:
-    """Messages of one partition, as they come in."""
-
-    offsets: list[Longs] = field(default_factory=list)
-    timestamps: list[Longs] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
 
 
 class KafkaReader:
@@ -168,10 +154,11 @@ class KafkaReader:
         began = time.monotonic()
         wanted = {number: at for number, at in offsets.items() if until is None or at < until[number]}
         self._go_to(wanted)
-        strokes: dict[int, _Stroke] = {}
+        strokes = Strokes()
         if wanted:
             self._fetch(strokes, began + timeout, limit_bytes, limit_records, until or {})
-        fetched = [self._fetched(number, strokes.get(number), offsets[number], until) for number in sorted(wanted)]
+        stops: Mapping[int, int | None] = until or dict.fromkeys(wanted)
+        fetched = [strokes.fetched(number, self._next[number], stops[number]) for number in sorted(wanted)]
         has_trouble = bool(self.trouble)
         return Reading(
             [part for part in fetched if len(part.offsets) or part.next > offsets[part.partition]],
@@ -207,62 +194,43 @@ class KafkaReader:
 
     def _fetch(
         self,
-        strokes: dict[int, _Stroke],
+        strokes: Strokes,
         deadline: float,
         limit_bytes: int,
         limit_records: int,
         until: Mapping[int, int],
     ) -> None:
-        size = count = 0
         waiting = set(self._next)
-        while waiting and size < limit_bytes and count < limit_records:
+        while waiting and strokes.size < limit_bytes and strokes.count < limit_records:
             left = deadline - time.monotonic()
-            most = int(min(_STROKE, limit_records - count, 1 + (limit_bytes - size) / self._message_bytes))
+            room = 1 + (limit_bytes - strokes.size) / self._message_bytes
+            most = int(min(_STROKE, limit_records - strokes.count, room))
             messages = self._consumer.consume(most, 0)
             if not messages:
-                if count or left <= 0:
+                if strokes.count or left <= 0:
                     return
                 if self.trouble and self._known:
                     self.partitions()  # says when the brokers are back
                 messages = self._consumer.consume(1, min(left, _POLL))  # gives the first as soon as it is there
             good = [message for message in messages if message.error() is None]
+            if good:
+                before, self.trouble = strokes.size, ""
+                self._next |= (ends := strokes.add(self._module.Message, good))
+                self._behind |= ends.keys()
+                self._message_bytes = max((strokes.size - before) / len(good), 1.0)
             if len(good) < len(messages):
+                # Behind the messages: an end that one of them lies behind is none any more.
                 for message in messages:
                     if message.error() is not None:
                         self._mark(message)
-            if good:
-                self.trouble = ""
-                size += self._take(good, strokes)
-                count += len(good)
             waiting = {number for number in self._next if number not in until or self._next[number] < until[number]}
-
-    def _take(self, messages: list[Any], strokes: dict[int, _Stroke]) -> int:
-        """Appends messages to those of their partitions; gives their bytes."""
-        # One call of a C function for each field and message: anything else that is done for each costs more.
-        kind, total = self._module.Message, len(messages)
-        numbers = np.fromiter(map(kind.partition, messages), np.int64, total)
-        offsets = np.fromiter(map(kind.offset, messages), np.int64, total)
-        times = np.fromiter(map(_SECOND, map(kind.timestamp, messages)), np.int64, total)
-        values = list(map(kind.value, messages))
-        present = np.unique(numbers).tolist()
-        for number in present:
-            stroke = strokes.setdefault(number, _Stroke())
-            here = np.flatnonzero(numbers == number) if len(present) > 1 else slice(None)
-            stroke.offsets.append(offsets[here])
-            stroke.timestamps.append(times[here])
-            stroke.values += values if isinstance(here, slice) else [values[place] for place in here.tolist()]
-            self._next[number] = int(stroke.offsets[-1][-1]) + 1
-            self._behind.add(number)
-        size = sum(map(len, filter(None, values)))
-        self._message_bytes = max(size / len(messages), 1.0)
-        return size
 
     def _mark(self, message: Any) -> None:
         """Hears a word that came in place of a message."""
         error, number = message.error(), message.partition()
         if error.code() == self._END:
-            if number in self._next:
-                self._next[number] = max(self._next[number], message.offset())
+            if message.offset() >= self._next.get(number, message.offset() + 1):
+                self._next[number] = message.offset()
                 self._behind.discard(number)
                 self.trouble = ""
             return
@@ -280,16 +248,6 @@ class KafkaReader:
     def _passing(self) -> set[int]:
         """Errors that a cluster has while it starts or moves, and recovers from by itself."""
         return {getattr(self._module.KafkaError, name) for name in _PASSING}
-
-    def _fetched(self, number: int, stroke: _Stroke | None, start: int, until: Mapping[int, int] | None) -> Fetched:
-        following, found = self._next[number], stroke or _Stroke()
-        offsets, times = np.concatenate([_NONE, *found.offsets]), np.concatenate([_NONE, *found.timestamps])
-        times = np.where(times < 0, NO_TIME, times * 1000)
-        size = len(offsets)
-        if until is not None and following > until[number]:
-            following = until[number]
-            size = int(np.searchsorted(offsets, following))
-        return Fetched(number, offsets[:size], times[:size], found.values[:size], max(following, start))
 
     def _bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         part, bounds = self._module.TopicPartition, {}
