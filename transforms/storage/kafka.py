@@ -24,6 +24,7 @@ from transforms.storage.kafka_rows import Encode, keyed_messages
 from transforms.storage.kafka_spec import KafkaTarget
 from transforms.storage.staging import Table
 
+_LOOK: Final = 1_000  # messages between two looks at what became of those before
 _WRITING: Final = {
     "partitioner": "murmur2_random",  # a key lands where Java's clients would put it
     "linger.ms": 20,
@@ -165,15 +166,14 @@ class KafkaWriter:
 
         try:
             producer.begin_transaction()
-            for topic, key, value in messages:
+            for number, (topic, key, value) in enumerate(messages):
                 while True:
                     try:
                         producer.produce(topic, value, key, on_delivery=delivered)
                         break
                     except BufferError:
                         producer.poll(0.1)
-                producer.poll(0)
-                if failed:
+                if number % _LOOK == 0 and producer.poll(0) and failed:
                     break
             producer.flush()  # each message has its own patience
             if failed:

@@ -3,12 +3,14 @@
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.storage.staging import Table
+
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 Encode = Callable[[pa.RecordBatch], Iterator[bytes]]
 
@@ -32,15 +34,16 @@ def keyed_messages(
             _json(dict(zip(table.key, row, strict=True)))
             for row in zip(*(written[name] for name in table.key), strict=True)
         )
-        yield from zip(keys, _values(written) if encode is None else encode(batch), strict=True)
+        yield from zip(keys, _values(table.schema, written) if encode is None else encode(batch), strict=True)
 
 
-def _values(columns: Mapping[str, list[Any]]) -> Iterator[bytes]:
+def _values(schema: pa.Schema, columns: Mapping[str, list[Any]]) -> Iterator[bytes]:
+    raw = [field.name for field in schema if pa.types.is_binary(field.type)]
     for row in zip(*columns.values(), strict=True):
         record = dict(zip(columns, row, strict=True))
-        for name, value in list(record.items()):
-            if isinstance(value, bytes):
-                record |= _text(name, value)
+        for name in raw:
+            if record[name] is not None:
+                record |= _text(name, record[name])
         yield _json(record)
 
 
@@ -68,4 +71,4 @@ def _text(name: str, value: bytes) -> dict[str, str | None]:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    return _ENCODE(record).encode("utf-8")
