@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import Any, Final
 
 import click
@@ -191,7 +193,7 @@ def _show_cluster(flink: Any, record: Submission) -> None:
         age = time.time() - latest["latest_ack_timestamp"] / 1e3
         told += f"; the last {_size(latest['state_size'])}, {_age(age)} ago, took {latest['end_to_end_duration']} ms"
     click.echo(f"  checkpoints   {told}")
-    if growth := growth_of(found["history"]):
+    if (growth := growth_of(found["history"])) > 0:
         click.echo(f"  growth        {_size(growth)} a day, by the last {len(found['history'])} checkpoints")
     if latest and latest["state_size"] > LARGE_BYTES:
         click.echo("  note          the cluster's state has grown large: `flink compact` begins it anew")
@@ -202,13 +204,18 @@ def _show_cluster(flink: Any, record: Submission) -> None:
 
 
 def growth_of(history: Sequence[Any]) -> float:
-    """Bytes a day that checkpoints grow by, from the newest and the oldest of a history; 0: too few to say."""
+    """Bytes a day that checkpoints grow by; 0: too few to say.
+
+    It is the median from one to the next: what waits for a window comes and goes, in leaps.
+    """
     done = [entry for entry in history if entry["status"] == "COMPLETED" and not entry["is_savepoint"]]
-    if len(done) < 3:
-        return 0.0
-    newest, oldest = done[0], done[-1]
-    seconds = (newest["trigger_timestamp"] - oldest["trigger_timestamp"]) / 1e3
-    return (newest["state_size"] - oldest["state_size"]) / max(seconds, 1.0) * 86_400
+    slopes = [
+        (newer["state_size"] - older["state_size"])
+        / max(newer["trigger_timestamp"] - older["trigger_timestamp"], 1)
+        * 86_400_000
+        for newer, older in pairwise(done)
+    ]
+    return median(slopes) if len(slopes) > 1 else 0.0
 
 
 def _show_progress(job: Job, *, runs: bool) -> None:
