@@ -145,8 +145,10 @@ def test_a_partition_of_which_all_was_read_is_known_as_such(server: Broker) -> N
     topic = topic_of(server, 2)
     with reader_of(server, topic) as reader:
         offsets = {0: 0, 1: 0}
-        for number in range(1, 30):
+        for number in range(1, 12):
             produce(server, topic, [b"x"] * number, number % 2)
+            if number > 6:  # the client fetches meanwhile: messages and the end behind them come in one stroke
+                time.sleep(0.4)
             deadline, behind = time.monotonic() + 20, frozenset({0, 1})
             while behind or sum(offsets.values()) < number * (number + 1) // 2:
                 assert time.monotonic() < deadline, (offsets, behind)
@@ -248,6 +250,22 @@ def test_tls_and_a_password_let_us_in_and_a_wrong_one_does_not(server: Broker, m
         reader.partitions()
     assert "guess" not in str(caught.value)
     reader.close()
+
+
+def test_a_broker_that_stops_answering_for_a_while_costs_nothing(server: Broker) -> None:
+    topic = topic_of(server)
+    produce(server, topic, numbered(3))
+    with reader_of(server, topic) as reader:
+        assert len(read_all(reader, {0: 0}, {0: 3})[0]) == 3
+        server.freeze()
+        try:
+            began = time.monotonic()
+            assert reader.read({0: 3}, 1.5).fetched == []
+            assert time.monotonic() - began < 5
+        finally:
+            server.thaw()
+        produce(server, topic, [b"after"])
+        assert read_all(reader, {0: 3}, {0: 4})[0] == [(3, b"after")]
 
 
 @pytest.mark.slow
