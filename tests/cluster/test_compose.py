@@ -181,7 +181,8 @@ TRANSACTION: Final = """
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 broker = {"bootstrap.servers": "kafka:9092"}
-for future in AdminClient(broker).create_topics([NewTopic("t", 2)]).values():
+admin = AdminClient(broker)  # held: its answers end with it
+for future in admin.create_topics([NewTopic("t", 2)]).values():
     future.result(30)
 producer = Producer({**broker, "transactional.id": "test"})
 producer.init_transactions(60)
