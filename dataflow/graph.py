@@ -109,7 +109,8 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
         | "Stamp" >> StampLetters(failed_at=run.began, attempts=run.attempts)
     )
     tables[LEDGER] = records.ledger | "Entries" >> beam.Flatten() | "Ledger" >> CloseLedger()
-    plan = Plan(job.spec.job, run.name, job.state, job.tables, job.targets, job.spec.dead_letters.fail_above)
+    fail_above = job.spec.dead_letters.fail_above
+    plan = Plan(job.spec.job, run.name, job.state, job.tables, job.targets, fail_above, job.topics)
     return tables | "Store" >> Store(plan=plan)
 
 

@@ -29,10 +29,12 @@ from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
 from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.specification import ColumnType
+from transforms.storage.kafka_spec import KafkaSinkSpec
 from transforms.storage.parquet import folder_name
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
 from transforms.storage.spec import ParquetSinkSpec
 from transforms.storage.staging import Table
+from transforms.storage.topics import TopicSink
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ class Job:
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        """Where each table goes: every sink holds every table, dead letters live in one place."""
+        """Where each table is stored: every sink holds every table, dead letters live in one place."""
         targets = []
-        for index, sink in enumerate(self.spec.sinks):
+        stored = [sink for sink in self.spec.sinks if not isinstance(sink, KafkaSinkSpec)]
+        for index, sink in enumerate(stored):
             for name in self.tables:
                 if name == DEAD_LETTERS and (index or self.spec.dead_letters.path):
                     continue
@@ -83,6 +86,18 @@ class Job:
         if self.spec.dead_letters.path:
             targets.append(Target(DEAD_LETTERS, folder=self.spec.dead_letters.path))
         return tuple(targets)
+
+    @cached_property
+    def topics(self) -> tuple[TopicSink, ...]:
+        """The topics that tables are sent to; dead letters are sent where no other place is named for them."""
+        letters = [] if self.spec.dead_letters.path else [DEAD_LETTERS]
+        return tuple(
+            TopicSink(
+                sink.kafka, tuple(name for name in self.tables if name != DEAD_LETTERS or (letters and not index))
+            )
+            for index, sink in enumerate(self.spec.sinks)
+            if isinstance(sink, KafkaSinkSpec)
+        )
 
     @property
     def state(self) -> str:

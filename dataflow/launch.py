@@ -15,8 +15,9 @@ from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import StateRefused
+from transforms.storage.checkpoint import Place, StateRefused
 from transforms.storage.live_plan import LivePlan
+from transforms.storage.topics import begin as begin_topics
 
 
 def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> LiveRun:
@@ -33,8 +34,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
     source.hold(manifest)
     if manifest is None:
         rest = source.begin(say)
-        plan.begin()
-        return LiveRun(plan, following, rest, overlay.repairs)
+        return LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs)
     newest = manifest.newest
     if newest.drained:
         raise StateRefused(
@@ -42,7 +42,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
             " begin anew with what its source still holds"
         )
     rest = source.resume(newest)
-    plan = replace(plan, start=newest.name)
+    plan = replace(plan, start=Place(newest.name, newest.topics))
     plan.rewind(newest.name)
     kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
@@ -57,8 +57,11 @@ def rejoin(job: Job, start: int) -> LiveRun:
         start: the name of the checkpoint that the launch before the savepoint began at.
     """
     _refuse_half_replayed(job)
-    overlay = ReplayOverlay.read(job.state)
-    return LiveRun(replace(_plan(job), start=start), _following(job), Rest(0, None), overlay.repairs)
+    overlay, plan = ReplayOverlay.read(job.state), _plan(job)
+    manifest = plan.checkpoints.read()
+    began = [entry for entry in (manifest.checkpoints if manifest else ()) if entry.name == start]
+    topics = began[0].topics if began else begin_topics(job.topics, job.tables, job.spec.job, job.state)
+    return LiveRun(replace(plan, start=Place(start, topics)), _following(job), Rest(0, None), overlay.repairs)
 
 
 def _refuse_half_replayed(job: Job) -> None:
@@ -70,7 +73,9 @@ def _plan(job: Job) -> LivePlan:
     snapshots, grows = job.spec.execution.live_shards * len(job.aggregations), source_of(job).grows
     attempts = ReplayOverlay.read(job.state).attempts
     checkpoints = checkpoint_folder(job)
-    return LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts, grows=grows)
+    return LivePlan(
+        job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts, grows=grows, topics=job.topics
+    )
 
 
 def _following(job: Job, *, drain: bool = False) -> Following:

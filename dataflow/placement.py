@@ -7,6 +7,7 @@ from typing import Final
 from dataflow.document import Problem
 from dataflow.spec import JobSpec
 from dataflow.yaml_text import Place
+from transforms.storage.kafka_spec import KafkaSinkSpec
 from transforms.storage.parquet import folder_name
 from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
 from transforms.storage.spec import ParquetSinkSpec
@@ -40,6 +41,8 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], targets: Sequence[Targ
         if isinstance(sink, ParquetSinkSpec):
             if spec.state is not None and os.path.realpath(spec.state) == os.path.realpath(sink.parquet.path):
                 yield Problem(("state",), f"must be a folder of its own, and is that of sinks[{index}]")
+            continue
+        if isinstance(sink, KafkaSinkSpec):
             continue
         held = [
             table for name, table in tables.items() if name != DEAD_LETTERS or not (index or spec.dead_letters.path)

@@ -150,8 +150,9 @@ def quieten() -> None:
 
 def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
-    from transforms.storage import parquet, sql
+    from transforms.storage import parquet, sql, topics
 
+    topics.check(job.topics, job.tables, job.spec.job)
     for folder in sorted({target.folder for target in job.targets if target.folder}):
         parquet.check(folder, job.spec.job)
     for url in sorted({target.url for target in job.targets if target.url}):

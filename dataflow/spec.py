@@ -16,6 +16,7 @@ from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Spec, not_in_this_version
+from transforms.storage.kafka_spec import KafkaSinkSpec
 from transforms.storage.spec import (
     DeadLettersSpec,
     ParquetSinkSpec,
@@ -160,10 +161,12 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
     def absolute(path: str | None) -> str | None:
         return path if path is None or "://" in path else os.path.normpath(os.path.join(folder, path))
 
-    sinks: list[ParquetSinkSpec | SqlSinkSpec] = []
+    sinks: list[ParquetSinkSpec | SqlSinkSpec | KafkaSinkSpec] = []
     for sink in spec.sinks:
         if isinstance(sink, ParquetSinkSpec):
             sinks.append(ParquetSinkSpec(parquet=ParquetTarget(path=str(absolute(sink.parquet.path)))))
+        elif isinstance(sink, KafkaSinkSpec):
+            sinks.append(sink)
         else:
             sinks.append(SqlSinkSpec(sql=SqlTarget(url=_absolute_sqlite(sink.sql.url, folder))))
     log = spec.source.log
@@ -199,7 +202,12 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
             taken[table] = f"a table of aggregations[{index}]"
         if "\0" in aggregation.name or aggregation.name in (".", ".."):
             yield Problem(("aggregations", index, "name"), "must be a name")
+    if all(isinstance(sink, KafkaSinkSpec) for sink in spec.sinks):
+        sentence = "must have a parquet or sql sink beside kafka: reports, verify and replay read tables back"
+        yield Problem(("sinks",), sentence)
     for index, sink in enumerate(spec.sinks):
+        if isinstance(sink, KafkaSinkSpec):
+            yield from _unfit_topics(spec, index, sink)
         if sink in spec.sinks[:index]:
             yield Problem(("sinks", index), "is there twice")
         if isinstance(sink, SqlSinkSpec):
@@ -207,6 +215,15 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
                 parsed(sink.sql.url)
             except SqlSinkError as error:
                 yield Problem(("sinks", index, "sql", "url"), str(error))
+
+
+def _unfit_topics(spec: JobSpec, index: int, sink: KafkaSinkSpec) -> Iterator[Problem]:
+    models = [f"{aggregation.name}_models" for aggregation in spec.aggregations if aggregation.models]
+    for table in (*(aggregation.name for aggregation in spec.aggregations), *models, *RESERVED_TABLES):
+        try:
+            sink.kafka.topic_of(table)
+        except ValueError as error:
+            yield Problem(("sinks", index, "kafka", "topic"), str(error))
 
 
 def schema() -> dict[str, Any]:

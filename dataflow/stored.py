@@ -42,4 +42,5 @@ def places(job: Job) -> list[str]:
             found.append(shown(parsed(target.url)))
         elif target.folder is not None:
             found.append(target.folder if target.table == DEAD_LETTERS else target.folder.rsplit("/", 1)[0])
+    found += [f"kafka {sink.target.brokers}, topics {sink.target.topic}" for sink in job.topics]
     return list(dict.fromkeys(found))

@@ -4,7 +4,7 @@ usage: python -m benchmarks.peers.bytewax_live PORT DATABASE WINDOW_SECONDS
 """
 
 # It lives in the peers' environment, where mypy does not look.
-# mypy: disable-error-code="import-not-found"
+# mypy: disable-error-code="import-not-found, misc"
 
 import json
 import socket

@@ -5,7 +5,6 @@ the process that started it.
 """
 
 import base64
-import ctypes
 import datetime
 import fcntl
 import ipaddress
@@ -35,7 +34,8 @@ USER: Final = "gauge"
 PASSWORD: Final = 'pass"word\\ with everything'
 START_SECONDS: Final = 90.0
 _PORT_TRIES: Final = 5
-_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
+_WATCHED: Final = ("setpriv", "--pdeathsig", "KILL")
+"""How it ends with us: a function of ours between fork and exec may hang in a process of gRPC's."""
 _LOGGING: Final = """Configuration:
   status: WARN
   Appenders:
@@ -85,11 +85,10 @@ class Broker:
         for _ in range(_PORT_TRIES):
             with (self.folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    [*self._java(), "kafka.Kafka", self.folder / "server.properties"],
+                    [*_WATCHED, *self._java(), "kafka.Kafka", self.folder / "server.properties"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=_die_with_parent,
                 )
             if self._answers():
                 return
@@ -233,10 +232,6 @@ def jars() -> Path:
                 raise RuntimeError(f"Maven does not get the broker:\n{done.stdout}{done.stderr}")
             aside.rename(folder)
     return folder
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _certificate(public: Path, server: Path) -> None:

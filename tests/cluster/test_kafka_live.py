@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import NewPartitions
 
 from tests.cluster.broker import Broker, broker
-from tests.cluster.topics import produce, shared_broker
+from tests.cluster.topics import messages, produce, shared_broker
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.test_live import JOB, kept_up_to, newest, rows, to_end, until
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
@@ -186,3 +186,49 @@ def test_a_topic_that_is_not_there_or_was_made_anew_is_refused(tmp_path: Path, t
     write_job(tmp_path, changed(topic.job, source={"kafka": {**kafka, "topic": empty}}))
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "made anew" in ended.message) == (2, True), ended
+
+
+def test_each_final_row_is_in_its_topic_once_however_often_the_job_is_killed(tmp_path: Path, topic: Topic) -> None:
+    dice = random.Random(11)
+    prefix = f"out-{tmp_path.name}-"
+    sink = {"kafka": {"brokers": topic.server.address, "topic": prefix + "{table}"}}
+    write_job(tmp_path, changed(topic.job, sinks=[*JOB["sinks"], sink]))
+    topic.write(30)
+    for _ in range(4):
+        process = start("run", tmp_path / "job.yaml", "--streaming")
+        before = kept_up_to(tmp_path)
+        topic.write(dice.randrange(20, 60))
+        until(lambda: kept_up_to(tmp_path) > before, "no checkpoint")  # noqa: B023  # it is asked at once
+        time.sleep(dice.random())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    topic.write(30)
+    to_end(tmp_path)
+    verified(tmp_path)
+    for table in ("fixed", "fixed_models", "sliding"):
+        sent = [json.loads(value) for _, _, _, value in messages(topic.server, prefix + table)]
+        keys = [tuple(row[name] for name in ("window_start", "key", "model") if name in row) for row in sent]
+        assert len(keys) == len(set(keys)), f"{table} has rows twice"
+        stored = parquet_table(tmp_path / "out" / table)
+        assert len(sent) == stored.num_rows > 0
+        if table == "sliding":
+            assert sum(row["value_count"] for row in sent) == sum(stored["value_count"].to_pylist())
+    book = {key: json.loads(value) for _, _, key, value in messages(topic.server, prefix + LEDGER)}
+    assert sum(row["read"] for row in book.values()) == topic.sent
+
+
+def test_a_bounded_run_sends_its_rows(tmp_path: Path, topic: Topic) -> None:
+    prefix = f"bounded-{tmp_path.name}-"
+    sink = {"kafka": {"brokers": topic.server.address, "topic": prefix + "{table}"}}
+    write_job(tmp_path, changed(topic.job, sinks=[*JOB["sinks"], sink]))
+    topic.write(60)
+    ended = streamgauge("run", tmp_path / "job.yaml")
+    assert ended.code == 0, ended.err
+    assert "kafka " in ended.out
+    assert len(messages(topic.server, prefix + "fixed")) == parquet_table(tmp_path / "out/fixed").num_rows > 0
+
+
+def test_a_sink_that_is_kafka_alone_is_refused(tmp_path: Path, topic: Topic) -> None:
+    write_job(tmp_path, changed(topic.job, sinks=[{"kafka": {"brokers": topic.server.address}}]))
+    ended = streamgauge("check", tmp_path / "job.yaml")
+    assert (ended.code, "beside kafka" in ended.message) == (2, True)

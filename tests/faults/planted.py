@@ -48,12 +48,12 @@ def checkpoint_before_rows() -> None:
 
     true_keep = LivePlan.keep
 
-    def keep(plan: LivePlan, tick: Tick, parcels: Iterable[pa.RecordBatch], before: int) -> Checkpoint:
+    def keep(plan: LivePlan, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Any, writing: Any) -> Any:
         parcels = list(parcels)
         snapshots = [batch for batch in parcels if label_of(batch)["kind"] == SNAPSHOT]
         plan.checkpoints.keep(Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, time.time()), snapshots)
         time.sleep(DELAY_SECONDS)
-        return true_keep(plan, tick, parcels, before)
+        return true_keep(plan, tick, parcels, before, writing)
 
     mock.patch.object(LivePlan, "keep", keep).start()
 

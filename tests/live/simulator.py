@@ -34,7 +34,7 @@ from transforms.collection.follow import FollowFn, Following
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import PreprocessFn
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.checkpoint import Checkpoint, Place
 from transforms.storage.live import KeepFn, LabelFn, StoreRowsFn
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
@@ -243,6 +243,7 @@ class Life:
             self.source.drains = self.plan.ending == DRAIN
             self.source.visible = max(self.plan.visible, rest.chunk - 1)
             self.keep_fn = KeepFn(self.live_plan)
+            self.keep_fn.setup()
             self.store_fn = StoreRowsFn(self.live_plan)
             self.timeline_fns = [
                 self.timeline_fn(timeline_of(aggregation), number)
@@ -279,7 +280,7 @@ class Life:
         newest = manifest.newest
         if newest.drained:
             raise AssertionError("nobody goes on from here")
-        self.live_plan = replace(self.live_plan, start=newest.name)
+        self.live_plan = replace(self.live_plan, start=Place(newest.name))
         self.live_plan.rewind(newest.name)
         self.history.begin(newest.name)
         kept = checkpoints.load(newest)

@@ -27,6 +27,7 @@ from transforms.batch import WATERMARK, set_column
 from transforms.collection.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
+from transforms.storage.checkpoint import Place
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
 from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
@@ -125,12 +126,12 @@ class ManifestFirst(Life):
         plan = super().plan_to_store(checkpoints)
 
         class Hasty(LivePlan):
-            def keep(self, tick: Any, parcels: Any, before: int) -> Any:
+            def keep(self, tick: Any, parcels: Any, before: Any, writing: Any) -> Any:
                 kept = list(parcels)
                 snapshots = [batch for batch in kept if label_of(batch)["kind"] == "snapshot"]
                 early = live_checkpoint(tick)
                 self.checkpoints.keep(early, snapshots)
-                return super().keep(tick, kept, before)
+                return super().keep(tick, kept, before, writing)
 
         return Hasty(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
 
@@ -207,8 +208,8 @@ class NeverTakenBack(Life):
         plan = super().plan_to_store(checkpoints)
 
         class Onward(LivePlan):
-            def keep(self, tick: Any, parcels: Any, before: int) -> Any:
-                return super().keep(tick, parcels, END)
+            def keep(self, tick: Any, parcels: Any, before: Any, writing: Any) -> Any:
+                return super().keep(tick, parcels, Place(END), writing)
 
         return Onward(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
 

@@ -36,6 +36,7 @@ class Checkpoint:
         source: what the source needs to go on.
         taken: when, in s since the epoch.
         drained: whether all windows were closed before their time, so that nothing can go on from here.
+        topics: how far the topics are that the job writes.
     """
 
     name: int
@@ -44,6 +45,22 @@ class Checkpoint:
     source: Mapping[str, Any]
     taken: float
     drained: bool = False
+    topics: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job stands: the name of its last checkpoint, and how far the topics were then that it writes."""
+
+    name: int = NOTHING
+    topics: Sequence[Mapping[str, Any]] = ()
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def from_json(content: bytes) -> "Place":
+        return Place(**json.loads(content))
 
 
 @dataclass(frozen=True, slots=True)

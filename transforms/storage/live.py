@@ -6,12 +6,12 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.coders import TupleCoder, VarIntCoder
+from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms.coder import RecordBatchCoder
-from transforms.storage.checkpoint import write_snapshots
+from transforms.storage.checkpoint import Place, write_snapshots
 from transforms.storage.live_plan import LivePlan, patiently
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.tick import (
@@ -64,11 +64,17 @@ class KeepFn(beam.DoFn):
     """
 
     WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
-    KEPT = ReadModifyWriteStateSpec("kept", VarIntCoder())
+    KEPT = ReadModifyWriteStateSpec("kept", BytesCoder())
     KEEP = TimerSpec("keep", TimeDomain.WATERMARK)
 
     def __init__(self, plan: LivePlan):
         self._plan = plan
+
+    def setup(self) -> None:
+        self._writing = self._plan.writing()
+
+    def teardown(self) -> None:
+        self._writing.close()
 
     def process(
         self,
@@ -93,14 +99,22 @@ class KeepFn(beam.DoFn):
         kept: Any = beam.DoFn.StateParam(KEPT),
     ) -> Iterator[pa.RecordBatch]:
         tick, before = Tick.from_json(tag), kept.read()
-        before = self._plan.start if before is None else before
+        before = self._plan.start if before is None else Place.from_json(before)
         parcels: list[tuple[int, pa.RecordBatch]] = []
         later: list[tuple[int, pa.RecordBatch]] = []
         for name, batch in waiting.read():
             (parcels if name <= tick.name else later).append((name, batch))
-        carried = patiently(lambda: self._plan.keep(tick, [batch for _, batch in parcels], before))
+        self._writing.turn(before)
+        try:
+            place, carried = patiently(
+                lambda: self._plan.keep(tick, [batch for _, batch in parcels], before, self._writing)
+            )
+        except BaseException:
+            self._writing.close()
+            raise
+        self._writing.kept(place.name)
         self._plan.pack(tick)
-        kept.write(tick.name)
+        kept.write(place.to_json())
         waiting.clear()
         for entry in (*later, *((tick.name, batch) for batch in carried)):
             waiting.add(entry)

@@ -17,12 +17,14 @@ import pyarrow as pa
 
 from transforms import ledger
 from transforms.progress import BULLETIN
-from transforms.storage import parquet_log, sql
-from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder
+from transforms.storage import parquet_log, sql, topics
+from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, Place
 from transforms.storage.error import SinkError
+from transforms.storage.kafka import KafkaFenced
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
 from transforms.storage.records import stamped
 from transforms.storage.staging import Table
+from transforms.storage.topics import Topics, TopicSink
 from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
 from transforms.watermark import END
 
@@ -40,7 +42,8 @@ class LivePlan:
         checkpoints: where the job keeps what it goes on from.
         snapshots: how many a whole checkpoint has.
         attempts: how often records were replayed before, by source and position.
-        start: the name of the checkpoint that it begins at.
+        start: where it begins.
+        topics: those that it fills.
         grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
     """
 
@@ -50,16 +53,22 @@ class LivePlan:
     checkpoints: CheckpointFolder
     snapshots: int
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    start: int = NOTHING
+    start: Place = field(default_factory=Place)
+    topics: Sequence[TopicSink] = ()
     grows: bool = False
 
-    def begin(self) -> None:
-        """Empties every table: a job that goes on from nothing has no rows yet."""
+    def begin(self) -> Place:
+        """Empties every table: a job that goes on from nothing has no rows yet. Gives where it begins."""
         for target in self.targets:
             if target.folder is not None:
                 parquet_log.begin(target.folder, self.job)
         for url, names in by_url(self.targets).items():
             _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True)
+        return Place(NOTHING, topics.begin(self.topics, self.tables, self.job, self.checkpoints.state))
+
+    def writing(self) -> Topics:
+        """The topics as this process writes them."""
+        return Topics(self.topics, self.tables, self.job)
 
     def rewind(self, name: int) -> None:
         """Takes back files that were written after a checkpoint; rows of databases are written over."""
@@ -74,17 +83,19 @@ class LivePlan:
             _publish(url, {sql_table(self.tables[table]): [rows]}, replace=False)
         BULLETIN.show(table, rows)
 
-    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: int) -> list[pa.RecordBatch]:
+    def keep(
+        self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Place, writing: Topics
+    ) -> tuple[Place, list[pa.RecordBatch]]:
         """Stores everything that waited for a checkpoint, and then the checkpoint.
 
         Args:
-            before: the name of the checkpoint before. What was stored since was stored by this job too: it failed, and
-                its engine took it back to where it had been, so all of that comes again.
+            before: the checkpoint before. What was stored since was stored by this job too: it failed, and its engine
+                took it back to where it had been, so all of that comes again.
 
         Returns:
-            The parcels that belong to the next checkpoint as well.
+            Where the job stands now, and the parcels that belong to the next checkpoint as well.
         """
-        self.rewind(before)
+        self.rewind(before.name)
         contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
         snapshots, carried = [], []
         for batch in parcels:
@@ -112,15 +123,16 @@ class LivePlan:
         books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
         for url, names in by_url(books).items():
             _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
+        reached = writing.publish(contents)
         taken = time.time()
         drained = tick.watermark == END
-        checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained)
+        checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained, reached)
         carries = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
         self.checkpoints.keep(checkpoint, [*snapshots, *carries])
         reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
         BULLETIN.account({name: count - told[1][name] for name, count in told[0].items()}, reasons)
         BULLETIN.set(checkpoint=taken)
-        return carries
+        return Place(tick.name, reached), carries
 
     def pack(self, tick: Tick) -> None:
         """Joins small files behind a checkpoint; what fails today is done at the next one."""
@@ -140,6 +152,8 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     while True:
         try:
             result = action()
+        except KafkaFenced:
+            raise
         except SinkError as error:
             if time.monotonic() - began > patience:
                 raise

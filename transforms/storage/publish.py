@@ -15,9 +15,10 @@ from typing import Final
 import pyarrow.compute as pc
 
 from transforms import ledger
-from transforms.storage import parquet, sql
+from transforms.storage import parquet, sql, topics
 from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table, read_staged
+from transforms.storage.topics import TopicSink
 
 OUTCOME: Final = "outcome.json"
 JOURNAL: Final = "publication.json"
@@ -43,6 +44,7 @@ class Plan:
         run: names the run; a parameter, because a graph has no clock.
         state: the job's folder for what outlives a run: the journal and the outcome.
         fail_above: the share of dead letters above which nothing is published.
+        topics: those that it fills, behind everything else.
     """
 
     job: str
@@ -51,6 +53,7 @@ class Plan:
     tables: Mapping[str, Table]
     targets: Sequence[Target]
     fail_above: float = 1.0
+    topics: Sequence[TopicSink] = ()
 
     @property
     def staging(self) -> str:
@@ -111,6 +114,7 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         for url, names in by_url(plan.targets).items():
             contents = {sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
+        topics.publish(plan.topics, plan.tables, plan.job, {name: read_staged(parts) for name, parts in staged.items()})
     except BaseException as error:
         parquet.discard(folders)
         with suppress(OSError):

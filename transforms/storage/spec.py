@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import Discriminator, Field, Tag
 
 from transforms.specification import Spec
+from transforms.storage.kafka_spec import KafkaSinkSpec
 
 
 class ParquetTarget(Spec):
@@ -31,7 +32,7 @@ class SqlSinkSpec(Spec):
     sql: SqlTarget
 
 
-SINKS: Final = {"parquet": ParquetSinkSpec, "sql": SqlSinkSpec}
+SINKS: Final = {"parquet": ParquetSinkSpec, "sql": SqlSinkSpec, "kafka": KafkaSinkSpec}
 
 
 def sink_name(value: Any) -> str | None:
@@ -45,7 +46,9 @@ def sink_name(value: Any) -> str | None:
 
 
 SinkSpec = Annotated[
-    Annotated[ParquetSinkSpec, Tag("parquet")] | Annotated[SqlSinkSpec, Tag("sql")],
+    Annotated[ParquetSinkSpec, Tag("parquet")]
+    | Annotated[SqlSinkSpec, Tag("sql")]
+    | Annotated[KafkaSinkSpec, Tag("kafka")],
     Discriminator(
         sink_name,
         custom_error_type="unknown_sink",
