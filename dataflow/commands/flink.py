@@ -16,8 +16,10 @@ from dataflow.run import JobFailed, check_sinks, held, quieten
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded, refuse_while_it_runs
 from transforms.specification import microseconds
 
-HOLD_SECONDS: Final = 5.0
-"""How long the source stays in one call when no window waits: each call costs Flink 2.3 KB of state, for ever."""
+HOLD_SECONDS: Final = 0.2
+IDLE_SECONDS: Final = 1.0
+"""How long the source stays in one call while there are records, and while there are none: each call costs Flink
+2.65 KB of state, for ever, and windows of a job that held for a second came ever later."""
 
 LIFE_SECONDS: Final = 60.0
 """How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
@@ -192,7 +194,7 @@ def _built(start: Start, run: Any) -> Any:
     from runners import flink
 
     pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
-    patient = replace(run.following, hold=HOLD_SECONDS, pace=HOLD_SECONDS)
+    patient = replace(run.following, hold=HOLD_SECONDS, pace=IDLE_SECONDS)
     build_live(pipeline, start.job, replace(run, following=patient))
     return pipeline
 
