@@ -106,7 +106,7 @@ def test_every_step_statistic_and_reason_is_documented() -> None:
 
 
 def test_every_field_of_the_job_file_is_documented() -> None:
-    job_file = (ROOT / "docs" / "job-file.md").read_text(encoding="utf-8")
+    job_file = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("job-file.md", "kafka.md"))
     published = schema()
     for definition in (published, *published["$defs"].values()):
         for name in definition.get("properties", {}):
