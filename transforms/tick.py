@@ -28,7 +28,8 @@ SNAPSHOT: Final = "snapshot"
 TICK: Final = "tick"
 """What a parcel may be."""
 _STEP: Final = 1_000
-_STEPS: Final = 4
+_TICK: Final = 1_000_000
+"""A tick has a second (µs): Beam's Java runners cut the watermark of a source that pauses to whole seconds."""
 _LABEL: Final = b"streamgauge.parcel"
 
 
@@ -38,17 +39,17 @@ def name_of(chunk: int, why: int) -> int:
 
 
 def moment(name: int, step: int) -> Timestamp:
-    """Beam's time of a step at a tick. Runners keep milliseconds, so a step is one.
+    """Beam's time of a step at a tick. Runners keep milliseconds, so a step is one, and the last is a whole second.
 
     What belongs to the chunks before the tick is `SENT`; windows close at `CLOSING`; what that gave is kept at
     `KEEPING`; and when all is done the source's watermark has `PASSED`.
     """
-    return Timestamp(micros=(name * _STEPS + step) * _STEP)
+    return Timestamp(micros=name * _TICK + (step - PASSED) * _STEP)
 
 
 def tick_after(timestamp: Timestamp) -> int:
     """The name of the first tick at or after a moment."""
-    return -(-timestamp.micros // (_STEPS * _STEP))
+    return -(-timestamp.micros // _TICK)
 
 
 @dataclass(frozen=True, slots=True)

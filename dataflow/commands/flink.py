@@ -235,7 +235,8 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
         settings=start.settings,
         flags=start.flags,
         before=[*before.before, before.job] if before else [],
-        savepoints=before.savepoints if before else [],
+        # Behind a beginning from nothing, which emptied the tables, no savepoint fits them.
+        savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
     )
     kept = _newest(job)
     if drain:

@@ -535,8 +535,9 @@ class Simulation:
             if self.saved is not None and (self.world.taken_back or self.chance.random() < 0.7):
                 saved, self.returns = self.saved, self.returns + 1
                 plan = replace(saved.plan, visible=plan.visible, ending=plan.ending)
-            elif self.saved is not None and self.saved.rest.ended:
-                self.saved = None  # it would end where others have gone on
+            elif self.saved is not None and (self.saved.rest.ended or not self.world.checkpoints):
+                # It would end where others have gone on, or go on in tables that a beginning has emptied.
+                self.saved = None
             life = self.life_of(self.study, self.world, self.chance, plan, self.history)
             try:
                 life.live(saved)

@@ -196,7 +196,8 @@ class Follow(beam.PTransform):
     def expand(self, pipeline: beam.Pipeline) -> Any:
         typed = dict.fromkeys(TAGS, pa.RecordBatch)
         follow = beam.ParDo(FollowFn(self.following, self.feed)).with_output_types(pa.RecordBatch, **typed)
-        return pipeline | "Start" >> beam.Create([self.start]) | "Follow" >> follow.with_outputs(*TAGS, main="batches")
+        start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(Rest)
+        return start | "Follow" >> follow.with_outputs(*TAGS, main="batches")
 
 
 class AnnounceFn(beam.DoFn):

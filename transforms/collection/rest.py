@@ -1,14 +1,20 @@
 """What is left to read of an endless source, and Beam's view of it: one restriction that is never divided."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
+from apache_beam.coders import Coder, registry
 from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
+from transforms.collection.kafka_progress import KafkaProgress
 from transforms.tick import Tick, name_of
-from transforms.watermark import NEVER
+from transforms.watermark import NEVER, Progress
+
+FORMAT: Final = 1
+_PROGRESS: Final = {kind.__name__: kind for kind in (Progress, KafkaProgress)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,33 @@ class Rest:
         source = {"progress": self.progress.to_json(), "position": self.position, "began": self.began} if keeps else {}
         name = name_of(self.chunk, why) + self.shift
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
+
+
+class RestCoder(Coder):
+    """A rest as JSON: engines keep it in their savepoints, from which other versions of this code go on."""
+
+    def encode(self, value: Rest) -> bytes:
+        known = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "progress"}
+        kind, progress = "", None
+        if value.progress is not None:
+            kind, progress = type(value.progress).__name__, value.progress.to_json()
+        return json.dumps({"format": FORMAT, "kind": kind, "progress": progress, **known}).encode()
+
+    def decode(self, encoded: bytes) -> Rest:
+        content = json.loads(encoded)
+        if content.pop("format") > FORMAT:
+            raise ValueError("this savepoint was taken by a newer version; use the version that took it")
+        kind, progress = content.pop("kind"), content.pop("progress")
+        return Rest(progress=_PROGRESS[kind].from_json(progress) if kind else None, **content)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+    def estimate_size(self, value: Rest) -> int:
+        return 1_000  # roughly; the coder's own way to know is to encode it
+
+    def to_type_hint(self) -> type:
+        return Rest
 
 
 class RestTracker(RestrictionTracker):
@@ -96,8 +129,14 @@ class RestProvider(RestrictionProvider):
     def create_tracker(self, restriction: Rest) -> RestTracker:
         return RestTracker(restriction)
 
+    def restriction_coder(self) -> RestCoder:
+        return RestCoder()
+
     def restriction_size(self, element: Rest, restriction: Rest) -> int:
         return 1
 
     def truncate(self, element: Rest, restriction: Rest) -> None:
         return None
+
+
+registry.register_coder(Rest, RestCoder)
