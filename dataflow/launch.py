@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -34,7 +35,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
     source.hold(manifest)
     if manifest is None:
         rest = source.begin(say)
-        return LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs)
+        return claimed(LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs))
     newest = manifest.newest
     if newest.drained:
         raise StateRefused(
@@ -47,7 +48,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
     kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
-    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept))
+    return claimed(LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept)))
 
 
 def rejoin(job: Job, start: int) -> LiveRun:
@@ -55,10 +56,13 @@ def rejoin(job: Job, start: int) -> LiveRun:
 
     Args:
         start: the name of the checkpoint that the launch before the savepoint began at.
+
+    Returns:
+        What can be looked at while the job still runs; to launch it, it must be `claimed`.
     """
     _refuse_half_replayed(job)
     overlay, plan = ReplayOverlay.read(job.state), _plan(job)
-    manifest = plan.checkpoints.read()
+    manifest = plan.checkpoints.read(taken_back=True)
     began = [entry for entry in (manifest.checkpoints if manifest else ()) if entry.name == start]
     topics = began[0].topics if began else begin_topics(job.topics, job.tables, job.spec.job, job.state)
     return LiveRun(replace(plan, start=Place(start, topics)), _following(job), Rest(0, None), overlay.repairs)
@@ -73,9 +77,15 @@ def _plan(job: Job) -> LivePlan:
     snapshots, grows = job.spec.execution.live_shards * len(job.aggregations), source_of(job).grows
     attempts = ReplayOverlay.read(job.state).attempts
     checkpoints = checkpoint_folder(job)
-    return LivePlan(
-        job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts, grows=grows, topics=job.topics
-    )
+    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts)
+    return replace(plan, grows=grows, topics=job.topics)
+
+
+def claimed(run: LiveRun) -> LiveRun:
+    """The run as one that takes the state over from any other, which may be left over on a lost machine."""
+    launch = uuid.uuid4().hex
+    run.plan.checkpoints.claim(launch)
+    return replace(run, plan=replace(run.plan, launch=launch))
 
 
 def _following(job: Job, *, drain: bool = False) -> Following:

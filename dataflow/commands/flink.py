@@ -201,7 +201,7 @@ def _built(start: Start, run: Any) -> Any:
 
 def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
-    from dataflow.launch import launch, rejoin
+    from dataflow.launch import claimed, launch, rejoin
     from runners import flink, flink_jar
     from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
@@ -217,7 +217,7 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     if savepoint is None:
         run = launch(job, say, drain=drain)
     else:
-        run = rejoin(job, savepoint.start)
+        run = claimed(rejoin(job, savepoint.start))
     pipeline = _built(start, run)
     proto = flink.proto_of(pipeline)
     labels = list(flink_jar.names_of(proto))

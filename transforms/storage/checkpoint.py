@@ -21,6 +21,7 @@ from transforms.storage.error import SinkError, sentence
 FORMAT: Final = 1
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "checkpoint.json"
+LAUNCH: Final = "launch"
 NOTHING: Final = -1
 """The name of where a job stood before its first checkpoint."""
 
@@ -45,7 +46,7 @@ class Checkpoint:
     source: Mapping[str, Any]
     taken: float
     drained: bool = False
-    topics: Sequence[Mapping[str, Any]] = ()
+    topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Place:
     """Where a job stands: the name of its last checkpoint, and how far the topics were then that it writes."""
 
     name: int = NOTHING
-    topics: Sequence[Mapping[str, Any]] = ()
+    topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -86,6 +87,10 @@ class Manifest:
         return self.checkpoints[0]
 
 
+class TakenOver(SinkError):
+    """Another launch of the job goes on with its state: this one, left over on some machine, must not write it."""
+
+
 class StateRefused(SinkError):
     """A state folder that does not fit the job, with what to do about it."""
 
@@ -104,15 +109,18 @@ class CheckpointFolder:
     identity: Mapping[str, str] = field(default_factory=dict)
     retain: float = 3600.0
 
-    def read(self) -> Manifest | None:
+    def read(self, *, taken_back: bool = False) -> Manifest | None:
         """The checkpoints; None: there is none yet.
+
+        Args:
+            taken_back: whether those will do behind which the tables were taken back.
 
         Raises:
             StateRefused: if they are another job's, or were written by a newer version, or an engine took the tables
                 back to before the oldest of them.
         """
         manifest = self._manifest()
-        if manifest is not None and manifest.taken_back:
+        if manifest is not None and manifest.taken_back and not taken_back:
             raise StateRefused(
                 f"{self.state}: an engine has taken this job back to before its checkpoints, and only that engine can"
                 " go on, by its own savepoint, until there is another checkpoint"
@@ -139,6 +147,25 @@ class CheckpointFolder:
                 )
         checkpoints = [Checkpoint(**entry) for entry in content["checkpoints"]]
         return Manifest(content["identity"], checkpoints, taken_back=content.get("taken_back", False))
+
+    def claim(self, launch: str) -> None:
+        """From now on the state is that launch's.
+
+        Raises:
+            SinkError: if the disk refuses.
+        """
+        try:
+            os.makedirs(self.state, exist_ok=True)
+            Path(self.state, f"{LAUNCH}.new").write_text(launch, encoding="utf-8")
+            os.replace(f"{self.state}/{LAUNCH}.new", f"{self.state}/{LAUNCH}")
+        except OSError as error:
+            raise SinkError(sentence(self.state, error)) from error
+
+    def check_claim(self, launch: str) -> None:
+        """Raises TakenOver if the state is another launch's by now."""
+        with suppress(FileNotFoundError):
+            if Path(self.state, LAUNCH).read_text(encoding="utf-8") != launch:
+                raise TakenOver(f"{self.state}: another launch of this job goes on with it")
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         """The snapshots in a checkpoint."""

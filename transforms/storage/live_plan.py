@@ -18,7 +18,7 @@ import pyarrow as pa
 from transforms import ledger
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql, topics
-from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, Place
+from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, Place, TakenOver
 from transforms.storage.error import SinkError
 from transforms.storage.kafka import KafkaFenced
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
@@ -44,6 +44,7 @@ class LivePlan:
         attempts: how often records were replayed before, by source and position.
         start: where it begins.
         topics: those that it fills.
+        launch: which launch of the job it is; empty: nobody asks.
         grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
     """
 
@@ -55,6 +56,7 @@ class LivePlan:
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
     start: Place = field(default_factory=Place)
     topics: Sequence[TopicSink] = ()
+    launch: str = ""
     grows: bool = False
 
     def begin(self) -> Place:
@@ -95,6 +97,8 @@ class LivePlan:
         Returns:
             Where the job stands now, and the parcels that belong to the next checkpoint as well.
         """
+        if self.launch:
+            self.checkpoints.check_claim(self.launch)
         self.rewind(before.name)
         contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
         snapshots, carried = [], []
@@ -152,7 +156,7 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     while True:
         try:
             result = action()
-        except KafkaFenced:
+        except (KafkaFenced, TakenOver):
             raise
         except SinkError as error:
             if time.monotonic() - began > patience:

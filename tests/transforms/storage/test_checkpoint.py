@@ -9,7 +9,7 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from transforms.storage.checkpoint import FOLDER, MANIFEST, Checkpoint, CheckpointFolder, StateRefused
+from transforms.storage.checkpoint import FOLDER, MANIFEST, Checkpoint, CheckpointFolder, StateRefused, TakenOver
 from transforms.storage.error import SinkError
 
 
@@ -160,3 +160,13 @@ def test_a_rewind_to_before_every_checkpoint_leaves_nothing_to_go_on_from(tmp_pa
         folder.read()
     folder.keep(checkpoint(3), [snapshot(3)])
     assert names(folder) == [3]
+
+
+def test_a_launch_that_was_left_over_must_not_write(tmp_path: Path) -> None:
+    folder = CheckpointFolder(str(tmp_path))
+    folder.claim("first")
+    folder.check_claim("first")
+    folder.claim("second")
+    with pytest.raises(TakenOver, match="another launch"):
+        folder.check_claim("first")
+    folder.check_claim("second")
