@@ -161,6 +161,13 @@ def refuse_while_it_runs(state: str) -> None:
         )
 
 
+def forget_savepoints(state: str) -> None:
+    """Makes the cluster's savepoints of a job unusable: its tables and its checkpoint were made anew."""
+    record = Submission.read(state)
+    if record is not None and record.savepoints:
+        replace(record, savepoints=[]).write(state)
+
+
 @contextmanager
 def recorded(state: str, record: Submission) -> Iterator[None]:
     """Keeps a record while a job is being started, and the one before again if that fails."""

@@ -21,9 +21,11 @@ from dataflow.job import Job
 from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import locked, quieten, settle
 from dataflow.stored import read_table
+from dataflow.submission import forget_savepoints
+from transforms import ledger
 from transforms.collection.repair import Repair, digest
 from transforms.storage.checkpoint import read_snapshots
-from transforms.storage.publish import DEAD_LETTERS, last_published
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, last_published
 
 
 def replay_job(
@@ -103,10 +105,27 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
         snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
         if len(snapshots) != shards * len(job.aggregations):
             raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
-        folder.keep(newest, snapshots, instead=True)
+        carried = _taken_out(job, newest.name) if source.grows else []
+        folder.keep(newest, [*snapshots, *carried], instead=True)
+        forget_savepoints(job.state)
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     return code
+
+
+def _taken_out(job: Job, tick: int) -> list[pa.RecordBatch]:
+    """The ledger rows that may still grow, as what a checkpoint leaves for the next one; files hold them apart."""
+    from transforms.storage import parquet_log
+    from transforms.tick import ROWS, parcel
+
+    done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
+    for target in job.targets:
+        if target.table == LEDGER and target.folder is not None:
+            table = job.tables[LEDGER]
+            parquet_log.begin(target.folder, job.spec.job)
+            parquet_log.append(target.folder, table, [done], job.spec.job, tick)
+            parquet_log.put_tail(target.folder, table, growing, job.spec.job, tick)
+    return [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
 
 
 def _run(

@@ -232,3 +232,20 @@ def test_a_sink_that_is_kafka_alone_is_refused(tmp_path: Path, topic: Topic) -> 
     write_job(tmp_path, changed(topic.job, sinks=[{"kafka": {"brokers": topic.server.address}}]))
     ended = streamgauge("check", tmp_path / "job.yaml")
     assert (ended.code, "beside kafka" in ended.message) == (2, True)
+
+
+def test_late_records_are_replayed_and_the_job_goes_on(tmp_path: Path, topic: Topic) -> None:
+    topic.write(100)
+    to_end(tmp_path)
+    late = sum(parquet_table(tmp_path / "out/ledger")["late"].to_pylist())
+    assert late
+    ended = streamgauge("replay", tmp_path / "job.yaml")
+    assert ended.code == 0, ended.err
+    for _ in range(2):
+        book = parquet_table(tmp_path / "out/ledger")
+        assert len(set(book["source"].to_pylist())) == book.num_rows, "a range is there twice"
+        assert sum(book["read"].to_pylist()) == topic.sent
+        topic.write(20)
+        to_end(tmp_path)
+    assert sum(parquet_table(tmp_path / "out/ledger")["late"].to_pylist()) < late
+    verified(tmp_path)

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from dataflow.run import JobRunning, held, locked
-from dataflow.submission import RECORD, Submission, is_running, recorded, refuse_while_it_runs
+from dataflow.submission import (
+    RECORD,
+    Submission,
+    forget_savepoints,
+    is_running,
+    recorded,
+    refuse_while_it_runs,
+)
 from tests.runners.test_flink import server  # noqa: F401  # a fixture
 from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError
@@ -48,6 +55,14 @@ def test_a_record_is_read_as_it_was_written(state: str) -> None:
     record.write(state)
     assert Submission.read(state) == record
     assert os.listdir(state) == [RECORD]
+
+
+def test_savepoints_are_forgotten_where_tables_were_made_anew(state: str) -> None:
+    forget_savepoints(state)
+    SUBMITTED.with_savepoint("file:/s/savepoint-1").write(state)
+    forget_savepoints(state)
+    left = Submission.read(state)
+    assert left is not None and (list(left.savepoints), left.job) == ([], SUBMITTED.job)
 
 
 def test_a_savepoint_is_found_by_its_name_wherever_it_is_now() -> None:
