@@ -16,10 +16,15 @@ from dataflow.run import JobFailed, check_sinks, held, quieten
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded, refuse_while_it_runs
 from transforms.specification import microseconds
 
-HOLD_SECONDS: Final = 0.2
-IDLE_SECONDS: Final = 1.0
-"""How long the source stays in one call while there are records, and while there are none: each call costs Flink
-2.65 KB of state, for ever, and windows of a job that held for a second came ever later."""
+HOLD_SECONDS: Final = 5.0
+"""How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
+
+PAUSE_SECONDS: Final = 1.5
+"""How long Flink shall wait for the next call behind a tick: it passes the watermark on only while there is none. It cuts
+what is left of this to whole seconds, so it waits for one."""
+
+MOST_UNTOLD: Final = 128
+"""Portions that may go by without a tick: each tick is the end of a call."""
 
 LIFE_SECONDS: Final = 60.0
 """How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
@@ -194,7 +199,7 @@ def _built(start: Start, run: Any) -> Any:
     from runners import flink
 
     pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
-    patient = replace(run.following, hold=HOLD_SECONDS, pace=IDLE_SECONDS)
+    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_untold=MOST_UNTOLD)
     build_live(pipeline, start.job, replace(run, following=patient))
     return pipeline
 

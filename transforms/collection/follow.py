@@ -25,9 +25,6 @@ from transforms.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_of, tic
 from transforms.watermark import END
 
 _POLL_SECONDS: Final = 0.005
-_MOST_UNTOLD: Final = 32
-"""Portions that may go by without a tick: what they gave waits unmerged until there is one."""
-
 BOOKS: Final = ("dead_letters", "ledger")
 TAGS: Final = (*BOOKS, "ticks")
 
@@ -43,6 +40,9 @@ class Following:
         pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
         hold: s to stay with it while there is, unless there is a tick to tell: to an engine that remembers every call
             for ever, few of them are better. 0: each portion is handed over at once.
+        pause: s that the runner shall wait behind a tick: one that passes the watermark of a call on only
+            when no other call has begun would otherwise keep it back.
+        most_untold: portions that may go by without a tick: what they gave waits unmerged until there is one.
         linger: s between two portions at least: more of them would only wait for each other in the runner.
         windows: of each aggregation, and how long (µs) they wait for late records: when ticks are worth sending.
     """
@@ -52,12 +52,14 @@ class Following:
     keep_every: float = 10.0
     pace: float = 1.0
     hold: float = 0.0
+    pause: float = 0.0
+    most_untold: int = 32
     linger: float = 0.05
     windows: tuple[tuple[Window, int], ...] = ()
 
     def is_due(self, rest: Rest) -> bool:
         """Whether a tick has something to do: a slice has ended, or its lateness has, since the last one."""
-        if rest.untold >= _MOST_UNTOLD:
+        if rest.untold >= self.most_untold:
             return True
         before, now = rest.told, rest.progress.watermark
         if now <= before or now < EARLIEST:
@@ -123,7 +125,7 @@ class FollowFn(beam.DoFn):
                 TALLY.add(turn.portion.records, turn.portion.dead.num_rows)
                 BULLETIN.set(**bulletin_of(turn.portion, self._feed, time.time()))
             if not rest.ended and (turn.is_told or time.monotonic() >= leave):
-                tracker.defer_remainder(Duration(micros=0))
+                tracker.defer_remainder(Duration(seconds=self._following.pause if turn.is_told else 0))
                 return
 
     def _turn(self, rest: Rest) -> Turn:
