@@ -20,8 +20,8 @@ HOLD_SECONDS: Final = 5.0
 """How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
 
 PAUSE_SECONDS: Final = 1.5
-"""How long Flink shall wait for the next call behind a tick: it passes the watermark on only while there is none. It cuts
-what is left of this to whole seconds, so it waits for one."""
+"""How long Flink shall wait for the next call behind a tick: it passes the watermark on only while there is none. It
+cuts what is left of this to whole seconds, so it waits for one."""
 
 MOST_UNTOLD: Final = 128
 """Portions that may go by without a tick: each tick is the end of a call."""

@@ -133,10 +133,11 @@ class Case:
 
 
 def kill_task_manager(case: Case) -> None:
-    number = case.dice.choice([1, 2])
-    case.cluster.kill(f"taskmanager-{number}")
+    (job,) = case.cluster.running()
+    name = case.dice.choice(case.cluster.used_by(job))
+    case.cluster.kill(name)
     time.sleep(case.dice.random() * 2)
-    case.cluster.start_task_manager(number)
+    case.cluster.start_task_manager(int(name[-1]))
 
 
 def kill_job_manager(case: Case) -> None:

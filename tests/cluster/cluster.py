@@ -174,6 +174,14 @@ class Cluster:
         ended = ("FINISHED", "CANCELED", "FAILED")
         return [job["jid"] for job in self.get("jobs/overview")["jobs"] if job["state"] not in ended]
 
+    def used_by(self, job: str) -> list[str]:
+        """The names of the TaskManagers that a job runs on."""
+        found = set()
+        for vertex in self.get(f"jobs/{job}")["vertices"]:
+            for task in self.get(f"jobs/{job}/vertices/{vertex['id']}")["subtasks"]:
+                found.add("-".join(task["taskmanager-id"].split("-")[:2]))
+        return sorted(found)
+
     def log(self, name: str) -> str:
         """What a program has logged."""
         path = self.folder / "logs" / f"{name}.log"

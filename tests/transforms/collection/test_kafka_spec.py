@@ -103,7 +103,7 @@ def test_what_the_docs_show_is_right() -> None:
     job, secure = blocks()
     KafkaSpec.model_validate(job["source"]["kafka"])
     WatermarkSpec.model_validate(job["watermark"])
-    KafkaSinkSpec.model_validate(job["sinks"][0])
+    KafkaSinkSpec.model_validate(job["sinks"][-1])
     KafkaSecurity.model_validate(secure["security"])
 
 
