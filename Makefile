@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prism run live test test-cluster faults check bench clean
+.PHONY: help setup prism run live test test-cluster faults check bench bench-cluster clean
 
 help: ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: $(READY) prism ## measures this and its peers on the same events, and pri
 	-@$(BIN)/python -m benchmarks --install-peers
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.live
+
+bench-cluster: $(READY) prism ## measures jobs on a Flink cluster and a Kafka broker of this machine
+	@$(BIN)/python -m tests.cluster.equipment
+	@$(BIN)/python -m benchmarks.cluster
 
 clean: ## removes the environment and everything that was built
 	rm -rf $(VENV) build dist examples/out examples/.streamgauge .pytest_cache .mypy_cache .ruff_cache .hypothesis

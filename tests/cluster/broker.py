@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs do not say so
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -222,7 +222,7 @@ def jars() -> Path:
         if not folder.exists():
             aside = CACHE / f"kafka-{VERSION}.new"
             shutil.rmtree(aside, ignore_errors=True)
-            pom = Path(__file__).parent / "broker" / "pom.xml"
+            pom = Path(__file__).with_name("broker-pom.xml")
             goal = "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"
             command = ["mvn", "-q", "-B", "-f", str(pom), f"-Dkafka={VERSION}", goal]
             done = subprocess.run(

@@ -1,0 +1,193 @@
+"""Cluster benchmarks: `python -m benchmarks.cluster [--only batch,kafka,latency,times]`.
+
+A Flink cluster, a Kafka broker and the workers run on this machine, beside what they are measured with. Prints a table.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from benchmarks.contenders import Task
+from benchmarks.events import EventSet, file_paths
+from benchmarks.live.__main__ import _passings, _watch
+from benchmarks.live.senders import lines, stream
+from benchmarks.live.stack import Stack, job
+from benchmarks.streamgauge import Streamgauge
+from tests.cluster.broker import Broker, broker
+from tests.cluster.cluster import Cluster
+from tests.cluster.topics import produce
+from tests.dataflow.jobs import streamgauge
+
+Row = tuple[str, str, str, bool]
+"""What was measured, the target, the figure, and whether it was met."""
+
+PARTITIONS: Final = 4
+PATIENCE: Final = 300.0
+
+
+class Bench:
+    """What all measures share: a cluster, a broker, a folder."""
+
+    def __init__(self, folder: Path, cluster: Cluster, server: Broker):
+        self.folder, self.cluster, self.server = folder, cluster, server
+
+    def timed(self, *arguments: str | Path) -> float:
+        """A command of ours that must succeed; how long it took."""
+        began = time.monotonic()
+        ended = streamgauge(*arguments)
+        if ended.code:
+            raise RuntimeError(f"{' '.join(map(str, arguments))}: {ended.err}")
+        return time.monotonic() - began
+
+    def newest(self, name: str) -> dict[str, Any]:
+        """The newest checkpoint of a job in the folder of that name; empty: there is none."""
+        try:
+            content = json.loads((self.folder / name / "state" / "checkpoint.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        newest: dict[str, Any] = content["checkpoints"][-1]
+        return newest
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Waits."""
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > PATIENCE:
+                raise TimeoutError(f"nothing in {PATIENCE:.0f} s")
+            time.sleep(0.1)
+
+
+def measure_batch(bench: Bench) -> Iterator[Row]:
+    """Rows a second of the 5 M-row job beyond its start-up, here and on Flink, on the same two cores."""
+    rates = {}
+    for name, program, flags in (
+        ("here", ("run",), ()),
+        ("on Flink", ("flink", "submit"), (*bench.cluster.flags, "--parallelism=2")),
+    ):
+        seconds = []
+        for rows in (100_000, 5_000_000):
+            events = EventSet(rows, span=timedelta(hours=1))
+            folder = bench.folder / f"batch-{program[0]}-{rows}"
+            folder.mkdir()
+            sources = file_paths(events, "jsonl", bench.folder / "events")
+            command = Streamgauge(()).command(Task(events, "jsonl"), sources, folder)
+            seconds.append(bench.timed(*program, command[-1], *flags))
+        rates[name] = 4_900_000 / (seconds[1] - seconds[0])
+        yield f"5 M JSON rows {name}", "-", f"{rates[name] / 1e6:.2f} M rows/s, start-up {seconds[0]:.1f} s", True
+    ratio = rates["on Flink"] / rates["here"]
+    yield "Flink against the local runner, a core", "at least 0.6", f"{ratio:.2f}", ratio >= 0.6
+
+
+def measure_kafka(bench: Bench) -> Iterator[Row]:
+    """From a topic to tables, behind checkpoints."""
+    records = 4_000_000
+    topic = bench.server.create("bench", PARTITIONS)
+    dice, now = random.Random(0), int(time.time() * 1000)
+    block = lines(dice, 10_000, 1_111_111_111_111).splitlines()
+    for partition in range(PARTITIONS):
+        stamps = (now + number // 25 for number in range(records // PARTITIONS))
+        values = [block[n % 10_000].replace(b"1111111111111", b"%d" % at) for n, at in enumerate(stamps)]
+        produce(bench.server, topic, values, partition)
+    folder = bench.folder / "kafka"
+    folder.mkdir()
+    source = {"kafka": {"brokers": bench.server.address, "topic": topic}}
+    content = {**job(folder, "10s"), "source": source, "watermark": {"out_of_orderness": "1s", "idle_after": "never"}}
+    (folder / "job.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    bench.timed("flink", "submit", folder / "job.yaml", *bench.cluster.flags, "--parallelism=1")
+    seen: list[tuple[float, int]] = []
+
+    def look() -> bool:
+        newest = bench.newest("kafka")
+        if newest and (not seen or seen[-1][0] != newest["taken"]):
+            seen.append((newest["taken"], newest["source"]["position"]))
+        return bool(seen) and seen[-1][1] == records
+
+    bench.until(look)
+    bench.timed("flink", "cancel", folder / "job.yaml")
+    busy = [(at, position) for at, position in seen if position > 0]
+    first, last = busy[0], next(entry for entry in busy if entry[1] == records)
+    rate = (last[1] - first[1]) / max(last[0] - first[0], 1e-9)
+    yield "Kafka to tables, parallelism 1", "at least 200,000 rows/s", f"{rate:,.0f} rows/s", rate >= 200_000
+
+
+def measure_latency(bench: Bench) -> Iterator[Row]:
+    """From the watermark passing a window's end to its row in SQLite, at 10,000 rows/s, checkpoints every 10 s."""
+    seconds = 60.0
+    with Stack(bench.folder / "latency", "1s") as stack:
+        streaming = threading.Thread(target=stream, args=(stack.port, "s", 10_000, seconds + 30))
+        streaming.start()
+        bench.timed("flink", "submit", stack.job_file, *bench.cluster.flags, "--set", "execution.checkpoint=10s")
+        seen: dict[float, float] = {}
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(bench.folder / "latency" / "figures.db", seen, done))
+        watcher.start()
+        begun = time.time() + 5  # what waited for the submission is no latency
+        streaming.join()
+        time.sleep(3)
+        done.set()
+        watcher.join()
+        bench.timed("flink", "cancel", stack.job_file)
+        passed = {end: at for end, at in _passings(stack).items() if at > begun}
+    waits = sorted(seen[end] - at for end, at in passed.items() if end in seen)
+    p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waits)} windows"
+    yield "past a window's end to its row, on Flink", "p99 under 2 s", figure, p99 < 2
+
+
+def measure_times(bench: Bench) -> Iterator[Row]:
+    """What an operator waits for."""
+    with Stack(bench.folder / "times", "1s") as stack:
+        streaming = threading.Thread(target=stream, args=(stack.port, "s", 1_000, 150.0))
+        streaming.start()
+        submitted = bench.timed("flink", "submit", stack.job_file, *bench.cluster.flags)
+        yield "submission, to the job's first checkpoint", "-", f"{submitted:.1f} s", True
+        yield "savepoint", "-", f"{bench.timed('flink', 'savepoint', stack.job_file):.1f} s", True
+        yield "stop at a savepoint", "-", f"{bench.timed('flink', 'stop', stack.job_file):.1f} s", True
+        yield "resume", "-", f"{bench.timed('flink', 'resume', stack.job_file, '--from', 'latest'):.1f} s", True
+        killed = time.time()
+        bench.cluster.kill_workers()
+        bench.until(lambda: bench.newest("times").get("taken", 0) > killed)
+        yield "kill -9 of a worker, to a checkpoint", "-", f"{bench.newest('times')['taken'] - killed:.1f} s", True
+        yield "compact", "-", f"{bench.timed('flink', 'compact', stack.job_file):.1f} s", True
+        bench.timed("flink", "cancel", stack.job_file)
+        streaming.join()
+
+
+MEASURES: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
+    "batch": measure_batch,
+    "kafka": measure_kafka,
+    "latency": measure_latency,
+    "times": measure_times,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--only", default=",".join(MEASURES), help=f"only these, of {', '.join(MEASURES)}")
+    asked = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix="streamgauge-cluster-"))
+    all_met = True
+    try:
+        with broker() as server, Cluster(scratch / "flink") as cluster:
+            print("| measured | target | figure | |\n| :-- | :-- | :-- | :-- |", flush=True)
+            for name in asked.only.split(","):
+                for what, target, figure, met in MEASURES[name](Bench(scratch, cluster, server)):
+                    all_met &= met
+                    print(f"| {what} | {target} | {figure} | {'met' if met else '**missed**'} |", flush=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 0 if all_met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
