@@ -5,6 +5,7 @@ As a program it prints `prism PID`, a line for each window as it closes, and how
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -149,6 +150,7 @@ def prism_of(process: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in the background has it ignored
     running = count_up(int(sys.argv[1])).run()
     print("prism", prism_of(os.getpid()), flush=True)
     print(running.wait_until_finish(), flush=True)
