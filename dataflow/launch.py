@@ -62,10 +62,8 @@ def rejoin(job: Job, start: int) -> LiveRun:
     """
     _refuse_half_replayed(job)
     overlay, plan = ReplayOverlay.read(job.state), _plan(job)
-    manifest = plan.checkpoints.read(taken_back=True)
-    began = [entry for entry in (manifest.checkpoints if manifest else ()) if entry.name == start]
-    topics = began[0].topics if began else begin_topics(job.topics, job.tables, job.spec.job, job.state)
-    return LiveRun(replace(plan, start=Place(start, topics)), _following(job), Rest(0, None), overlay.repairs)
+    place = _place(plan, start) if job.topics else Place(start)
+    return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs)
 
 
 def _refuse_half_replayed(job: Job) -> None:
@@ -79,6 +77,15 @@ def _plan(job: Job) -> LivePlan:
     checkpoints = checkpoint_folder(job)
     plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts)
     return replace(plan, grows=grows, topics=job.topics)
+
+
+def _place(plan: LivePlan, name: int) -> Place:
+    """Where a launch stood that began at this checkpoint, the topics included."""
+    manifest = plan.checkpoints.read(taken_back=True)
+    for checkpoint in manifest.checkpoints if manifest else ():
+        if checkpoint.name == name:
+            return Place(name, checkpoint.topics)
+    return Place(name, begin_topics(plan.topics, plan.tables, plan.job, plan.checkpoints.state))
 
 
 def claimed(run: LiveRun) -> LiveRun:
