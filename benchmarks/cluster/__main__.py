@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,22 +67,23 @@ class Bench:
 
 
 def measure_batch(bench: Bench) -> Iterator[Row]:
-    """Rows a second of the 5 M-row job beyond its start-up, here and on Flink, on the same two cores."""
+    """Rows a second beyond the start-up, here and on Flink, on the same two cores."""
     rates = {}
     for name, program, flags in (
         ("here", ("run",), ()),
         ("on Flink", ("flink", "submit"), (*bench.cluster.flags, "--parallelism=2")),
     ):
         seconds = []
-        for rows in (100_000, 5_000_000):
-            events = EventSet(rows, span=timedelta(hours=1))
-            folder = bench.folder / f"batch-{program[0]}-{rows}"
+        for parts in (1, 4):
+            events = EventSet(5_000_000, parts=parts)
+            folder = bench.folder / f"batch-{program[0]}-{parts}"
             folder.mkdir()
             sources = file_paths(events, "jsonl", bench.folder / "events")
             command = Streamgauge(()).command(Task(events, "jsonl"), sources, folder)
             seconds.append(bench.timed(*program, command[-1], *flags))
-        rates[name] = 4_900_000 / (seconds[1] - seconds[0])
-        yield f"5 M JSON rows {name}", "-", f"{rates[name] / 1e6:.2f} M rows/s, start-up {seconds[0]:.1f} s", True
+        rates[name] = 15_000_000 / (seconds[1] - seconds[0])
+        figure = f"{rates[name] / 1e6:.2f} M rows/s (20 M against 5 M); 5 M take {seconds[0]:.1f} s"
+        yield f"JSON rows {name}", "-", figure, True
     ratio = rates["on Flink"] / rates["here"]
     yield "Flink against the local runner, a core", "at least 0.6", f"{ratio:.2f}", ratio >= 0.6
 
