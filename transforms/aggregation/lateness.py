@@ -13,10 +13,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
 from transforms.aggregation.spec import AggregationSpec
 from transforms.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
+from transforms.branches import BOOKS, branching
 from transforms.dead_letter import dead_letters
 from transforms.event_time import as_instants
 from transforms.specification import format_duration, microseconds
@@ -82,9 +82,6 @@ def _letters(batch: pa.RecordBatch, rows: Any, name: str, too_late: Any) -> pa.R
     )
 
 
-TAGS: Final = ("dead_letters", "ledger")
-
-
 class JudgeFn(beam.DoFn):
     """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
 
@@ -114,6 +111,4 @@ class JudgeLateness(beam.PTransform):
         super().__init__()
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
-        typed = dict.fromkeys(TAGS, pa.RecordBatch)
-        judge_fn = beam.ParDo(JudgeFn(self.aggregations)).with_output_types(pa.RecordBatch, **typed)
-        return batches | "Judge" >> judge_fn.with_outputs(*TAGS, main="batches")
+        return batches | "Judge" >> branching(JudgeFn(self.aggregations), *BOOKS)

@@ -14,7 +14,7 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.branches import BOOKS, branching
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.collection.log import announce
@@ -25,8 +25,6 @@ from transforms.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_of, tic
 from transforms.watermark import END
 
 _POLL_SECONDS: Final = 0.005
-BOOKS: Final = ("dead_letters", "ledger")
-TAGS: Final = (*BOOKS, "ticks")
 
 
 @dataclass(frozen=True)
@@ -196,10 +194,8 @@ class Follow(beam.PTransform):
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
-        typed = dict.fromkeys(TAGS, pa.RecordBatch)
-        follow = beam.ParDo(FollowFn(self.following, self.feed)).with_output_types(pa.RecordBatch, **typed)
         start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(Rest)
-        return start | "Follow" >> follow.with_outputs(*TAGS, main="batches")
+        return start | "Follow" >> branching(FollowFn(self.following, self.feed), *BOOKS, "ticks")
 
 
 class AnnounceFn(beam.DoFn):

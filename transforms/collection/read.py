@@ -15,9 +15,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
 from transforms.batch import Origin, one_batch
+from transforms.branches import BOOKS, branching
 from transforms.collection.csv_lines import parse_csv
 from transforms.collection.files import FileRange, open_part
 from transforms.collection.json_lines import parse_json
@@ -255,9 +255,6 @@ def _rest_of_line(file: Any, keep: int) -> tuple[bytes, int]:
             return b"".join(kept), read
 
 
-TAGS: Final = ("dead_letters", "ledger")
-
-
 _TOGETHER: Final = 32
 """Ranges that are read in one go, so that threads wait for each other only in between."""
 
@@ -318,5 +315,4 @@ class ReadFiles(beam.PTransform):
         super().__init__()
 
     def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
-        read = beam.ParDo(ReadFn(self.reader)).with_output_types(pa.RecordBatch, **dict.fromkeys(TAGS, pa.RecordBatch))
-        return ranges | "Spread" >> beam.Reshuffle() | "Read" >> read.with_outputs(*TAGS, main="batches")
+        return ranges | "Spread" >> beam.Reshuffle() | "Read" >> branching(ReadFn(self.reader), *BOOKS)

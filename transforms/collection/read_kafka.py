@@ -7,8 +7,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
-from transforms.collection.follow import BOOKS
+from transforms.branches import BOOKS, branching
 from transforms.collection.kafka import KafkaReader
 from transforms.collection.kafka_feed import newest_offsets
 from transforms.collection.kafka_progress import KafkaProgress
@@ -58,15 +57,12 @@ class ReadKafka(beam.PTransform):
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
-        read = beam.ParDo(ReadPartitionFn(self.spec, self.parser)).with_output_types(
-            pa.RecordBatch, **dict.fromkeys(BOOKS, pa.RecordBatch)
-        )
         parts = [
             (number, replace(self.start, partitions={number: known}), self.end[number])
             for number, known in self.start.partitions.items()
         ]
         partitions = pipeline | "Partitions" >> beam.Create(parts, reshuffle=False) | "Spread" >> beam.Reshuffle()
-        return partitions | "Read" >> read.with_outputs(*BOOKS, main="batches")
+        return partitions | "Read" >> branching(ReadPartitionFn(self.spec, self.parser), *BOOKS)
 
 
 class CommitFn(beam.DoFn):

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
+from transforms.branches import BOOKS, branching
 from transforms.collection.chunks import ChunkParser
 from transforms.collection.feed import log_portion
-from transforms.collection.follow import BOOKS, outputs
+from transforms.collection.follow import outputs
 from transforms.collection.log import LogReader
 from transforms.collection.rest import Rest
 from transforms.progress import TALLY
@@ -51,8 +50,5 @@ class ReadLog(beam.PTransform):
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
-        read = beam.ParDo(ReadLogFn(self.folder, self.parser)).with_output_types(
-            pa.RecordBatch, **dict.fromkeys(BOOKS, pa.RecordBatch)
-        )
         whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
-        return whole | "Read" >> read.with_outputs(*BOOKS, main="batches")
+        return whole | "Read" >> branching(ReadLogFn(self.folder, self.parser), *BOOKS)

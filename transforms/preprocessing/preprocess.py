@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms import ledger
 from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
+from transforms.branches import BOOKS, branching
 from transforms.dead_letter import dead_letters
 from transforms.event_time import as_instants
 from transforms.payload import written
@@ -77,9 +77,6 @@ def entries(batch: pa.RecordBatch, result: Preprocessed) -> pa.RecordBatch:
     return ledger.entries(origin.source, ranges, accepted=accepted, dead=failed, filtered=filtered)
 
 
-TAGS: Final = ("dead_letters", "ledger")
-
-
 class PreprocessFn(beam.DoFn):
     """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
 
@@ -109,6 +106,4 @@ class Preprocess(beam.PTransform):
         super().__init__()
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
-        typed = dict.fromkeys(TAGS, pa.RecordBatch)
-        steps = beam.ParDo(PreprocessFn(self.steps)).with_output_types(pa.RecordBatch, **typed)
-        return batches | "Steps" >> steps.with_outputs(*TAGS, main="batches")
+        return batches | "Steps" >> branching(PreprocessFn(self.steps), *BOOKS)
