@@ -6,11 +6,11 @@ how often a record was tried, and applies only while the source still holds the 
 
 import base64
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from transforms import durable
 from transforms.collection.repair import Repair
 
 FILE = "overlay.jsonl"
@@ -48,17 +48,13 @@ class ReplayOverlay:
 
     def write(self, state: str) -> None:
         """Keeps the overlay, atomically."""
-        os.makedirs(state, exist_ok=True)
-        with open(f"{state}/{FILE}.new", "w", encoding="utf-8") as file:
+        with durable.replacing(f"{state}/{FILE}") as file:
             for (source, position), entry in sorted(self.entries.items()):
                 line: dict[str, object] = {"source": source, "position": position, "attempts": entry.attempts}
                 if entry.repair is not None:
                     line["payload"] = base64.b64encode(entry.repair.payload).decode()
                     line["replaces"] = entry.repair.replaces
-                file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{state}/{FILE}.new", f"{state}/{FILE}")
+                file.write(f"{json.dumps(line)}\n".encode())
 
     def tried(self, repairs: Mapping[Place, Repair | None]) -> "ReplayOverlay":
         """The overlay with one more attempt at these records; a repair that is None leaves the one before."""

@@ -21,6 +21,7 @@ from typing import IO, Any
 from dataflow import interrupt
 from dataflow.document import JobFileError
 from dataflow.job import Job
+from transforms import durable
 from transforms.storage.error import SinkError, sentence
 
 
@@ -49,8 +50,7 @@ class Ran:
         """Keeps it for the report."""
         content = {**asdict(self), "finished": self.finished.isoformat()}
         try:
-            Path(state, "ran.json.new").write_text(json.dumps(content), encoding="utf-8")
-            os.replace(f"{state}/ran.json.new", f"{state}/ran.json")
+            durable.write_text(f"{state}/ran.json", json.dumps(content))
         except OSError as error:
             raise SinkError(sentence(state, error)) from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflow.run import JobRunning
+from transforms import durable
 from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError, sentence
 
@@ -90,17 +91,9 @@ class Submission:
         Raises:
             SinkError: if the disk refuses; the record is what it was.
         """
-        path = f"{state}/{RECORD}"
         try:
-            os.makedirs(state, exist_ok=True)
-            with open(f"{path}.new", "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(f"{path}.new", path)
+            durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
         except OSError as error:
-            with suppress(OSError):
-                os.remove(f"{path}.new")
             raise SinkError(sentence(state, error)) from error
 
     def with_savepoint(self, path: str) -> "Submission":

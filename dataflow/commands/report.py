@@ -1,11 +1,8 @@
 """`report`: the report, from the stored tables."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import click
 import pyarrow as pa
@@ -17,7 +14,7 @@ from dataflow.job import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
-from transforms import ledger
+from transforms import durable, ledger
 from transforms.storage.error import SinkError, sentence
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
@@ -59,12 +56,8 @@ def render_stored(job: Job, target: str, ran: Ran) -> None:
         )
     )
     try:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{target}.new").write_text(page, encoding="utf-8")
-        os.replace(f"{target}.new", target)
+        durable.write_text(target, page)
     except OSError as error:
-        with suppress(OSError):
-            os.remove(f"{target}.new")
         raise SinkError(sentence(target, error)) from error
 
 

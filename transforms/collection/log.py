@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from transforms import durable
 from transforms.collection.log_file import (
     CODEC,
     LAYOUT,
@@ -58,7 +59,7 @@ class LogWriter:
         try:
             if not os.path.isdir(folder):
                 os.makedirs(folder)
-                _keep_entry(folder)
+                durable.keep_entries(os.path.dirname(os.path.abspath(folder)))
             self._lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115  # held until `close`
         except OSError as error:
             raise LogError(f"{folder}: {error.strerror}") from error
@@ -185,15 +186,6 @@ class LogWriter:
     def close(self) -> None:
         self._database.close()
         self._lock.close()
-
-
-def _keep_entry(folder: str) -> None:
-    """Makes a new folder outlast a power cut; SQLite does it for what is in it."""
-    above = os.open(os.path.dirname(os.path.abspath(folder)), os.O_RDONLY)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)
 
 
 class LogReader:

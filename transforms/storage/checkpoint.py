@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from transforms import durable
 from transforms.storage.error import SinkError, sentence
 
 FORMAT: Final = 1
@@ -155,9 +156,7 @@ class CheckpointFolder:
             SinkError: if the disk refuses.
         """
         try:
-            os.makedirs(self.state, exist_ok=True)
-            Path(self.state, f"{LAUNCH}.new").write_text(launch, encoding="utf-8")
-            os.replace(f"{self.state}/{LAUNCH}.new", f"{self.state}/{LAUNCH}")
+            durable.write_text(f"{self.state}/{LAUNCH}", launch)
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
 
@@ -211,12 +210,7 @@ class CheckpointFolder:
         self._forget(left)
 
     def _write(self, manifest: Manifest) -> None:
-        with open(f"{self.state}/{MANIFEST}.new", "w", encoding="utf-8") as text:
-            json.dump(asdict(manifest), text)
-            text.flush()
-            os.fsync(text.fileno())
-        os.replace(f"{self.state}/{MANIFEST}.new", f"{self.state}/{MANIFEST}")
-        _make_durable(self.state)
+        durable.write_text(f"{self.state}/{MANIFEST}", json.dumps(asdict(manifest)))
 
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
         oldest, newest = checkpoints[0], checkpoints[-1]
@@ -243,29 +237,10 @@ def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> None:
     Raises:
         OSError: if the disk refuses; the file is as it was.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    try:
-        with open(f"{path}.new", "wb") as file:
-            for snapshot in snapshots:
-                with pa.ipc.new_stream(file, snapshot.schema) as writer:
-                    writer.write_batch(snapshot)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with suppress(OSError):
-            os.remove(f"{path}.new")
-        raise
-    os.replace(f"{path}.new", path)
-    _make_durable(os.path.dirname(path))
-
-
-def _make_durable(folder: str) -> None:
-    """Renames in a folder outlive a power cut only once the folder itself is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with durable.replacing(path) as file:
+        for snapshot in snapshots:
+            with pa.ipc.new_stream(file, snapshot.schema) as writer:
+                writer.write_batch(snapshot)
 
 
 def read_snapshots(path: str) -> list[pa.RecordBatch]:

@@ -8,13 +8,12 @@ start finishes what a crash interrupted. A run with too many dead letters publis
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow.compute as pc
 
-from transforms import ledger
+from transforms import durable, ledger
 from transforms.storage import parquet, sql, topics
 from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table, read_staged
@@ -71,7 +70,10 @@ class Outcome:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     def write(self, state: str) -> None:
-        _write_atomically(f"{state}/{OUTCOME}", json.dumps(self.__dict__))
+        try:
+            durable.write_text(f"{state}/{OUTCOME}", json.dumps(self.__dict__))
+        except OSError as error:
+            raise SinkError(sentence(state, error)) from error
 
     @staticmethod
     def read(state: str) -> "Outcome | None":
@@ -110,19 +112,18 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
                 parts = staged[target.table]
                 folders.append(parquet.prepare(target.folder, plan.tables[target.table], parts, plan.run, plan.job))
         # Written before the databases commit: what may fail for want of space fails while nothing has changed.
-        _write_aside(journal, parquet.Publication(plan.run, tuple(folders)).to_json())
+        _write_aside(journal, parquet.Publication(plan.run, tuple(folders)))
         for url, names in by_url(plan.targets).items():
             contents = {sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
         topics.publish(plan.topics, plan.tables, plan.job, {name: read_staged(parts) for name, parts in staged.items()})
     except BaseException as error:
         parquet.discard(folders)
-        with suppress(OSError):
-            os.remove(f"{journal}.new")
+        durable.discard(journal)
         if isinstance(error, sql.SqlSinkError):
             raise SinkError(str(error)) from None
         raise
-    os.replace(f"{journal}.new", journal)
+    durable.put_in_place(journal)
     finish_interrupted(plan.state)
     outcome = Outcome("published", plan.run, counts, rows, reasons)
     outcome.write(plan.state)
@@ -177,17 +178,9 @@ def sql_table(table: Table) -> sql.SqlTable:
     return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
 
 
-def _write_atomically(path: str, text: str) -> None:
-    _write_aside(path, text)
-    os.replace(f"{path}.new", path)
-
-
-def _write_aside(path: str, text: str) -> None:
-    """Writes what shall become the file `path`, to the disk, beside it."""
+def _write_aside(journal: str, publication: parquet.Publication) -> None:
     try:
-        with open(f"{path}.new", "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with durable.aside(journal) as file:
+            file.write(publication.to_json().encode())
     except OSError as error:
-        raise SinkError(sentence(path, error)) from error
+        raise SinkError(sentence(journal, error)) from error

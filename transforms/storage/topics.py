@@ -1,7 +1,6 @@
 """The topics that a job fills: those of a bounded run at once, those of a live job at each checkpoint, once."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from transforms import durable
 from transforms.storage.checkpoint import Place
 from transforms.storage.error import SinkError, sentence
 from transforms.storage.kafka import KafkaWriter, Position
@@ -76,11 +76,7 @@ def begin(sinks: Sequence[TopicSink], tables: Mapping[str, Table], job: str, sta
         with closing(sink.writer(tables, job)) as writer:
             positions.append(writer.open(None).to_json())
     try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            json.dump(positions, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{path}.new", path)
+        durable.write_text(str(path), json.dumps(positions))
     except OSError as error:
         raise SinkError(sentence(state, error)) from error
     return positions
