@@ -45,7 +45,7 @@ class Bulletin:
         ledger: the ledger's totals, of what was stored since the job began.
         reasons: dead letters by reason, since the job began.
         checkpoint: when the newest checkpoint was taken, in s since the epoch.
-        trouble: what a sink says while it cannot be written; empty when all is well.
+        trouble: what a source or a sink says while it cannot be reached; empty when all is well.
         stored: rows of windows stored by this process; every row has its number among them, from 1.
         stored_by_table: the same for each table.
         forgotten: the greatest number of a row that is not known any more.
@@ -73,6 +73,15 @@ class Bulletin:
                 setattr(self, name, value)
             if "lag_s" in changes:
                 self.heard = time.monotonic()
+
+    def retell(self, told: str, trouble: str = "") -> None:
+        """Tells a trouble in the place of the one that the same teller told before; empty: that one is over.
+
+        Another's trouble is not over because this one's is.
+        """
+        with self._lock:
+            if trouble or self.trouble == told:
+                self.trouble = trouble
 
     def account(self, ledger: Mapping[str, int], reasons: Mapping[str, int]) -> None:
         """Adds to the totals."""

@@ -89,8 +89,7 @@ class KafkaFeed:
 
     def _tell_trouble(self) -> None:
         if self._reader.trouble != self._trouble:
-            if self._reader.trouble or BULLETIN.trouble == self._trouble:  # that of a sink is not over
-                BULLETIN.set(trouble=self._reader.trouble)
+            BULLETIN.retell(self._trouble, self._reader.trouble)
             self._trouble = self._reader.trouble
 
 

@@ -90,14 +90,13 @@ class Registry:
                 said = f"the schema registry {self._url} cannot be reached: {error}"
                 pause = self._wait(began, pause, said)
                 continue
-            if said and BULLETIN.trouble == said:
-                BULLETIN.set(trouble="")
+            BULLETIN.retell(said)
             return answer
 
     def _wait(self, began: float, pause: float, said: str) -> float:
         if time.monotonic() - began + pause > self._patience:
             raise SourceError(said)
-        BULLETIN.set(trouble=said)
+        BULLETIN.retell(said, said)
         time.sleep(pause)
         return min(2 * pause, 5.0)
 

@@ -100,43 +100,48 @@ class LivePlan:
         if self.launch:
             self.checkpoints.check_claim(self.launch)
         self.rewind(before.name)
-        contents: dict[str, list[pa.RecordBatch]] = {name: [] for name in self.tables}
-        snapshots, carried = [], []
-        for batch in parcels:
-            label = label_of(batch)
-            if label["kind"] == SNAPSHOT:
-                snapshots.append(batch)
-            else:
-                contents[label["table"]].append(content_of(batch))
-                carried += [contents[label["table"]][-1]] if label.get("carried") else []
-        if len(snapshots) != self.snapshots:
-            raise AssertionError(f"tick {tick.name} has {len(snapshots)} snapshots, must have {self.snapshots}")
-        book = ledger.merge(contents[LEDGER])
-        told = ledger.totals(book), ledger.totals(ledger.merge(carried))
-        done, growing = ledger.divide(book) if self.grows else (book, book.slice(0, 0))
-        contents[LEDGER] = [done] if done.num_rows else []
+        waited = _Waited.of(parcels, self.tables)
+        if len(waited.snapshots) != self.snapshots:
+            raise AssertionError(f"tick {tick.name} has {len(waited.snapshots)} snapshots, must have {self.snapshots}")
         now = datetime.now(timezone.utc)
+        contents = waited.contents
         contents[DEAD_LETTERS] = [stamped(letters, now, self.attempts) for letters in contents[DEAD_LETTERS]]
-        for target in self.targets:
-            if target.folder is not None:
-                table = self.tables[target.table]
-                if target.table == LEDGER and self.grows:
-                    parquet_log.put_tail(target.folder, table, growing, self.job, tick.name)
-                parquet_log.append(target.folder, table, contents[target.table], self.job, tick.name)
+        book = ledger.merge(contents[LEDGER])
+        growing = self._store_files(tick, contents, book)
         contents[LEDGER] = [book] if book.num_rows else []
-        books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
-        for url, names in by_url(books).items():
-            _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
+        self._store_books(contents)
         reached = writing.publish(contents)
         taken = time.time()
         drained = tick.watermark == END
         checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained, reached)
-        carries = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
-        self.checkpoints.keep(checkpoint, [*snapshots, *carries])
+        carried = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
+        self.checkpoints.keep(checkpoint, [*waited.snapshots, *carried])
         reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
-        BULLETIN.account({name: count - told[1][name] for name, count in told[0].items()}, reasons)
+        BULLETIN.account(ledger.totals(ledger.merge(waited.fresh)), reasons)
         BULLETIN.set(checkpoint=taken)
-        return Place(tick.name, reached), carries
+        return Place(tick.name, reached), carried
+
+    def _store_files(
+        self, tick: Tick, contents: Mapping[str, Sequence[pa.RecordBatch]], book: pa.RecordBatch
+    ) -> pa.RecordBatch:
+        """Appends to the Parquet folders; gives the rows of the ledger that may still grow, which only lie beside."""
+        done, growing = ledger.divide(book) if self.grows else (book, book.slice(0, 0))
+        for target in self.targets:
+            if target.folder is None:
+                continue
+            table, rows = self.tables[target.table], contents[target.table]
+            if target.table == LEDGER:
+                rows = [done] if done.num_rows else []
+                if self.grows:
+                    parquet_log.put_tail(target.folder, table, growing, self.job, tick.name)
+            parquet_log.append(target.folder, table, rows, self.job, tick.name)
+        return growing
+
+    def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
+        """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
+        books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
+        for url, names in by_url(books).items():
+            _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
 
     def pack(self, tick: Tick) -> None:
         """Joins small files behind a checkpoint; what fails today is done at the next one."""
@@ -144,6 +149,29 @@ class LivePlan:
             if target.folder is not None:
                 with suppress(SinkError):
                     parquet_log.pack(target.folder, self.job, tick.name)
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """What waited for a checkpoint: snapshots, rows by table, and those of the ledger that none before it had."""
+
+    snapshots: list[pa.RecordBatch]
+    contents: dict[str, list[pa.RecordBatch]]
+    fresh: list[pa.RecordBatch]
+
+    @staticmethod
+    def of(parcels: Iterable[pa.RecordBatch], tables: Iterable[str]) -> "_Waited":
+        waited = _Waited([], {name: [] for name in tables}, [])
+        for batch in parcels:
+            label = label_of(batch)
+            if label["kind"] == SNAPSHOT:
+                waited.snapshots.append(batch)
+                continue
+            content = content_of(batch)
+            waited.contents[label["table"]].append(content)
+            if label["table"] == LEDGER and not label.get("carried"):
+                waited.fresh.append(content)
+        return waited
 
 
 def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
@@ -161,13 +189,12 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
         except SinkError as error:
             if time.monotonic() - began > patience:
                 raise
+            BULLETIN.retell(told, str(error))
             told = str(error)
-            BULLETIN.set(trouble=told)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
         else:
-            if told and BULLETIN.trouble == told:  # another sink's trouble is not over
-                BULLETIN.set(trouble="")
+            BULLETIN.retell(told)
             return result
 
 
