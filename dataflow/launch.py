@@ -29,13 +29,14 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
         SinkError: if the sinks cannot be taken back to the checkpoint, or the state does not fit the job.
     """
     _refuse_half_replayed(job)
-    source, overlay, plan = source_of(job), ReplayOverlay.read(job.state), _plan(job)
-    following = _following(job, drain=drain)
+    source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
+    plan = _plan(job, overlay)
     manifest = plan.checkpoints.read()
     source.hold(manifest)
     if manifest is None:
         rest = source.begin(say)
-        return claimed(LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs))
+        plan = claimed(plan)
+        return LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs)
     newest = manifest.newest
     if newest.drained:
         raise StateRefused(
@@ -43,12 +44,12 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
             " begin anew with what its source still holds"
         )
     rest = source.resume(newest)
-    plan = replace(plan, start=Place(newest.name, newest.topics))
+    plan = claimed(replace(plan, start=Place(newest.name, newest.topics)))
     plan.rewind(newest.name)
     kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
-    return claimed(LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept)))
+    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept))
 
 
 def rejoin(job: Job, start: int) -> LiveRun:
@@ -58,10 +59,11 @@ def rejoin(job: Job, start: int) -> LiveRun:
         start: the name of the checkpoint that the launch before the savepoint began at.
 
     Returns:
-        What can be looked at while the job still runs; to launch it, it must be `claimed`.
+        What can be looked at while the job still runs; to launch it, its plan must be `claimed`.
     """
     _refuse_half_replayed(job)
-    overlay, plan = ReplayOverlay.read(job.state), _plan(job)
+    overlay = ReplayOverlay.read(job.state)
+    plan = _plan(job, overlay)
     place = _place(plan, start) if job.topics else Place(start)
     return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs)
 
@@ -71,12 +73,17 @@ def _refuse_half_replayed(job: Job) -> None:
         raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
 
 
-def _plan(job: Job) -> LivePlan:
-    snapshots, grows = job.spec.execution.live_shards * len(job.aggregations), source_of(job).grows
-    attempts = ReplayOverlay.read(job.state).attempts
-    checkpoints = checkpoint_folder(job)
-    plan = LivePlan(job.spec.job, job.tables, job.targets, checkpoints, snapshots, attempts)
-    return replace(plan, grows=grows, topics=job.topics)
+def _plan(job: Job, overlay: ReplayOverlay) -> LivePlan:
+    return LivePlan(
+        job.spec.job,
+        job.tables,
+        job.targets,
+        checkpoint_folder(job),
+        snapshots=job.spec.execution.live_shards * len(job.aggregations),
+        attempts=overlay.attempts,
+        topics=job.topics,
+        grows=source_of(job).grows,
+    )
 
 
 def _place(plan: LivePlan, name: int) -> Place:
@@ -88,11 +95,11 @@ def _place(plan: LivePlan, name: int) -> Place:
     return Place(name, begin_topics(plan.topics, plan.tables, plan.job, plan.checkpoints.state))
 
 
-def claimed(run: LiveRun) -> LiveRun:
-    """The run as one that takes the state over from any other, which may be left over on a lost machine."""
+def claimed(plan: LivePlan) -> LivePlan:
+    """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
     launch = uuid.uuid4().hex
-    run.plan.checkpoints.claim(launch)
-    return replace(run, plan=replace(run.plan, launch=launch))
+    plan.checkpoints.claim(launch)
+    return replace(plan, launch=launch)
 
 
 def _following(job: Job, *, drain: bool = False) -> Following:

@@ -222,7 +222,8 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     if savepoint is None:
         run = launch(job, say, drain=drain)
     else:
-        run = claimed(rejoin(job, savepoint.start))
+        run = rejoin(job, savepoint.start)
+        run = replace(run, plan=claimed(run.plan))
     pipeline = _built(start, run)
     proto = flink.proto_of(pipeline)
     labels = list(flink_jar.names_of(proto))

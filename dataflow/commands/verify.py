@@ -75,7 +75,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
-        if not part.is_empty:
+        if not source.is_empty(part):
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
@@ -84,7 +84,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
                 found = _comparable(read_target(job, target), job, name, since, newest)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
-    read = f"{part.describe()} of the {source.describe()}"
+    read = f"{source.words_of(part)} of the {source.describe()}"
     return _tell(job, read, differences, compared, newest)
 
 

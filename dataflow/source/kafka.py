@@ -77,6 +77,13 @@ class KafkaSource:
     def behind(self) -> beam.DoFn:
         return CommitFn(self.spec, self._group, f"{self.job.state}/{MANIFEST}")
 
+    def words_of(self, part: Part) -> str:
+        start = part.start.progress.offsets
+        return ", ".join(f"offsets {start[number]:,} to {end - 1:,} of {number}" for number, end in part.end.items())
+
+    def is_empty(self, part: Part) -> bool:
+        return bool(part.start.progress.offsets == part.end)
+
     def end(self) -> int | None:
         return None
 

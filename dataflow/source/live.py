@@ -32,18 +32,6 @@ class Part:
     through: int | None = None
     snapshots: str = ""
 
-    def describe(self) -> str:
-        """What of the source it is, for people."""
-        if isinstance(self.end, int):
-            return f"chunks {self.start.chunk:,} to {self.end - 1:,}"
-        start = self.start.progress.offsets
-        return ", ".join(f"offsets {start[number]:,} to {end - 1:,} of {number}" for number, end in self.end.items())
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to read."""
-        return self.start.chunk >= self.end if isinstance(self.end, int) else self.start.progress.offsets == self.end
-
 
 class LiveSource(Protocol):
     """A source without an end."""
@@ -71,6 +59,12 @@ class LiveSource(Protocol):
 
     def behind(self) -> beam.DoFn:
         """What the source is told behind each checkpoint."""
+
+    def words_of(self, part: Part) -> str:
+        """What of the source a part is, for people."""
+
+    def is_empty(self, part: Part) -> bool:
+        """Whether there is nothing to read in a part."""
 
     def end(self) -> int | None:
         """The position behind the last record; None: the reader itself says."""

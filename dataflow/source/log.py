@@ -67,6 +67,12 @@ class LogSource:
     def behind(self) -> beam.DoFn:
         return AnnounceFn(self.job.log.path, reader_name(self.job), f"{self.job.state}/{MANIFEST}")
 
+    def words_of(self, part: Part) -> str:
+        return f"chunks {part.start.chunk:,} to {part.end - 1:,}"
+
+    def is_empty(self, part: Part) -> bool:
+        return bool(part.start.chunk >= part.end)
+
     def end(self) -> int | None:
         with closing(LogReader(self.job.log.path)) as reader:
             return reader.extent().end_position
