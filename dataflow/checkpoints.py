@@ -10,8 +10,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflow.job import Job, PlannedAggregation
+from transforms.aggregation.measure import ColumnMeasure
+from transforms.aggregation.timeline import StatisticsOutput
+from transforms.batch import ARROW
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import CheckpointFolder
+from transforms.storage.checkpoint import STATISTICS, CheckpointFolder
 
 RETAIN: Final = timedelta(hours=1)
 """How old the oldest checkpoint is at least, where the source has no say in it."""
@@ -44,12 +47,24 @@ def identity(job: Job) -> dict[str, str]:
     """What a checkpoint of this job fits: its name, its log's records, and what each aggregation keeps."""
     parts = {"job": job.spec.job}
     for aggregation in job.aggregations:
-        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "statistics", "models"})
+        name, measures = aggregation.spec.name, aggregation.summary.measures
+        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "models"})
         spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
-        spec["state"] = str(aggregation.summary.schema)
-        parts[f"aggregations {aggregation.spec.name}"] = _digest(spec)
+        spec["state"] = [str(measure.schema) for measure in measures if not isinstance(measure, ColumnMeasure)]
+        parts[f"aggregations {name}"] = _digest(spec)
+        parts[statistics_part(name)] = json.dumps(_states(aggregation), sort_keys=True)
     parts["aggregations"] = _digest([aggregation.spec.name for aggregation in job.aggregations])
     return parts
+
+
+def statistics_part(aggregation: str) -> str:
+    """The part of an identity that says which figures an aggregation has, and what state each comes from."""
+    return f"{STATISTICS} {aggregation}"
+
+
+def _states(aggregation: PlannedAggregation) -> dict[str, str]:
+    figures = next(output.figures for output in aggregation.outputs if isinstance(output, StatisticsOutput))
+    return {name: f"{measure.name} {_digest(str(measure.schema))}" for name, measure in figures.items()}
 
 
 def _digest(content: Any) -> str:
@@ -70,7 +85,8 @@ def seeds_of(
             (batch for batch in snapshots if label_of(batch)["aggregation"] == number),
             key=lambda batch: int(label_of(batch)["shard"]),
         )
-        states = [Shard.from_parcel(batch) for batch in mine]
+        types = {name: ARROW[job.columns[name]] for measure in aggregation.summary.measures for name in measure.columns}
+        states = [Shard.from_parcel(batch).fitted(aggregation.summary, types) for batch in mine]
         if len(states) != shards:
             states = split_seeds(timeline_of(aggregation), states, shards)
         seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]

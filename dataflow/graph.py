@@ -19,6 +19,7 @@ import pyarrow as pa
 from dataflow.job import Job
 from dataflow.source import source_of
 from dataflow.source.live import Part, Seeds
+from dataflow.upgrade import Since, bounded
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
@@ -59,6 +60,7 @@ class LiveRun:
 
     Args:
         carried: parcels that the checkpoint has left for the next one.
+        since: the figures that joined the job while it ran, and from where on they are known.
     """
 
     plan: LivePlan
@@ -67,6 +69,7 @@ class LiveRun:
     overlay: Overlay = field(default_factory=dict)
     seeds: Seeds = field(default_factory=dict)
     carried: Sequence[pa.RecordBatch] = ()
+    since: Since = field(default_factory=dict)
 
 
 class Records(NamedTuple):
@@ -116,7 +119,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the result are the ticks at which a checkpoint was kept."""
-    source = source_of(job)
+    job, source = bounded(job, run.since), source_of(job)
     read = pipeline | "Collect" >> Follow(following=run.following, feed=source.feed(run.overlay), start=run.start)
     records = _records(read, job)
     parcels = []

@@ -49,7 +49,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
     kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
-    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept))
+    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept), manifest.since)
 
 
 def rejoin(job: Job, start: int) -> LiveRun:
@@ -65,7 +65,9 @@ def rejoin(job: Job, start: int) -> LiveRun:
     overlay = ReplayOverlay.read(job.state)
     plan = _plan(job, overlay)
     place = _place(plan, start) if job.topics else Place(start)
-    return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs)
+    manifest = plan.checkpoints.read(taken_back=True)
+    since = manifest.since if manifest else {}
+    return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs, since=since)
 
 
 def _refuse_half_replayed(job: Job) -> None:

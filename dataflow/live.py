@@ -35,6 +35,23 @@ class RunnerFailed(JobFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class LiveFlags:
+    """How a live job is run on this machine.
+
+    Args:
+        drain: close all open windows at the end; nothing can go on from there.
+        to_end: stop by itself when everything that the source holds is read.
+        serve: HOST:PORT of a page that shows the job; None: there is none.
+        upgrade: let statistics that are new join the job's checkpoints first.
+    """
+
+    drain: bool = False
+    to_end: bool = False
+    serve: str | None = None
+    upgrade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How a live job ended: the checkpoint it can go on from."""
 
@@ -44,22 +61,11 @@ class Ended:
     ran: Ran
 
 
-def follow(
-    job: Job,
-    flags: Sequence[str],
-    *,
-    say: Callable[[str], None],
-    drain: bool = False,
-    to_end: bool = False,
-    serve: str | None = None,
-) -> Ended:
+def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[str], None]) -> Ended:
     """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
 
     Args:
-        to_end: stop by itself when everything that the log holds is read.
-        drain: close all open windows at the end; nothing can go on from there.
         say: takes sentences about what happens.
-        serve: HOST:PORT of a page that shows the job; None: there is none.
 
     Raises:
         SourceError: if there is no log, or its part that is needed is gone.
@@ -67,15 +73,18 @@ def follow(
         JobFailed: if anything else went wrong.
     """
     quieten()
+    from dataflow.upgrade import upgrade
     from runners import direct
 
     started = time.monotonic()
     with locked(job.state):
         check_sinks(job)
         folder = checkpoint_folder(job)
+        if live.upgrade:
+            upgrade(job, say)
         before = folder.read()
-        with _page(job, serve, say):
-            _until_it_ends(partial(_once, job, flags, say, [], drain=drain, to_end=to_end), folder, say)
+        with _page(job, live.serve, say):
+            _until_it_ends(partial(_once, job, flags, live, say, []), folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
             raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
@@ -88,9 +97,7 @@ def follow(
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
-def _once(
-    job: Job, flags: Sequence[str], say: Callable[[str], None], asked: list[int], *, drain: bool, to_end: bool
-) -> None:
+def _once(job: Job, flags: Sequence[str], live: LiveFlags, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.graph import build_live
     from dataflow.launch import launch
@@ -98,10 +105,10 @@ def _once(
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
-    run = launch(job, say, drain=drain)
+    run = launch(job, say, drain=live.drain)
     pipeline = prism.endless_pipeline(flags)
     build_live(pipeline, job, run)
-    if asked or to_end:
+    if asked or live.to_end:
         ask(run.following.control, STOP if asked else FINISH)
     where = direct.name(["--runner=PrismRunner"])
     say(f"following the {source_of(job).describe()} on {where}; SIGTERM stops at a checkpoint")

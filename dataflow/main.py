@@ -58,6 +58,7 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @_SET
 @click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
+@click.option("--upgrade", is_flag=True, help="With --streaming: takes up statistics that are new in the job file.")
 @click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the log holds is read.")
 @click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
 @click.pass_context
@@ -67,16 +68,18 @@ def run(
     settings: tuple[str, ...],
     streaming: bool,
     drain: bool,
+    upgrade: bool,
     to_end: bool,
     serve: str | None,
 ) -> None:
     """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
     from dataflow.commands.run import run_job, run_job_live
+    from dataflow.live import LiveFlags
 
-    if not streaming and (drain or to_end or serve):
-        raise click.UsageError("--drain, --to-end and --serve go with --streaming")
+    if not streaming and (drain or to_end or serve or upgrade):
+        raise click.UsageError("--drain, --to-end, --serve and --upgrade go with --streaming")
     if streaming:
-        _exit(run_job_live(job, settings, ctx.args, drain=drain, to_end=to_end, serve=serve))
+        _exit(run_job_live(job, settings, ctx.args, LiveFlags(drain, to_end, serve, upgrade)))
     else:
         _exit(run_job(job, settings, ctx.args))
 

@@ -15,13 +15,14 @@ from dataflow import interrupt
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
+from dataflow.live import LiveFlags
 from dataflow.run import Ran, execute, quieten
 from dataflow.stored import places
 from transforms.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 
 TOO_MANY_DEAD = 3
-_OURS = ("--streaming", "--to-end", "--drain", "--serve", "--set")
+_OURS = ("--streaming", "--to-end", "--drain", "--serve", "--upgrade", "--set")
 
 
 def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
@@ -35,26 +36,26 @@ def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     return run_planned(job, flags)
 
 
-def run_job_live(
-    path: str, settings: Sequence[str], flags: Sequence[str], *, drain: bool, to_end: bool, serve: str | None
-) -> int:
+def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a job until it is told to stop, or all of its log is read."""
     job = _load(path, settings, flags)
     if not job.spec.is_endless:
         raise UsageError("--streaming needs a source without an end, and `files` end")
-    if serve is not None:
+    if live.serve is not None:
         from dataflow.page.server import parse_address
 
-        parse_address(serve)
+        parse_address(live.serve)
     from runners import flink
 
     if flink.is_cluster(flags):
         from dataflow.commands.flink import submit_job
 
-        if drain or to_end or serve is not None:
-            raise UsageError("--drain, --to-end and --serve are for jobs of this machine: see `flink stop`")
+        if live != LiveFlags():
+            raise UsageError(
+                "--drain, --to-end, --serve and --upgrade are for jobs of this machine: see `flink --help`"
+            )
         return submit_job(path, settings, flags, wait=True)
-    return run_live(job, flags, drain=drain, to_end=to_end, serve=serve)
+    return run_live(job, flags, live)
 
 
 def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
@@ -79,7 +80,7 @@ def _refuse_live_state(job: Job) -> None:
         )
 
 
-def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve: str | None) -> int:
+def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a planned job live, and writes its report when it ends."""
     from dataflow.live import follow
     from runners import doctor
@@ -95,7 +96,7 @@ def run_live(job: Job, flags: Sequence[str], *, drain: bool, to_end: bool, serve
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
     with _progress(job.spec.job):
-        ended = follow(job, flags, say=say, drain=drain, to_end=to_end, serve=serve)
+        ended = follow(job, flags, live, say=say)
     _tell_book(job)
     if job.spec.report:
         from dataflow.commands.report import render_stored

@@ -52,12 +52,13 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
     from dataflow.checkpoints import checkpoint_folder, seeds_of, with_live_shards
     from dataflow.source import source_of
+    from dataflow.upgrade import bounded
 
     folder = checkpoint_folder(job)
     manifest = folder.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-    newest, oldest = manifest.newest, manifest.oldest
+    job, newest, oldest = bounded(job, manifest.since), manifest.newest, manifest.oldest
     source = source_of(job)
     part, since = source.until(newest), None
     if part is None and oldest.name == newest.name:

@@ -11,11 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
-from tests.dataflow.jobs import Ended, changed, parquet_tables, settled, start, streamgauge, write_job
+from tests.dataflow.jobs import Ended, changed, parquet_table, parquet_tables, settled, start, streamgauge, write_job
 from tests.dataflow.jobs import finished as ended_of
 from tests.dataflow.test_live import JOB, Feed
 
@@ -268,8 +269,34 @@ def test_a_job_that_runs_there_runs_nowhere_else(live: Live) -> None:
     other = {"value": ["count"]}
     write_job(live.folder, changed(JOB, aggregations=[{**JOB["aggregations"][0], "statistics": other}]), "job.yaml")
     ended = live.flink("upgrade")
-    assert (ended.code, "does not fit" in ended.message) == (2, True)
+    assert (ended.code, "of this job has no" in ended.message) == (2, True)
     assert live.cluster.running() == [job]
+    write_job(live.folder, JOB, "job.yaml")
+
+
+def test_an_upgrade_brings_another_report_and_new_statistics(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    first = JOB["aggregations"][0]
+    statistics = {**first["statistics"], "value": [*first["statistics"]["value"], "std", "p90"]}
+    more = [{**first, "statistics": statistics}, *JOB["aggregations"][1:]]
+    write_job(live.folder, changed(JOB, aggregations=more, report="other.html"), "job.yaml")
+    live.write(20)
+    told = live.done(live.flink("upgrade"))
+    assert f"value_p90 joins {first['name']}" in told
+    live.write(60)
+    live.catch_up()
+    live.verified()
+    table = parquet_table(live.folder / "out" / first["name"])
+    known = table.filter(pc.is_valid(table["value_p90"]))
+    assert 0 < known.num_rows < table.num_rows
+    assert pc.min(known["window_end"]).as_py() > pc.min(table["window_end"]).as_py()
+    live.done(live.flink("stop"))
+    live.done(live.flink("resume", "--from", "latest"))
+    live.write(20)
+    live.catch_up()
+    live.verified()
     write_job(live.folder, JOB, "job.yaml")
 
 

@@ -123,7 +123,7 @@ def parquet_table(folder: Path) -> pa.Table:
     """What anybody reads who takes all the Parquet files of a folder."""
     files = sorted(folder.glob("*.parquet"))
     assert files, f"{folder} has no Parquet files"
-    return pa.concat_tables([pq.read_table(file) for file in files])
+    return pa.concat_tables([pq.read_table(file) for file in files], promote_options="default")
 
 
 def parquet_tables(folder: Path) -> dict[str, pa.Table]:

@@ -112,6 +112,10 @@ class Shard:
         batch = pa.record_batch([pa.array([encode_state(self.state)], pa.binary())], ["state"])
         return parcel(batch, SNAPSHOT, aggregation=aggregation, shard=shard, through=self.through)
 
+    def fitted(self, summary: Summary, columns: Mapping[str, pa.DataType]) -> "Shard":
+        """The shard as one of an aggregation that measures more than it did."""
+        return replace(self, state=replace(self.state, open=summary.fitted(self.state.open, columns)))
+
     @staticmethod
     def from_parcel(batch: pa.RecordBatch) -> "Shard":
         return Shard(decode_state(batch["state"][0].as_py()), label_of(batch)["through"])

@@ -78,6 +78,30 @@ class Summary:
         """The state of one measure in a partial."""
         return {name: partial[f"{measure.name}|{name}"] for name in measure.schema.names}
 
+    def fitted(self, partial: pa.RecordBatch, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+        """A partial of this aggregation as it was when it measured less.
+
+        It merges with others, but what it did not measure means nothing: only counts stay what they are.
+
+        Args:
+            columns: the types of the columns that the measures read.
+        """
+        rows = partial.num_rows
+        if not rows:
+            return empty(self.schema)
+        groups = group({SLICE: pa.array(np.arange(rows))})
+        nothing = pa.record_batch({name: pa.nulls(rows, kind) for name, kind in columns.items()})
+        arrival = Arrival(np.zeros(rows, np.int64), 0, np.arange(rows))
+        fitted = {name: partial[name] for name in partial.schema.names}
+        for measure in self.measures:
+            names = [f"{measure.name}|{name}" for name in measure.schema.names]
+            if not fitted.keys() >= set(names):
+                fitted |= zip(names, measure.measure(nothing, groups, arrival).values(), strict=True)
+            # Where values were only counted before, the counts go on in the state that does more.
+            counts = {name: f"{measure.name.removesuffix('moments')}presence|{name}" for name in measure.schema.names}
+            fitted |= {f"{measure.name}|{name}": fitted[count] for name, count in counts.items() if count in fitted}
+        return pa.RecordBatch.from_arrays([fitted[name] for name in self.schema.names], schema=self.schema)
+
     def by_shard(self, partial: pa.RecordBatch, shards: int) -> dict[int, pa.RecordBatch]:
         """The partial cut by a stable hash of its key, so that a key's rows meet in one place."""
         if not partial.num_rows:

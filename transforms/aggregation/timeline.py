@@ -6,11 +6,12 @@ each time the watermark passes slices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import as_numpy
 from transforms.aggregation.groups import group
@@ -133,6 +134,11 @@ class Timeline:
             found += [int(times.min())] if len(times) else []
         return min(found, default=None)
 
+    def last_end(self, partial: pa.RecordBatch) -> int | None:
+        """The end of the last window that any of these slices is in; None: there are none."""
+        ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
+        return int(ends.max()) + _reach(self.summary) if len(ends) else None
+
     def _closing(
         self, windowed: pa.RecordBatch, known: pa.RecordBatch, state: TimelineState, by: int | None
     ) -> Windows:
@@ -236,11 +242,16 @@ def _reach(summary: Summary) -> int:
 
 @dataclass(frozen=True)
 class StatisticsOutput:
-    """The table AGGREGATION: window_start, window_end, the key, rows, COLUMN_STATISTIC …, revision, final."""
+    """The table AGGREGATION: window_start, window_end, the key, rows, COLUMN_STATISTIC …, revision, final.
+
+    Args:
+        since: the figures that a running job was given later, and the end (µs) of the last window without them.
+    """
 
     spec: AggregationSpec
     summary: Summary
     figures: Mapping[str, ColumnMeasure]
+    since: Mapping[str, int] = field(default_factory=dict)
     shows_early: ClassVar[bool] = True
 
     @property
@@ -256,7 +267,10 @@ class StatisticsOutput:
         columns = bounds(windows, self.summary) | {ROWS: windows.partial[ROWS]}
         for name, measure in self.figures.items():
             state = self.summary.state(windows.partial, measure)
-            columns[name] = measure.accumulator.finish(state, self.spec.figures[name][1])
+            figure = measure.accumulator.finish(state, self.spec.figures[name][1])
+            if name in self.since:
+                figure = pc.if_else(pa.array(windows.ends > self.since[name]), figure, pa.scalar(None, figure.type))
+            columns[name] = figure
         return in_order(columns | published(windows), self.spec.key), None
 
 

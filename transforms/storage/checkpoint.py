@@ -23,6 +23,9 @@ FORMAT: Final = 1
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "checkpoint.json"
 LAUNCH: Final = "launch"
+STATISTICS: Final = "statistics of"
+"""How the parts of an identity begin that new statistics may change."""
+
 NOTHING: Final = -1
 """The name of where a job stood before its first checkpoint."""
 
@@ -72,12 +75,15 @@ class Manifest:
     Args:
         taken_back: whether the tables were taken back to before the oldest of them, by an engine that had been there:
             until the next checkpoint only that engine can go on.
+        since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
+            that is without them.
     """
 
     identity: Mapping[str, str]
     checkpoints: Sequence[Checkpoint]
     format: int = FORMAT
     taken_back: bool = False
+    since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def newest(self) -> Checkpoint:
@@ -120,15 +126,30 @@ class CheckpointFolder:
             StateRefused: if they are another job's, or were written by a newer version, or an engine took the tables
                 back to before the oldest of them.
         """
-        manifest = self._manifest()
-        if manifest is not None and manifest.taken_back and not taken_back:
+        manifest = self.of_any_job()
+        if manifest is None:
+            return None
+        for part, value in self.identity.items():
+            if manifest.identity.get(part) != value:
+                raise StateRefused(
+                    f"{self.state}/{MANIFEST}: was written by a job with another `{part}`;"
+                    + (" `run --upgrade` or `flink upgrade` takes up new ones;" if part.startswith(STATISTICS) else "")
+                    + f" give this job another `state`, or remove {self.state} to begin anew with what its source still"
+                    " holds"
+                )
+        if manifest.taken_back and not taken_back:
             raise StateRefused(
                 f"{self.state}: an engine has taken this job back to before its checkpoints, and only that engine can"
                 " go on, by its own savepoint, until there is another checkpoint"
             )
         return manifest
 
-    def _manifest(self) -> Manifest | None:
+    def of_any_job(self) -> Manifest | None:
+        """The checkpoints, whether they fit the job or not; None: there is none yet.
+
+        Raises:
+            StateRefused: if they cannot be read, or were written by a newer version.
+        """
         path = f"{self.state}/{MANIFEST}"
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -140,14 +161,8 @@ class CheckpointFolder:
             raise StateRefused(
                 f"{path}: has format {content['format']}, this version reads {FORMAT}; use the version that wrote it"
             )
-        for part, value in self.identity.items():
-            if content["identity"].get(part) != value:
-                raise StateRefused(
-                    f"{path}: was written by a job with another `{part}`; give this job another `state`, or remove"
-                    f" {self.state} to begin anew with what the log still holds"
-                )
-        checkpoints = [Checkpoint(**entry) for entry in content["checkpoints"]]
-        return Manifest(content["identity"], checkpoints, taken_back=content.get("taken_back", False))
+        checkpoints = [Checkpoint(**entry) for entry in content.pop("checkpoints")]
+        return Manifest(**content, checkpoints=checkpoints)
 
     def claim(self, launch: str) -> None:
         """From now on the state is that launch's.
@@ -182,9 +197,10 @@ class CheckpointFolder:
         path = self._file(checkpoint)
         try:
             write_snapshots(path, snapshots)
-            before = None if instead else self._manifest()
+            before = None if instead else self.read(taken_back=True)
             kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
-            manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]))
+            since = before.since if before else {}
+            manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]), since=since)
             self._write(manifest)
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
@@ -197,7 +213,7 @@ class CheckpointFolder:
         Raises:
             SinkError: if the disk refuses.
         """
-        manifest = self._manifest()
+        manifest = self.read(taken_back=True)
         if manifest is None or manifest.newest.name <= name:
             return
         kept = [entry for entry in manifest.checkpoints if entry.name <= name]
@@ -208,6 +224,17 @@ class CheckpointFolder:
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
         self._forget(left)
+
+    def adopt(self, manifest: Manifest, since: Mapping[str, Mapping[str, int]]) -> None:
+        """Makes checkpoints those of this job, which knows what windows up to then are without.
+
+        Raises:
+            SinkError: if the disk refuses; nothing has changed.
+        """
+        try:
+            self._write(replace(manifest, identity=self.identity, since=since))
+        except OSError as error:
+            raise SinkError(sentence(self.state, error)) from error
 
     def _write(self, manifest: Manifest) -> None:
         durable.write_text(f"{self.state}/{MANIFEST}", json.dumps(asdict(manifest)))

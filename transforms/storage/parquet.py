@@ -160,7 +160,10 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
                 tables.append(pq.read_table(file))
     except (OSError, pa.ArrowException) as error:
         raise SinkError(sentence(path, error)) from error
-    return pa.concat_tables(tables) if tables or schema is None else schema.empty_table()
+    if schema is None:
+        return pa.concat_tables(tables, promote_options="default")
+    # What was stored before a job was given another statistic has no column for it.
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
 
 
 def read_manifest(path: str) -> Mapping[str, Any]:

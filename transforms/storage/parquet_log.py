@@ -88,7 +88,7 @@ def pack(path: str, job: str, tick: int) -> None:
         tables = [_read(path, name) for name in small]
         ticks = [entry for name, rows in zip(small, tables, strict=True) for entry in _ticks_in(name, rows)]
         packed = f"pack-{tick:012d}.parquet"
-        _write(path, packed, _with_ticks(pa.concat_tables(tables), ticks))
+        _write(path, packed, _with_ticks(pa.concat_tables(tables, promote_options="default"), ticks))
         tail = [_TAIL] if system.exists(f"{inside}/{_TAIL}") else []
         _keep_only(path, [*(name for name in files if name not in small), packed, *tail], job)
     except OSError as error:

@@ -120,7 +120,7 @@ def test_the_state_of_another_job_is_refused_with_what_differs(tmp_path: Path) -
             CheckpointFolder(str(tmp_path), identity).read()
         assert str(refused.value) == (
             f"{tmp_path}/{MANIFEST}: was written by a job with another `{part}`; give this job another `state`, or"
-            f" remove {tmp_path} to begin anew with what the log still holds"
+            f" remove {tmp_path} to begin anew with what its source still holds"
         )
 
 

@@ -113,6 +113,26 @@ def test_a_rewind_cuts_a_packed_file_at_any_of_its_ticks(tmp_path: Path) -> None
     assert stored(tmp_path) == []
 
 
+def test_files_with_and_without_a_new_column_are_packed_and_read_together(tmp_path: Path) -> None:
+    parquet_log.begin(str(tmp_path), "job")
+    grown = Table("t", ("n",), pa.schema([pa.field("new", pa.float64()), *TABLE.schema]))
+    for tick in range(40):
+        if tick < 20:
+            append(tmp_path, tick, tick)
+        else:
+            batch = pa.record_batch([pa.array([0.5]), pa.array([tick], pa.int64())], schema=grown.schema)
+            parquet_log.append(str(tmp_path), grown, [batch], "job", tick)
+    for _ in range(2):
+        found = parquet.read(str(tmp_path), grown.schema)
+        assert found.schema.names == ["new", "n"]
+        assert sorted(found["n"].to_pylist()) == list(range(40))
+        assert found["new"].null_count == 20
+        parquet_log.pack(str(tmp_path), "job", 39)
+    assert on_disk(tmp_path) == ["pack-000000000039.parquet"]
+    parquet_log.rewind(str(tmp_path), "job", 25)
+    assert parquet.read(str(tmp_path), grown.schema)["new"].null_count == 20
+
+
 def test_large_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     append(tmp_path, 1, *range(1000))
     size = (tmp_path / "part-000000000001.parquet").stat().st_size

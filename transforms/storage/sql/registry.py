@@ -1,13 +1,16 @@
 """Which tables of a database are ours: a small table, `streamgauge_tables`, holds the layout of each.
 
-A job whose statistics changed makes tables of other columns. Only a table that is written down here, and still
+A job whose statistics changed makes tables of other columns, and one that was given more of them while it runs adds
+columns to the tables that it has. Only a table that is written down here, and still
 has the columns written down, may be dropped for that; any other table belongs to somebody else.
 """
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.compiler import compiles
 
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal
@@ -39,8 +42,38 @@ def words(layout: str) -> str:
     return f"the key {', '.join(parts['key'])} and the columns {', '.join(columns)}"
 
 
+def grown_layout(known: str, wanted: str) -> str | None:
+    """A layout with the columns that it lacks added behind the others; None: it differs in more than these."""
+    before, after = json.loads(known), json.loads(wanted)
+    missing = [column for column in after["columns"] if column not in before["columns"]]
+    columns = [*before["columns"], *missing]
+    if before["key"] != after["key"] or sorted(columns) != sorted(after["columns"]):
+        return None
+    if not all(nullable for _, _, nullable in missing):
+        return None
+    return json.dumps({"columns": columns, "key": before["key"]}, ensure_ascii=False)
+
+
+class AddColumn(sa.schema.ExecutableDDLElement):
+    """ALTER TABLE … ADD, which SQLAlchemy has no element for."""
+
+    inherit_cache = False
+
+    def __init__(self, table: sa.Table, column: sa.Column[Any]):
+        self.table = table
+        self.column = column
+
+
+@compiles(AddColumn)
+def _add_column(element: AddColumn, compiler: Any, **_: Any) -> str:
+    table = compiler.preparer.format_table(element.table)
+    return f"ALTER TABLE {table} ADD {compiler.get_column_specification(element.column)}"
+
+
 def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
     """The table in the database, made if it is missing, and made again if its layout changed and `replace`.
+
+    To a table that is not replaced, columns are added that may be null, if they are all that it lacks.
 
     Raises:
         Refusal: when a table of that name is not ours, or is of another layout and `replace` is false.
@@ -58,7 +91,14 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
                 f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
                 " it is left as it is: rename it, or give the aggregation another name"
             )
-        if known == wanted:
+        grown = grown_layout(known, wanted)
+        if grown == known:
+            return target
+        if grown is not None and not replace:
+            for column in target.columns:
+                if column.name not in present:
+                    connection.execute(AddColumn(target, column))
+            connection.execute(sa.update(ours).where(mine).values(layout=grown))
             return target
         if not replace:
             raise Refusal(

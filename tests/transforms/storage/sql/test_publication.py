@@ -133,7 +133,7 @@ def test_a_null_where_the_schema_has_none_fails_and_changes_nothing(sink: Sink) 
 
 def test_our_table_of_other_columns_is_made_again_by_a_replacement_only(sink: Sink) -> None:
     sink.publish(PLAIN, plain(a=1), replace=True)
-    schema = pa.schema([("k", pa.string()), ("n", pa.float64()), ("more", pa.bool_())])
+    schema = pa.schema([("k", pa.string()), ("n", pa.float64()), ("more", pa.bool_())])  # n was int64
     changed = SqlTable(name="plain", key=("k",), schema=schema)
     rows = [{"k": "a", "n": 0.5, "more": None}]
     with pytest.raises(SqlSinkError, match="the table was made by another version of the job: it has the key k and"):
@@ -143,6 +143,30 @@ def test_our_table_of_other_columns_is_made_again_by_a_replacement_only(sink: Si
     assert sink.read(changed) == rows
     sink.publish(PLAIN, plain(b=2), replace=True)
     assert sink.read(PLAIN) == plain(b=2)
+
+
+def test_columns_that_may_be_null_are_added_to_our_table(sink: Sink) -> None:
+    sink.publish(PLAIN, plain(a=1), replace=True)
+    top = pa.list_(pa.struct([("value", pa.string()), ("count", pa.int64())]))
+    fields = [pa.field('100% "new"', pa.float64()), *PLAIN.schema, pa.field("top", top)]
+    grown = SqlTable(name="plain", key=("k",), schema=pa.schema(fields))
+    new = {'100% "new"': 0.5, "k": "b", "n": 2, "top": [{"value": "x", "count": 3}]}
+    old = {'100% "new"': None, "k": "a", "n": 1, "top": None}
+    for _ in range(2):
+        sink.publish(grown, [new], replace=False)
+        assert sink.read(grown) == [old, new]
+    with pytest.raises(SqlSinkError, match="the table was made by another version of the job"):
+        sink.publish(PLAIN, plain(c=3), replace=False)
+    sink.publish(grown, [old], replace=True)
+    assert sink.read(grown) == [old]
+
+
+def test_a_column_that_must_not_be_null_is_not_added(sink: Sink) -> None:
+    sink.publish(PLAIN, plain(a=1), replace=True)
+    grown = SqlTable(name="plain", key=("k",), schema=PLAIN.schema.append(pa.field("more", pa.int64(), nullable=False)))
+    with pytest.raises(SqlSinkError, match="the table was made by another version of the job"):
+        sink.publish(grown, [{"k": "b", "n": 2, "more": 1}], replace=False)
+    assert sink.read(PLAIN) == plain(a=1)
 
 
 def test_a_change_of_layout_is_undone_when_the_publication_fails(sink: Sink) -> None:

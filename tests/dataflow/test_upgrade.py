@@ -1,0 +1,176 @@
+"""Statistics that a live job is given while it runs: null where they cannot be known, and exact from then on."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
+from tests.dataflow.test_live import JOB, Feed, newest, to_end, verified
+
+MORE: Final[dict[str, Any]] = {
+    "fixed": {"value": ["count", "sum", "mean", "p50", "std", "max"], "key": ["top2", "distinct"]},
+    "sliding": {"value": ["count", "max", "mean"], "key": ["distinct"]},
+}
+FRESH: Final = {"fixed": ["value_max", "key_distinct"], "sliding": ["value_mean"]}
+"""Figures whose state the job did not have. With `mean`, `count` comes from another one, and must not miss a record."""
+
+
+def with_more(job: dict[str, Any]) -> dict[str, Any]:
+    grown = copy.deepcopy(job)
+    for aggregation in grown["aggregations"]:
+        aggregation["statistics"] = MORE[aggregation["name"]]
+    return grown
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    write_job(tmp_path, JOB)
+    feed = Feed(tmp_path, seed=7)
+    yield feed
+    feed.writer.close()
+
+
+def last_without(table: pa.Table, figure: str) -> Any:
+    """The end of the last final window without a figure; every window behind it has one."""
+    table = table.filter(table["final"])
+    missing = table.filter(pc.is_null(table[figure]))
+    return pc.max(missing["window_end"]).as_py()
+
+
+def test_new_statistics_join_a_job_that_goes_on(tmp_path: Path, feed: Feed) -> None:
+    feed.write(137)
+    to_end(tmp_path)
+    before = {name: parquet_table(tmp_path / "out" / name) for name in ("fixed", "sliding")}
+    write_job(tmp_path, with_more(JOB))
+    refused = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end")
+    assert refused.code == 2
+    assert "another `statistics of fixed`; `run --upgrade` or `flink upgrade` takes up new ones" in refused.err
+    feed.write(45)
+    out = to_end(tmp_path, "--upgrade")
+    assert "value_std joins fixed: it is null in windows that end by" in out
+    verified(tmp_path)
+    feed.write(120)
+    to_end(tmp_path)  # nothing is new any more
+    verified(tmp_path)
+    for name, fresh in FRESH.items():
+        after = parquet_table(tmp_path / "out" / name)
+        closed = pc.max(before[name].filter(before[name]["final"])["window_end"]).as_py()
+        for figure in fresh:
+            last = last_without(after, figure)
+            assert last is not None
+            assert last > closed
+            assert pc.sum(pc.greater(after["window_end"], last)).as_py() > 0
+        same = [column for column in before[name].column_names if column not in FRESH[name]]
+        kept = after.filter(pc.less_equal(after["window_end"], closed)).select(same)
+        assert kept.sort_by([(key, "ascending") for key in same[:3]]).equals(
+            before[name].select(same).sort_by([(key, "ascending") for key in same[:3]])
+        )
+    assert last_without(parquet_table(tmp_path / "out/fixed"), "value_std") == closed_before(before["fixed"])
+
+
+def closed_before(table: pa.Table) -> Any:
+    return pc.max(table["window_end"]).as_py()
+
+
+def test_an_upgrade_twice_keeps_what_the_first_one_found(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    to_end(tmp_path)
+    once = copy.deepcopy(JOB)
+    once["aggregations"][0]["statistics"]["value"] = ["count", "sum", "mean", "p50", "min"]
+    write_job(tmp_path, once)
+    feed.write(60)
+    assert "value_min joins fixed" in to_end(tmp_path, "--upgrade")
+    assert "joins" not in to_end(tmp_path, "--upgrade")
+    once["aggregations"][0]["statistics"]["value"] += ["p99"]
+    write_job(tmp_path, once)
+    feed.write(60)
+    out = to_end(tmp_path, "--upgrade")
+    assert "value_p99 joins fixed" in out
+    assert "value_min joins" not in out
+    verified(tmp_path)
+
+
+def test_what_is_more_than_a_new_statistic_is_refused(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    for change, told in (
+        ({"statistics": {"value": ["count", "sum", "mean", "p50"]}}, "fixed of this job has no key_top2 any more"),
+        ({"window": {"size": "4s"}}, "another `aggregations fixed`"),
+        ({"key": []}, "another `aggregations fixed`"),
+        ({"models": {}}, "another `aggregations fixed`"),
+    ):
+        job = with_more(JOB)
+        job["aggregations"][0] |= change
+        write_job(tmp_path, job)
+        ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+        assert (ended.code, told in ended.err) == (2, True), ended.err
+    write_job(tmp_path, changed(with_more(JOB), state="elsewhere"))
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+    assert ended.code == 2
+    assert "elsewhere holds no checkpoint: there is nothing that new statistics could join" in ended.err
+    write_job(tmp_path, JOB)
+    to_end(tmp_path)
+    verified(tmp_path)
+
+
+def test_the_job_of_before_is_refused_behind_an_upgrade(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    write_job(tmp_path, with_more(JOB))
+    to_end(tmp_path, "--upgrade")
+    write_job(tmp_path, JOB)
+    assert streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end").code == 2
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+    assert ended.code == 2
+    assert "any more, and its tables have; keep it" in ended.err
+
+
+def test_killed_behind_the_upgrade_it_goes_on_with_it(tmp_path: Path, feed: Feed) -> None:
+    feed.write(80)
+    to_end(tmp_path)
+    before = newest(tmp_path)
+    write_job(tmp_path, with_more(JOB))
+    feed.write(60)
+    process = start("run", tmp_path / "job.yaml", "--streaming", "--upgrade")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "following the log" in line:
+            break
+    process.kill()
+    finished(process)
+    assert newest(tmp_path)["name"] >= before["name"]
+    to_end(tmp_path)
+    verified(tmp_path)
+
+
+def test_a_log_that_is_forgotten_is_verified_from_a_checkpoint_before_the_upgrade(tmp_path: Path, feed: Feed) -> None:
+    job = changed(JOB, source={"log": {"path": "log", "retain": "0s"}})
+    write_job(tmp_path, job)
+    for _ in range(3):
+        feed.write(60)
+        to_end(tmp_path)
+    assert feed.writer.prune(1 << 62) > 0
+    write_job(tmp_path, with_more(job))
+    feed.write(60)
+    to_end(tmp_path, "--upgrade")
+    verified(tmp_path)
+
+
+def test_a_replay_knows_the_new_statistics_from_the_beginning(tmp_path: Path, feed: Feed) -> None:
+    feed.write(80)
+    to_end(tmp_path)
+    write_job(tmp_path, with_more(JOB))
+    feed.write(60)
+    to_end(tmp_path, "--upgrade")
+    ended = streamgauge("replay", tmp_path / "job.yaml")
+    assert ended.code == 0, ended.err
+    assert last_without(parquet_table(tmp_path / "out/fixed"), "value_max") is None
+    feed.write(60)
+    to_end(tmp_path)
+    verified(tmp_path)
+    assert last_without(parquet_table(tmp_path / "out/fixed"), "value_max") is None
