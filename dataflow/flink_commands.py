@@ -5,11 +5,8 @@ from typing import Any
 
 import click
 
-_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
-_JOB = click.argument("job", metavar="JOB", type=click.Path(dir_okay=False))
-_SET = click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Overrides a field of the job file."
-)
+from dataflow.command_line import JOB, PASS_ON, SET, InOrder, leave
+
 _FLINK = click.option(
     "--flink",
     "address",
@@ -22,12 +19,7 @@ _NO_WAIT = click.option("--no-wait", is_flag=True, help="Does not wait for the j
 _FOLDER = click.option("--to", "folder", metavar="URI", help="Where to put it; by default where the cluster says.")
 
 
-class _InOrder(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder)
 def flink() -> None:
     """Runs jobs on a Flink cluster: submit, watch, stop, resume, rescale, upgrade. Unknown flags go to Beam."""
 
@@ -54,14 +46,9 @@ def joined(args: Sequence[str]) -> list[str]:
     return flags
 
 
-def _exit(code: int) -> None:
-    if code:
-        raise click.exceptions.Exit(code)
-
-
-@flink.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@flink.command(context_settings=PASS_ON)
+@JOB
+@SET
 @_FLINK
 @_PARALLELISM
 @_NO_WAIT
@@ -71,17 +58,17 @@ def submit(ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bo
     from dataflow.commands.flink import submit_job
 
     flags = _flags(ctx.args, **where) if where["address"] else _flags(ctx.args, "localhost:8081", where["parallelism"])
-    _exit(submit_job(job, settings, flags, wait=not no_wait))
+    leave(submit_job(job, settings, flags, wait=not no_wait))
 
 
 @flink.command()
-@_JOB
-@_SET
+@JOB
+@SET
 def status(job: str, settings: Sequence[str]) -> None:
     """Tells how a job is: its state, checkpoints, lag, restarts and last failure."""
     from dataflow.commands.flink_state import show_status
 
-    _exit(show_status(job, settings))
+    leave(show_status(job, settings))
 
 
 @flink.command("list")
@@ -90,45 +77,45 @@ def list_(address: str | None) -> None:
     """Lists every job of a cluster."""
     from dataflow.commands.flink_state import list_jobs
 
-    _exit(list_jobs(address or "localhost:8081"))
+    leave(list_jobs(address or "localhost:8081"))
 
 
 @flink.command()
-@_JOB
-@_SET
+@JOB
+@SET
 @_FOLDER
 def savepoint(job: str, settings: Sequence[str], folder: str | None) -> None:
     """Takes a savepoint of a job that goes on."""
     from dataflow.commands.flink_state import take_savepoint
 
-    _exit(take_savepoint(job, settings, folder))
+    leave(take_savepoint(job, settings, folder))
 
 
 @flink.command()
-@_JOB
-@_SET
+@JOB
+@SET
 @_FOLDER
 @click.option("--drain", is_flag=True, help="Closes all open windows instead; nothing can go on from there.")
 def stop(job: str, settings: Sequence[str], folder: str | None, drain: bool) -> None:
     """Stops a job with a savepoint."""
     from dataflow.commands.flink_state import stop_job
 
-    _exit(stop_job(job, settings, folder, drain=drain))
+    leave(stop_job(job, settings, folder, drain=drain))
 
 
 @flink.command()
-@_JOB
-@_SET
+@JOB
+@SET
 def cancel(job: str, settings: Sequence[str]) -> None:
     """Ends a job as it is; it can go on from its own last checkpoint."""
     from dataflow.commands.flink_state import cancel_job
 
-    _exit(cancel_job(job, settings))
+    leave(cancel_job(job, settings))
 
 
-@flink.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@flink.command(context_settings=PASS_ON)
+@JOB
+@SET
 @_FLINK
 @_PARALLELISM
 @_NO_WAIT
@@ -149,41 +136,41 @@ def resume(
     from dataflow.commands.flink import resume_job
 
     flags = _flags(ctx.args, **where)
-    _exit(resume_job(job, settings, flags, savepoint=savepoint, from_checkpoint=from_checkpoint, wait=not no_wait))
+    leave(resume_job(job, settings, flags, savepoint=savepoint, from_checkpoint=from_checkpoint, wait=not no_wait))
 
 
-@flink.command(context_settings=_PASS_ON)
-@_JOB
+@flink.command(context_settings=PASS_ON)
+@JOB
 @click.argument("parallelism", type=int, metavar="N")
-@_SET
+@SET
 @_NO_WAIT
 @click.pass_context
 def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[str], no_wait: bool) -> None:
     """Stops a job with a savepoint and starts it from there with another parallelism."""
     from dataflow.commands.flink import rescale_job
 
-    _exit(rescale_job(job, parallelism, settings, joined(ctx.args), wait=not no_wait))
+    leave(rescale_job(job, parallelism, settings, joined(ctx.args), wait=not no_wait))
 
 
-@flink.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@flink.command(context_settings=PASS_ON)
+@JOB
+@SET
 @_NO_WAIT
 @click.pass_context
 def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
     """Stops a job with a savepoint and starts it from there as it is now: new code, image or job file."""
     from dataflow.commands.flink import upgrade_job
 
-    _exit(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))
+    leave(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))
 
 
-@flink.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@flink.command(context_settings=PASS_ON)
+@JOB
+@SET
 @_NO_WAIT
 @click.pass_context
 def compact(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
     """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
     from dataflow.commands.flink import compact_job
 
-    _exit(compact_job(job, settings, joined(ctx.args), wait=not no_wait))
+    leave(compact_job(job, settings, joined(ctx.args), wait=not no_wait))

@@ -14,29 +14,14 @@ from typing import NoReturn
 import click
 
 from dataflow import __version__, interrupt
+from dataflow.command_line import JOB, PASS_ON, SET, InOrder, leave
 from dataflow.flink_commands import flink
 from dataflow.image_commands import image
 
 FAILED, WRONG, TOO_MANY_DEAD = 1, 2, 3
-_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
-_JOB = click.argument("job", metavar="JOB", type=click.Path(dir_okay=False))
-_SET = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Overrides a field of the job file: execution.shards=4.",
-)
 
 
-class _Commands(click.Group):
-    """The commands in the order of a job's life, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="streamgauge")
 def cli() -> None:
     """Keyed, windowed statistics and models over event streams, at Arrow speed on Apache Beam."""
@@ -53,9 +38,9 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
     write_job_file(files, name, output)
 
 
-@cli.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@cli.command(context_settings=PASS_ON)
+@JOB
+@SET
 @click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
 @click.option("--upgrade", is_flag=True, help="With --streaming: takes up statistics that are new in the job file.")
@@ -79,25 +64,25 @@ def run(
     if not streaming and (drain or to_end or serve or upgrade):
         raise click.UsageError("--drain, --to-end, --serve and --upgrade go with --streaming")
     if streaming:
-        _exit(run_job_live(job, settings, ctx.args, LiveFlags(drain, to_end, serve, upgrade)))
+        leave(run_job_live(job, settings, ctx.args, LiveFlags(drain, to_end, serve, upgrade)))
     else:
-        _exit(run_job(job, settings, ctx.args))
+        leave(run_job(job, settings, ctx.args))
 
 
-@cli.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@cli.command(context_settings=PASS_ON)
+@JOB
+@SET
 @click.pass_context
 def check(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
     """The doctor: is the job valid, can its input be read, are its sinks reachable, what would run it?"""
     from dataflow.commands.check import check_job
 
-    _exit(check_job(job, settings, ctx.args))
+    leave(check_job(job, settings, ctx.args))
 
 
 @cli.command()
-@_JOB
-@_SET
+@JOB
+@SET
 @click.option("--svg", metavar="FILE", help="Draws the graph into a file.")
 def plan(job: str, settings: tuple[str, ...], svg: str | None) -> None:
     """Shows the graph, the output tables with their columns, and an estimate of state."""
@@ -107,8 +92,8 @@ def plan(job: str, settings: tuple[str, ...], svg: str | None) -> None:
 
 
 @cli.command()
-@_JOB
-@_SET
+@JOB
+@SET
 @click.option("-o", "--output", metavar="PATH", help="Where to; by default the job file's `report`.")
 def report(job: str, settings: tuple[str, ...], output: str | None) -> None:
     """Renders the report from the stored tables."""
@@ -117,10 +102,10 @@ def report(job: str, settings: tuple[str, ...], output: str | None) -> None:
     write_report(job, settings, output)
 
 
-@cli.command(context_settings=_PASS_ON)
-@_JOB
+@cli.command(context_settings=PASS_ON)
+@JOB
 @click.argument("repaired", metavar="[REPAIRED.jsonl]", required=False)
-@_SET
+@SET
 @click.option("--export", metavar="FILE", help="Writes the dead letters as JSON lines to repair, and runs nothing.")
 @click.pass_context
 def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[str, ...], export: str | None) -> None:
@@ -130,7 +115,7 @@ def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[s
     if repaired is not None and repaired.startswith("--"):
         ctx.args.insert(0, repaired)
         repaired = None
-    _exit(replay_job(job, repaired, settings, ctx.args, export))
+    leave(replay_job(job, repaired, settings, ctx.args, export))
 
 
 @cli.command()
@@ -151,7 +136,7 @@ def collect(log: str, look: bool, token_env: str | None, **limits: object) -> No
     from dataflow.commands import collect as command
 
     if look:
-        _exit(command.inspect(log))
+        leave(command.inspect(log))
     else:
         command.collect(log, token_env, limits)
 
@@ -174,15 +159,15 @@ def send(files: tuple[str, ...], **options: object) -> None:
     send_files(files, **options)  # type: ignore[arg-type]  # Click gives what the options above say
 
 
-@cli.command(context_settings=_PASS_ON)
-@_JOB
-@_SET
+@cli.command(context_settings=PASS_ON)
+@JOB
+@SET
 @click.pass_context
 def verify(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
     """Runs a live job's log again as a batch and compares every table with the stored ones."""
     from dataflow.commands.verify import verify_job
 
-    _exit(verify_job(job, settings, ctx.args))
+    leave(verify_job(job, settings, ctx.args))
 
 
 cli.add_command(image)
@@ -248,11 +233,6 @@ def _tell(error: Exception) -> int:
     for line in text.splitlines():
         click.echo(f"error: {line}", err=True)
     return code
-
-
-def _exit(code: int) -> None:
-    if code:
-        raise click.exceptions.Exit(code)
 
 
 def _flush(code: int) -> int:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 
 from dataflow.checkpoints import checkpoint_folder, identity
-from dataflow.commands.flink_state import cancel, placed, say_of, stop_at_savepoint, told_of_flink
+from dataflow.command_line import say_of
+from dataflow.commands.flink_state import cancel, placed, stop_at_savepoint, submitted, told_of_flink
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
@@ -115,7 +116,7 @@ def upgrade_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wai
             check_sinks(start.job)
             _target(start.flags, own=at.record.parallelism)
             cancel(start.job, at)
-            upgrade(start.job, say_of(start.job))
+            upgrade(start.job, say_of(start.job.spec.job))
             _launch(start, wait=wait)
     return 0
 
@@ -130,7 +131,7 @@ def _restart(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: 
             # Everything that can be refused is, before the job is stopped.
             target = _target(start.flags, own=at.record.parallelism)
             refuse_other_state(start.job, at.record.identity, at.record.labels, _labels(start, at.record.start))
-            say_of(start.job)(f"stopping at a savepoint; {target.flink.address} has room for what comes")
+            say_of(start.job.spec.job)(f"stopping at a savepoint; {target.flink.address} has room for what comes")
             record = stop_at_savepoint(start.job, at)
             try:
                 _launch(replace(start, savepoint=record.savepoints[-1]), wait=wait)
@@ -183,9 +184,7 @@ def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[
 def _again(path: str, settings: Sequence[str], flags: Sequence[str]) -> Start:
     """A job as it was submitted, with what is said now instead."""
     job = load_job(path, settings)
-    record = Submission.read(job.state)
-    if record is None:
-        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    record = submitted(job)
     every = tuple(dict.fromkeys((*record.settings, *settings)))
     merged = _merged(record.flags, flags)
     return Start(load_job(path, every) if every != tuple(settings) else job, merged, every)
@@ -228,7 +227,7 @@ def _launch(start: Start, *, wait: bool, drain: bool = False) -> None:
     from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
 
-    job, savepoint, say = start.job, start.savepoint, say_of(start.job)
+    job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
     began = time.monotonic()
     check_sinks(job)
     parallelism = flink.parallelism_of(start.flags)

@@ -1,8 +1,7 @@
 """`flink status`, `list`, `savepoint`, `stop`, `cancel`: what is with a job on a cluster, and what ends it."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Any, Final
 import click
 
 from dataflow.checkpoints import checkpoint_folder
+from dataflow.command_line import say_of
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
@@ -56,14 +56,16 @@ def told_of_flink() -> Iterator[None]:
 _OF_THE_SAVEPOINT: Final = ("annot map checkpoint/savepoint state", "ollback to", "ind checkpoint or savepoint")
 
 
-def say_of(job: Job) -> Callable[[str], None]:
-    """Says sentences about a job, at once."""
+def submitted(job: Job) -> Submission:
+    """The record of a job that was submitted to a cluster.
 
-    def say(sentence: str) -> None:
-        click.echo(f"{job.spec.job}: {sentence}")
-        sys.stdout.flush()
-
-    return say
+    Raises:
+        Refused: if it never was.
+    """
+    record = Submission.read(job.state)
+    if record is None:
+        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    return record
 
 
 def placed(job: Job) -> Placed:
@@ -74,9 +76,7 @@ def placed(job: Job) -> Placed:
     """
     from runners.flink_rest import ENDED, Flink, NoSuchJob
 
-    record = Submission.read(job.state)
-    if record is None:
-        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    record = submitted(job)
     flink = Flink(record.cluster)
     try:
         state = flink.state(record.job)
@@ -98,7 +98,7 @@ def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> in
         at, began = placed(job), time.monotonic()
         location = at.flink.savepoint(at.record.job, folder, SAVEPOINT_SECONDS)
         at.record.with_savepoint(location).write(job.state)
-        say_of(job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
+        say_of(job.spec.job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
     return 0
 
 
@@ -114,7 +114,7 @@ def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: b
             job = load_job(path, (*at.record.settings, *settings))
             cancel(job, at)
             drain_job(job, at.record)
-            say_of(job)("drained: every window is closed")
+            say_of(job.spec.job)("drained: every window is closed")
         else:
             stop_at_savepoint(job, at, folder)
     return 0
@@ -133,7 +133,7 @@ def cancel_job(path: str, settings: Sequence[str]) -> int:
 def cancel(job: Job, at: Placed) -> None:
     """Ends a job on its cluster; what it did after its own last checkpoint is done again by whoever goes on."""
     at.flink.cancel(at.record.job, END_SECONDS)
-    say_of(job)("cancelled; it goes on from its own last checkpoint")
+    say_of(job.spec.job)("cancelled; it goes on from its own last checkpoint")
 
 
 def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
@@ -142,7 +142,7 @@ def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submis
     location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)
     record = at.record.with_savepoint(location)
     record.write(job.state)
-    say_of(job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
+    say_of(job.spec.job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
     return record
 
 
@@ -165,9 +165,7 @@ def show_status(path: str, settings: Sequence[str]) -> int:
 
     quieten()
     job = load_job(path, settings)
-    record = Submission.read(job.state)
-    if record is None:
-        raise Refused(f"{job.state}: this job was never submitted to Flink; `flink submit` does that")
+    record = submitted(job)
     with told_of_flink():
         flink = Flink(record.cluster)
         flink.overview()

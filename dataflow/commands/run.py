@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from dataflow import interrupt
+from dataflow.command_line import say_of
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
@@ -86,10 +86,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     from runners import doctor
     from transforms.event_time import as_text
 
-    def say(sentence: str) -> None:
-        click.echo(f"{job.spec.job}: {sentence}")
-        sys.stdout.flush()  # whoever watches a live job through a pipe wants to know now
-
+    say = say_of(job.spec.job)
     interrupt.leave_at_sigterm()
     try:
         doctor.diagnose(flags, endless=True)
