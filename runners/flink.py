@@ -114,6 +114,12 @@ def parallelism_of(flags: Sequence[str]) -> int:
     return int(found) if found and int(found) > 0 else 1
 
 
+def image_of(flags: Sequence[str]) -> str | None:
+    """The container image that workers for Python run in; None: they run in none."""
+    portable = _settled(options_of(flags)).view_as(PortableOptions)
+    return portable.environment_config if portable.environment_type == "DOCKER" else None
+
+
 def environment_of(flags: Sequence[str]) -> str:
     """Where the work in Python is done, for people."""
     portable = _settled(options_of(flags)).view_as(PortableOptions)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -197,8 +198,15 @@ def _merged(before: Sequence[str], flags: Sequence[str]) -> tuple[str, ...]:
 
 
 def _target(flags: Sequence[str], own: int = 0) -> Any:
+    """The cluster that flags name, fit for a job of theirs; an image that can be looked at here fits, too."""
+    from containers.engine import EngineError
+    from containers.image import mismatch
     from runners import flink
 
+    if image := flink.image_of(flags):
+        with suppress(EngineError):  # it lies where the cluster's machines are, and nobody here can say
+            if why := mismatch(image):
+                raise Refused(f"flink: {why}")
     return flink.target_of(flags, flink.parallelism_of(flags), own=own)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ from dataflow.main import cli
 from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
 from tests.cluster.layers import findings, history
+from tests.dataflow.jobs import write_job
+from tests.dataflow.test_live import JOB
+from transforms.collection.log import LogWriter
 
 ROOT: Final = Path(__file__).parent.parent.parent
 FEW_RIGHTS: Final = (
@@ -231,6 +235,14 @@ def test_an_image_of_another_beam_is_refused(on: Engine, image: str, tmp_path: P
     pushed = streamgauge(on, "image", "push", "streamgauge:old", "--registry", "127.0.0.1:1/team")
     assert pushed.returncode == 2
     assert "has Beam 2.70.0" in pushed.stderr
+    with closing(LogWriter(str(tmp_path / "log"))):
+        job = write_job(tmp_path, JOB)
+    workers = ("--environment_type=DOCKER", "--environment_config=streamgauge:old")
+    submitted = streamgauge(on, "flink", "submit", str(job), "--flink", "127.0.0.1:1", *workers)
+    assert submitted.returncode == 2
+    assert (
+        submitted.stderr == "error: flink: streamgauge:old has Beam 2.70.0 and this is 2.77.0: they must be the same\n"
+    )
 
 
 def test_a_base_of_another_python_is_refused_before_anything_is_built(on: Engine, base: str, tmp_path: Path) -> None:
