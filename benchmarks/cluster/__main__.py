@@ -18,17 +18,15 @@ import yaml
 
 from benchmarks.contenders import Task
 from benchmarks.events import EventSet, file_paths
-from benchmarks.live.__main__ import _passings, _watch
+from benchmarks.live.latency import arrivals, p50_p99, passings, waits
 from benchmarks.live.senders import lines, stream
 from benchmarks.live.stack import Stack, job
 from benchmarks.streamgauge import Streamgauge
+from benchmarks.targets import Row, print_table
 from tests.cluster.broker import Broker, broker
 from tests.cluster.cluster import Cluster
 from tests.cluster.topics import produce
 from tests.dataflow.jobs import streamgauge
-
-Row = tuple[str, str, str, bool]
-"""What was measured, the target, the figure, and whether it was met."""
 
 PARTITIONS: Final = 4
 PATIENCE: Final = 300.0
@@ -127,20 +125,14 @@ def measure_latency(bench: Bench) -> Iterator[Row]:
         streaming = threading.Thread(target=stream, args=(stack.port, "s", 10_000, seconds + 30))
         streaming.start()
         bench.timed("flink", "submit", stack.job_file, *bench.cluster.flags, "--set", "execution.checkpoint=10s")
-        seen: dict[float, float] = {}
-        done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(bench.folder / "latency" / "figures.db", seen, done))
-        watcher.start()
-        begun = time.time() + 5  # what waited for the submission is no latency
-        streaming.join()
-        time.sleep(3)
-        done.set()
-        watcher.join()
+        with arrivals(stack.folder / "figures.db", linger_s=3) as (seen,):
+            begun = time.time() + 5  # what waited for the submission is no latency
+            streaming.join()
         bench.timed("flink", "cancel", stack.job_file)
-        passed = {end: at for end, at in _passings(stack).items() if at > begun}
-    waits = sorted(seen[end] - at for end, at in passed.items() if end in seen)
-    p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
-    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waits)} windows"
+        passed = {end: at for end, at in passings(stack.log).items() if at > begun}
+    waited = waits(passed, seen)
+    p50, p99 = p50_p99(waited)
+    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waited)} windows"
     yield "past a window's end to its row, on Flink", "p99 under 2 s", figure, p99 < 2
 
 
@@ -176,14 +168,10 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(MEASURES), help=f"only these, of {', '.join(MEASURES)}")
     asked = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="streamgauge-cluster-"))
-    all_met = True
     try:
         with broker() as server, Cluster(scratch / "flink") as cluster:
-            print("| measured | target | figure | |\n| :-- | :-- | :-- | :-- |", flush=True)
-            for name in asked.only.split(","):
-                for what, target, figure, met in MEASURES[name](Bench(scratch, cluster, server)):
-                    all_met &= met
-                    print(f"| {what} | {target} | {figure} | {'met' if met else '**missed**'} |", flush=True)
+            bench = Bench(scratch, cluster, server)
+            all_met = print_table(row for name in asked.only.split(",") for row in MEASURES[name](bench))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return 0 if all_met else 1

@@ -9,21 +9,18 @@ import random
 import shutil
 import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from benchmarks.live.latency import arrivals, p50_p99, passings, waits
 from benchmarks.live.peer import following, rate
 from benchmarks.live.senders import acknowledged, flood, lines, stream
 from benchmarks.live.stack import Stack, fsyncs_per_s
+from benchmarks.targets import Row, print_table
 from transforms.collection.log import LogReader
-
-Row = tuple[str, str, str, bool]
-"""What was measured, the target, the figure, and whether it was met."""
 
 _SESSIONS: Final = 8
 _processes: Final = multiprocessing.get_context("spawn")
@@ -37,9 +34,9 @@ def measure_collector(folder: Path) -> Iterator[Row]:
         with _running(flood, [(stack.port, f"s{n}", records // _SESSIONS, begin_at) for n in range(_SESSIONS)]):
             pass
         rate = records / (time.time() - begin_at)
-        waits = acknowledged(stack.port, 10_000, 20.0)
+        waited = acknowledged(stack.port, 10_000, 20.0)
     yield "collector, 8 pipelined sessions", "at least 100,000 a second", f"{rate:,.0f} records/s", rate >= 100_000
-    p50, p99 = (1e3 * waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+    p50, p99 = (1e3 * seconds for seconds in p50_p99(waited))
     yield "acknowledgement at 10,000 a second", "p99 under 50 ms", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms", p99 < 50
 
 
@@ -64,19 +61,15 @@ def measure_latency(folder: Path) -> Iterator[Row]:
     seconds = 120.0
     with Stack(folder / "latency", "1s") as stack:
         stack.follow()
-        seen: dict[float, float] = {}
-        done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(folder / "latency" / "figures.db", seen, done))
-        watcher.start()
-        with _running(stream, [(stack.port, "s", 10_000, seconds)]):
+        with (
+            arrivals(folder / "latency" / "figures.db", linger_s=2) as (seen,),
+            _running(stream, [(stack.port, "s", 10_000, seconds)]),
+        ):
             pass
-        time.sleep(2)
-        done.set()
-        watcher.join()
-        passed = _passings(stack)
-    waits = sorted(seen[end] - at for end, at in passed.items() if end in seen)[: int(seconds) - 10]
-    p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
-    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waits)} windows"
+        passed = passings(stack.log)
+    waited = waits(passed, seen)[: int(seconds) - 10]
+    p50, p99 = p50_p99(waited)
+    figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waited)} windows"
     yield "watermark past a window's end to its row", "p50 under 0.3 s, p99 under 1 s", figure, p50 < 0.3 and p99 < 1
 
 
@@ -127,28 +120,16 @@ def measure_bytewax(folder: Path, environment: Path) -> Iterator[Row]:
     taken = rate(environment, folder / "bytewax-rate.db", [lines(dice, 1_000, now + n) for n in range(rows // 1_000)])
     yield "Bytewax: rows it takes in", "-", f"{taken:,.0f} rows/s", True
     with Stack(folder / "bytewax", "1s") as stack:
-        seen: dict[str, dict[float, float]] = {"figures": {}, "bytewax": {}}
-        done = threading.Event()
-        watchers = [
-            threading.Thread(target=_watch, args=(folder / "bytewax" / f"{name}.db", times, done))
-            for name, times in seen.items()
-        ]
-        for watcher in watchers:
-            watcher.start()
-        stack.follow()
-        with (
-            following(stack.log, environment, folder / "bytewax" / "bytewax.db", 1.0),
-            _running(stream, [(stack.port, "s", 10_000, seconds)]),
-        ):
-            pass
-        time.sleep(2)
-        done.set()
-        for watcher in watchers:
-            watcher.join()
-        passed = _passings(stack)
-    for name, title in (("bytewax", "Bytewax"), ("figures", "Streamgauge, beside it")):
-        waits = sorted(seen[name][end] - at for end, at in passed.items() if end in seen[name])[: int(seconds) - 10]
-        p50, p99 = (waits[int(q * (len(waits) - 1))] for q in (0.5, 0.99))
+        with arrivals(*(stack.folder / f"{name}.db" for name in ("bytewax", "figures")), linger_s=2) as seen:
+            stack.follow()
+            with (
+                following(stack.log, environment, stack.folder / "bytewax.db", 1.0),
+                _running(stream, [(stack.port, "s", 10_000, seconds)]),
+            ):
+                pass
+        passed = passings(stack.log)
+    for title, times in zip(("Bytewax", "Streamgauge, beside it"), seen, strict=True):
+        p50, p99 = p50_p99(waits(passed, times)[: int(seconds) - 10])
         yield f"{title}: past a window's end to its row", "-", f"p50 {p50:.2f} s, p99 {p99:.2f} s", True
 
 
@@ -196,39 +177,6 @@ def _quarters(count: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (count // 4, count // 2), (3 * count // 4, count)
 
 
-def _watch(database: Path, seen: dict[float, float], done: threading.Event) -> None:
-    """Notes when the rows of each window are first there."""
-    while not database.exists() and not done.wait(0.05):
-        pass
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
-        version = None
-        while not done.wait(0.01):
-            try:
-                now = connection.execute("PRAGMA data_version").fetchone()
-                if now == version:
-                    continue
-                version, at = now, time.time()
-                newest = connection.execute("SELECT DISTINCT window_end FROM s ORDER BY 1 DESC LIMIT 5").fetchall()
-            except sqlite3.Error:
-                continue
-            for (end,) in newest:
-                seen.setdefault(datetime.fromisoformat(end).timestamp(), at)
-
-
-def _passings(stack: Stack) -> dict[float, float]:
-    """By window end: when the chunk was durable that brought the watermark past it."""
-    passed: dict[float, float] = {}
-    greatest = 0
-    with closing(LogReader(stack.log)) as reader:
-        for chunk in reader.chunks(reader.extent().first_chunk):
-            for line in chunk.data.splitlines():
-                start = line.index(b'"ts":') + 5
-                greatest = max(greatest, int(line[start : line.index(b",", start)]))
-            end = float((greatest - 1000) // 1000)
-            passed.setdefault(end, chunk.received / 1e6)
-    return passed
-
-
 def _newest_row(database: Path) -> str | None:
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
@@ -257,14 +205,9 @@ def main() -> int:
         "bytewax": lambda folder: measure_bytewax(folder, asked.peers.absolute()),
         "soak": lambda folder: measure_soak(folder, asked.minutes),
     }
-    all_met = True
     try:
         print(f"# Live\n\n- The disk: {fsyncs_per_s(scratch):,.0f} durable appends of 4 KiB a second\n")
-        print("| measured | target | figure | |\n| :-- | :-- | :-- | :-- |", flush=True)
-        for name in asked.only.split(","):
-            for what, target, figure, met in measures[name](scratch):
-                all_met &= met
-                print(f"| {what} | {target} | {figure} | {'met' if met else '**missed**'} |", flush=True)
+        all_met = print_table(row for name in asked.only.split(",") for row in measures[name](scratch))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return 0 if all_met else 1
