@@ -27,6 +27,7 @@ from tests.cluster.broker import Broker, broker
 from tests.cluster.cluster import Cluster
 from tests.cluster.topics import produce
 from tests.dataflow.jobs import streamgauge
+from tests.waiting import until
 
 PARTITIONS: Final = 4
 PATIENCE: Final = 300.0
@@ -55,13 +56,9 @@ class Bench:
         newest: dict[str, Any] = content["checkpoints"][-1]
         return newest
 
-    def until(self, condition: Callable[[], Any]) -> None:
-        """Waits."""
-        began = time.monotonic()
-        while not condition():
-            if time.monotonic() - began > PATIENCE:
-                raise TimeoutError(f"nothing in {PATIENCE:.0f} s")
-            time.sleep(0.1)
+    def taken(self, name: str) -> float:
+        """When that was taken; 0: there is none."""
+        return float(self.newest(name).get("taken", 0))
 
 
 def measure_batch(bench: Bench) -> Iterator[Row]:
@@ -110,7 +107,7 @@ def measure_kafka(bench: Bench) -> Iterator[Row]:
             seen.append((newest["taken"], newest["source"]["position"]))
         return bool(seen) and seen[-1][1] == records
 
-    bench.until(look)
+    until(look, "all records behind a checkpoint", seconds=PATIENCE)
     bench.timed("flink", "cancel", folder / "job.yaml")
     busy = [(at, position) for at, position in seen if position > 0]
     first, last = busy[0], next(entry for entry in busy if entry[1] == records)
@@ -148,8 +145,8 @@ def measure_times(bench: Bench) -> Iterator[Row]:
         yield "resume", "-", f"{bench.timed('flink', 'resume', stack.job_file, '--from', 'latest'):.1f} s", True
         killed = time.time()
         bench.cluster.kill_workers()
-        bench.until(lambda: bench.newest("times").get("taken", 0) > killed)
-        yield "kill -9 of a worker, to a checkpoint", "-", f"{bench.newest('times')['taken'] - killed:.1f} s", True
+        taken = until(lambda: bench.taken("times"), "a checkpoint", lambda at: at > killed, seconds=PATIENCE)
+        yield "kill -9 of a worker, to a checkpoint", "-", f"{taken - killed:.1f} s", True
         yield "compact", "-", f"{bench.timed('flink', 'compact', stack.job_file):.1f} s", True
         bench.timed("flink", "cancel", stack.job_file)
         streaming.join()

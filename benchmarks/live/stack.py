@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.stopwatch import descendants, resident_bytes
+from tests.waiting import until
 
 COMMAND: Final = (sys.executable, "-m", "dataflow.main")
 _PATIENCE_S: Final = 60.0
@@ -103,13 +104,13 @@ class Stack:
 
     def await_position(self, position: int, patience_s: float = _PATIENCE_S) -> float:
         """Waits until a checkpoint has passed a position; returns when it was taken."""
-        until = time.monotonic() + patience_s
-        while time.monotonic() < until:
-            newest = self.checkpoint()
-            if newest is not None and newest["source"]["position"] >= position:
-                return float(newest["taken"])
-            time.sleep(0.1)
-        raise TimeoutError(f"no checkpoint has passed record {position:,} in {patience_s:.0f} s")
+        newest = until(
+            lambda: self.checkpoint() or {},
+            f"a checkpoint at record {position:,}",
+            lambda found: found and found["source"]["position"] >= position,
+            seconds=patience_s,
+        )
+        return float(newest["taken"])
 
     def resident(self) -> dict[str, int]:
         """Bytes in memory of the collector, the job, and the processes below it (Prism)."""

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.waiting import Stuck, until
 
 VERSION: Final = "4.1.1"
 CACHE: Final = Path.home() / ".cache" / "streamgauge"
@@ -127,17 +128,24 @@ class Broker:
         return topic
 
     def _answers(self) -> bool:
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until and self._process is not None and self._process.poll() is None:
-            # A client that meets a closed port waits before it tries again: the port is asked first.
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._ports[0])):
-                    time.sleep(0.05)
-                    continue
-            admin = self.admin()
-            with suppress(KafkaException):
-                admin.list_topics(timeout=2)
-                return True
+        def has_ended() -> bool:
+            return self._process is None or self._process.poll() is not None
+
+        try:
+            until(self._lists_topics, "the broker", seconds=START_SECONDS, unless=has_ended)
+        except Stuck:
+            return False
+        return True
+
+    def _lists_topics(self) -> bool:
+        # A client that meets a closed port waits before it tries again: the port is asked first.
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self._ports[0])):
+                return False
+        admin = self.admin()
+        with suppress(KafkaException):
+            admin.list_topics(timeout=2)
+            return True
         return False
 
     def _format(self) -> None:

@@ -6,7 +6,6 @@ each final row is in its topic once. Prints a table.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
@@ -26,8 +25,9 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.test_kafka_live import Topic
 from tests.cluster.topics import messages
 from tests.dataflow.jobs import Ended, changed, parquet_table, streamgauge, write_job
-from tests.dataflow.test_live import JOB
+from tests.dataflow.live_job import JOB, newest, position
 from tests.faults.database import Database
+from tests.waiting import until
 from transforms.storage.publish import LEDGER
 
 PATIENCE: Final = 180.0
@@ -68,17 +68,17 @@ class Case:
         producer.start()
         try:
             self.flink("submit", *self.cluster.flags, "--parallelism", str(self.dice.choice([1, 2])))
-            self.wait(lambda: self.stored() > 0, "no row is stored")
+            until(self.stored, "a final row", seconds=PATIENCE)
             time.sleep(self.dice.random() * 3)
             began = time.time()
             kill(self)
-            self.wait(lambda: self.newest().get("taken", 0) > began, "no checkpoint behind the kill")
-            self.recovered = self.newest()["taken"] - began
+            until(self.taken, "a checkpoint behind the kill", lambda taken: taken > began, seconds=PATIENCE)
+            self.recovered = self.taken() - began
         finally:
             self._done.set()
             producer.join()
         self.sent = topic.sent
-        self.wait(lambda: self.position() == self.sent, "not everything is read")
+        until(lambda: position(self.folder), "all records", lambda reached: reached == self.sent, seconds=PATIENCE)
         self.flink("cancel")
         self._look()
 
@@ -89,28 +89,17 @@ class Case:
             raise AssertionError(f"flink {command}: {ended.err}")
         return ended
 
-    def newest(self) -> dict[str, Any]:
+    def taken(self) -> float:
+        """When the newest checkpoint was taken; 0: there is none."""
         with suppress(FileNotFoundError):
-            content = json.loads((self.folder / ".streamgauge/live/checkpoint.json").read_text())
-            newest: dict[str, Any] = content["checkpoints"][-1]
-            return newest
-        return {}
-
-    def position(self) -> int:
-        return int(self.newest()["source"]["position"]) if self.newest() else 0
+            return float(newest(self.folder)["taken"])
+        return 0.0
 
     def stored(self) -> int:
         with suppress(psycopg.Error), closing(psycopg.connect(self.database.url)) as connection:
             found = connection.execute(f'SELECT count(*) FROM "{self.tables[0]}" WHERE final').fetchone()
             return int(found[0]) if found else 0
         return 0
-
-    def wait(self, condition: Callable[[], Any], what: str) -> None:
-        began = time.monotonic()
-        while not condition():
-            if time.monotonic() - began > PATIENCE:
-                raise AssertionError(f"{what} in {PATIENCE:.0f} s")
-            time.sleep(0.2)
 
     def _produce(self, topic: Topic) -> None:
         while not self._done.wait(0.2):

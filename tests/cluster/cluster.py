@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster import equipment
+from tests.waiting import until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 60.0
@@ -116,7 +116,7 @@ class Cluster:
         """Starts the JobManager and waits until it answers."""
         main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         self._start_java("jobmanager", main, _JOB_MANAGER_MEMORY, heap="768m")
-        self._wait(lambda: self.get("config") is not None, "the JobManager does not answer")
+        until(lambda: self.get("config"), "the JobManager", seconds=START_SECONDS, unless=self._last_words)
 
     def start_task_manager(self, number: int) -> None:
         """Starts a TaskManager; `wait_for_slots` waits for it."""
@@ -159,7 +159,7 @@ class Cluster:
             overview = self.get("overview")
             return overview is not None and overview["slots-total"] >= count
 
-        self._wait(there, f"no {count} slots")
+        until(there, f"{count} slots", seconds=START_SECONDS, unless=self._last_words)
 
     def get(self, path: str) -> Any:
         """What the REST API answers; None: nothing."""
@@ -233,14 +233,10 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def _wait(self, condition: Any, what: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not condition():
-            gone = [name for name, process in self._processes.items() if process.poll() is not None]
-            if gone or time.monotonic() > deadline:
-                said = "".join((self.folder / "logs" / f"{name}.out").read_text()[-500:] for name in gone)
-                raise AssertionError(f"{what}; gone: {gone} {said}")
-            time.sleep(0.1)
+    def _last_words(self) -> str:
+        """What programs said that have ended, though nobody ended them; empty: all run."""
+        gone = [name for name, process in self._processes.items() if process.poll() is not None]
+        return "; ".join(f"{name}: {(self.folder / 'logs' / f'{name}.out').read_text()[-500:]}" for name in gone)
 
 
 @contextmanager

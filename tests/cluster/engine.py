@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from tests.waiting import Stuck, until
 
 HERE: Final = Path(__file__).parent
 START_SECONDS: Final = 60
@@ -153,11 +154,14 @@ def engine() -> Iterator[Engine]:
 
 
 def _wait(process: "subprocess.Popen[bytes]", found: Engine, log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while subprocess.run(["docker", "version"], env=found.environment, capture_output=True, check=False).returncode:
-        if process.poll() is not None or time.monotonic() > until:
-            raise NoEngine(f"dockerd does not start:\n{log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.1)
+    def answers() -> bool:
+        asked = subprocess.run(["docker", "version"], env=found.environment, capture_output=True, check=False)
+        return not asked.returncode
+
+    try:
+        until(answers, "dockerd", seconds=START_SECONDS, unless=lambda: process.poll() is not None)
+    except Stuck as stuck:
+        raise NoEngine(f"{stuck}\n{log.read_text(errors='replace')[-2000:]}") from None
 
 
 def cache() -> Path:
@@ -202,11 +206,13 @@ def registry() -> Iterator[str]:
             command = ["docker-registry", "serve", folder / "config.yml"]
             process = subprocess.Popen([*_WATCHED, *command], stdout=log, stderr=log)
         try:
-            until = time.monotonic() + START_SECONDS
-            while not _answers(f"http://{address}/v2/"):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(f"docker-registry does not start:\n{(folder / 'log').read_text()}")
-                time.sleep(0.05)
+            until(
+                lambda: _answers(f"http://{address}/v2/"),
+                "docker-registry",
+                seconds=START_SECONDS,
+                unless=lambda: process.poll() is not None,
+                said=(folder / "log").read_text,
+            )
             yield address
         finally:
             process.kill()

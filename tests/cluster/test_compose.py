@@ -7,7 +7,9 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ import yaml
 
 from tests.cluster import equipment, standins
 from tests.cluster.engine import Engine
+from tests.waiting import until
 
 ROOT: Final = Path(__file__).parent.parent.parent
 FILE: Final = ROOT / "containers" / "compose.yaml"
@@ -70,18 +73,6 @@ def _free_port() -> int:
         return port
 
 
-def eventually(holds: Callable[[], bool], what: Callable[[], str], seconds: float = 90) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            if holds():
-                return
-        except OSError:
-            pass
-        assert time.monotonic() < until, what()
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def stack(on: Engine, image: str) -> Iterator[Stack]:
     variables = {**standins.images(on), "STREAMGAUGE_IMAGE": image, "FLINK_JOB_SERVER_JAR": str(equipment.job_server())}
@@ -114,11 +105,11 @@ def test_the_file_is_one_that_debians_compose_reads(on: Engine) -> None:
 def test_one_command_starts_it_and_all_of_ours_turn_healthy(stack: Stack) -> None:
     started = time.monotonic()
     for service in (*OURS, "postgres"):
-        eventually(lambda name=service: stack.state(name) == "running healthy", lambda name=service: _said(stack, name))
+        _healthy(stack, service)
     print(f"all of ours and PostgreSQL are healthy {time.monotonic() - started:.1f} s later")
     for service in STARTED:
         assert stack.state(service).startswith("running"), _said(stack, service)
-    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 4, lambda: _said(stack, "taskmanager-1"))
+    _has_slots(stack, 4)
 
 
 def test_one_command_shows_that_it_works(stack: Stack) -> None:
@@ -146,7 +137,13 @@ def test_a_job_runs_on_its_flink(stack: Stack) -> None:
         "streamgauge",
         "-Atc",
     )
-    eventually(lambda: int(stack.compose(*query, count)) >= 18, lambda: _said(stack, "pool-1"), 120)
+    until(
+        lambda: int(stack.compose(*query, count)),
+        "18 windows",
+        lambda windows: windows >= 18,
+        seconds=120,
+        said=lambda: _said(stack, "pool-1"),
+    )
     print(f"the windows of all records are there {time.monotonic() - started:.1f} s after submission began")
     listed = stack.compose("run", "--rm", "streamgauge", "flink", "list")
     assert "readings_on_flink" in listed
@@ -155,9 +152,9 @@ def test_a_job_runs_on_its_flink(stack: Stack) -> None:
 
 def test_a_taskmanager_that_is_killed_comes_back_to_its_pool(stack: Stack) -> None:
     stack.compose("kill", "taskmanager-1")
-    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 2, lambda: "Flink does not notice", 120)
+    _has_slots(stack, 2)
     stack.compose("up", "--detach", "taskmanager-1")
-    eventually(lambda: stack.get("FLINK", "/overview")["slots-total"] == 4, lambda: _said(stack, "taskmanager-1"))
+    _has_slots(stack, 4)
     probe = "import socket; socket.create_connection(('127.0.0.1', 50000), 5); print('reached')"
     taskmanager = stack.compose("ps", "--quiet", "taskmanager-1").strip()
     told = stack.on.docker("exec", taskmanager, "python3", "-c", probe)
@@ -165,11 +162,13 @@ def test_a_taskmanager_that_is_killed_comes_back_to_its_pool(stack: Stack) -> No
 
 
 def test_prometheus_reads_them_all_with_our_rules(stack: Stack) -> None:
-    def up() -> dict[str, str]:
-        targets = stack.get("PROMETHEUS", "/api/v1/targets")["data"]["activeTargets"]
-        return {target["scrapeUrl"]: target["health"] for target in targets}
+    def health() -> list[str]:
+        with suppress(OSError):
+            targets = stack.get("PROMETHEUS", "/api/v1/targets")["data"]["activeTargets"]
+            return [target["health"] for target in targets]
+        return []
 
-    eventually(lambda: set(up().values()) == {"up"} and len(up()) == 4, lambda: str(up()))
+    until(health, "four targets that are up", lambda found: found == ["up"] * 4, seconds=90)
     groups = stack.get("PROMETHEUS", "/api/v1/rules")["data"]["groups"]
     assert {group["name"] for group in groups} == {"streamgauge", "flink"}
     assert not [rule for group in groups for rule in group["rules"] if rule["health"] == "err"]
@@ -214,6 +213,26 @@ def test_one_command_stops_it_and_nothing_is_left(stack: Stack) -> None:
     label = "label=com.docker.compose.project=streamgauge-tests"
     for what in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
         assert stack.on.docker(*what, "--quiet", "--filter", label) == ""
+
+
+def _healthy(stack: Stack, service: str) -> None:
+    until(
+        lambda: stack.state(service),
+        f"{service} to be healthy",
+        lambda state: state == "running healthy",
+        seconds=90,
+        said=lambda: _said(stack, service),
+    )
+
+
+def _has_slots(stack: Stack, count: int) -> None:
+    def slots() -> int | None:
+        with suppress(OSError):
+            return int(stack.get("FLINK", "/overview")["slots-total"])
+        return None
+
+    said = partial(_said, stack, "taskmanager-1")
+    until(slots, f"{count} slots of Flink", lambda found: found == count, seconds=120, said=said)
 
 
 def _said(stack: Stack, service: str) -> str:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.dataflow.jobs import Ended, changed, parquet_table, parquet_tables, settled, start, streamgauge, write_job
 from tests.dataflow.jobs import finished as ended_of
-from tests.dataflow.test_live import JOB, Feed
+from tests.dataflow.live_job import JOB, Feed, kept_up_to
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90.0
@@ -51,19 +52,10 @@ class Live:
         assert ended.code == 0, ended.err
         return ended.out
 
-    def chunk(self) -> int:
-        try:
-            content = json.loads((self.folder / ".streamgauge/live/checkpoint.json").read_text())
-        except FileNotFoundError:
-            return 0
-        return int(content["checkpoints"][-1]["chunk"])
-
-    def catch_up(self, seconds: float = SECONDS) -> float:
+    def catch_up(self) -> float:
         """Waits until all of the log is behind a checkpoint; how long that took."""
         began, end = time.monotonic(), self.feed.writer.extent.end_chunk
-        while self.chunk() < end:
-            assert time.monotonic() - began < seconds, f"at chunk {self.chunk()} of {end}"
-            time.sleep(0.1)
+        until(lambda: kept_up_to(self.folder), f"chunk {end}", lambda chunk: chunk >= end, seconds=SECONDS)
         return time.monotonic() - began
 
     def write(self, chunks: int, pause: float = 0.0) -> None:
@@ -93,14 +85,6 @@ def live(tmp_path: Path, cluster: Cluster) -> Iterator[Live]:
     for job in cluster.running():
         streamgauge("flink", "cancel", live.job)
         assert job not in cluster.running()
-
-
-def wait(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, what
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def test_the_example_gives_the_tables_that_it_gives_here(tmp_path: Path, cluster: Cluster) -> None:

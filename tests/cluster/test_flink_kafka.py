@@ -12,7 +12,8 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.topics import produce, shared_broker
 from tests.dataflow.jobs import changed, parquet_table, streamgauge, write_job
-from tests.dataflow.test_live import JOB, newest
+from tests.dataflow.live_job import JOB, position
+from tests.waiting import until
 
 RECORDS: Final = 1_000_000
 PARTITIONS: Final = 4
@@ -51,18 +52,9 @@ def test_a_million_records_give_the_same_tables(tmp_path: Path, cluster: Cluster
     ended = streamgauge("flink", "submit", job, *cluster.flags, "--parallelism", str(parallelism))
     assert ended.code == 0, ended.err
     began = time.monotonic()
-    while position(tmp_path) != RECORDS:
-        assert time.monotonic() - began < SECONDS, f"at {position(tmp_path):,}"
-        time.sleep(0.2)
+    until(lambda: position(tmp_path), "all records", lambda reached: reached == RECORDS, seconds=SECONDS)
     print(f"parallelism {parallelism}: behind a checkpoint {time.monotonic() - began:.1f} s after the submission")
     assert streamgauge("flink", "cancel", job).code == 0
     assert sum(parquet_table(tmp_path / "out/ledger")["read"].to_pylist()) == RECORDS
     ended = streamgauge("verify", job)
     assert ended.code == 0, ended.err
-
-
-def position(folder: Path) -> int:
-    try:
-        return int(newest(folder)["source"]["position"])
-    except FileNotFoundError:
-        return 0

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from tests.cluster.engine import PLANTED, Engine, streamgauge
 from tests.cluster.layers import findings, history
 from tests.dataflow.jobs import write_job
 from tests.dataflow.test_live import JOB
+from tests.waiting import until
 from transforms.collection.log import LogWriter
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -26,13 +27,6 @@ FEW_RIGHTS: Final = (
     *("--read-only", "--tmpfs=/tmp:rw,exec,size=512m", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
     *("--memory=1g", "--memory-swap=1g", "--pids-limit=512"),
 )
-
-
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
 
 
 def run(on: Engine, image: str, *arguments: str, flags: tuple[str, ...] = (), fails: bool = False) -> str:
@@ -130,16 +124,13 @@ def test_a_collector_answers_is_healthy_and_keeps_what_it_acknowledged(on: Engin
     log = "/var/lib/streamgauge/log"
     started = time.monotonic()
     with on.container(image, "collect", "--log", log, "--host", "0.0.0.0", flags=flags) as collector:
-        answer = ""
-
-        def acknowledged() -> bool:
-            nonlocal answer
-            answer = _send(on.port(collector, 8080), b'{"k": "a"}\n')
-            return answer == "OK\n"
-
-        eventually(acknowledged, f"the collector does not answer: {answer}")
+        until(
+            lambda: _send(on.port(collector, 8080), b'{"k": "a"}\n'),
+            "an acknowledgement",
+            lambda answer: answer == "OK\n",
+        )
         print(f"a record is acknowledged {time.monotonic() - started:.1f} s after docker run")
-        eventually(lambda: on.health(collector) == "healthy", "the collector does not turn healthy")
+        until(lambda: on.health(collector), "the collector to be healthy", lambda health: health == "healthy")
         print(f"healthy after {time.monotonic() - started:.1f} s")
         on.docker("kill", "--signal=STOP", collector)
         said = on.docker("exec", collector, "python", "-m", "containers.health", fails=True)
@@ -177,7 +168,7 @@ def beam_job(on: Engine, seconds: int, *flags: str) -> "subprocess.Popen[str]":
 def test_a_worker_pool_serves_a_beam_job(on: Engine, image: str, role: tuple[str, ...]) -> None:
     started = time.monotonic()
     with on.container(image, *role, flags=(*FEW_RIGHTS, "--network=host")) as pool:
-        eventually(lambda: on.health(pool) == "healthy", "the pool does not turn healthy")
+        until(lambda: on.health(pool), "the pool to be healthy", lambda health: health == "healthy")
         print(f"{role[0]} healthy after {time.monotonic() - started:.1f} s")
         job = beam_job(on, 0, "--environment_type=EXTERNAL", "--environment_config=localhost:50000")
         said = job.communicate(timeout=180)[0]
@@ -188,11 +179,8 @@ def test_a_worker_pool_serves_a_beam_job(on: Engine, image: str, role: tuple[str
 def test_prism_starts_the_image_as_a_worker_of_its_own(on: Engine, image: str) -> None:
     started = time.monotonic()
     job = beam_job(on, 8, "--environment_type=DOCKER", f"--environment_config={image}")
-    workers = ""
 
     def well() -> bool:
-        nonlocal workers
-        assert job.poll() is None, job.communicate()[0]
         workers = on.docker("ps", "--quiet", "--filter", f"ancestor={image}")
         if not workers:
             return False
@@ -205,7 +193,7 @@ def test_prism_starts_the_image_as_a_worker_of_its_own(on: Engine, image: str) -
         )
         return asked.stdout == "well\n"
 
-    eventually(well, "no worker is well", 120)
+    until(well, "a worker that is well", seconds=120, unless=lambda: job.poll() is not None and job.communicate()[0])
     said = job.communicate(timeout=180)[0]
     assert said.splitlines()[-1:] == ["DONE"], said
     assert {"user_10001 1", "ours 1"} <= set(said.splitlines())

@@ -1,7 +1,6 @@
 """A topic followed live: stored as windows close, killed, gone on with, its broker killed, and what a batch gives."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -15,7 +14,8 @@ from confluent_kafka.admin import NewPartitions
 from tests.cluster.broker import Broker, broker
 from tests.cluster.topics import messages, produce, shared_broker
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from tests.dataflow.test_live import JOB, kept_up_to, newest, rows, to_end, until
+from tests.dataflow.live_job import JOB, followed_and_killed, position, rows, to_end
+from tests.waiting import until
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
 PARTITIONS: Final = 3
@@ -76,9 +76,9 @@ def read_so_far(folder: Path) -> int:
 def test_a_topic_is_followed_and_its_tables_are_those_of_a_batch(tmp_path: Path, topic: Topic) -> None:
     topic.write(50)
     process = start("run", tmp_path / "job.yaml", "--streaming")
-    until(lambda: rows(tmp_path, "fixed") >= 4, "no window closed")
+    until(lambda: rows(tmp_path, "fixed"), "the rows of a window", lambda count: count >= 4)
     topic.write(100)
-    until(lambda: kept_up_to(tmp_path) and newest(tmp_path)["source"]["position"] == topic.sent, "not read to its end")
+    until(lambda: position(tmp_path), f"all {topic.sent:,} records", lambda reached: reached == topic.sent)
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
@@ -110,15 +110,13 @@ def test_a_bounded_run_gives_the_same_tables(tmp_path: Path, topic: Topic) -> No
 def test_it_goes_on_where_it_was_killed_however_often(tmp_path: Path, topic: Topic) -> None:
     dice = random.Random(7)
     topic.write(20)
-    for _ in range(3):
-        process = start("run", tmp_path / "job.yaml", "--streaming")
-        before = kept_up_to(tmp_path)
+
+    def write() -> None:
         for _ in range(dice.randrange(10, 30)):
             topic.write(2)
-        until(lambda: kept_up_to(tmp_path) > before, "no checkpoint")  # noqa: B023  # it is asked at once
-        time.sleep(dice.random())
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+
+    for _ in range(3):
+        followed_and_killed(tmp_path, dice, write)
         topic.write(dice.randrange(20))
     assert "going on from the checkpoint" in to_end(tmp_path)
     assert read_so_far(tmp_path) == topic.sent
@@ -141,12 +139,12 @@ def test_a_broker_that_is_killed_costs_nothing(tmp_path: Path, own_broker: Broke
     topic = Topic(own_broker, "killed", tmp_path)
     topic.write(40)
     process = start("run", tmp_path / "job.yaml", "--streaming")
-    until(lambda: rows(tmp_path, "fixed") >= 4, "no window closed")
+    until(lambda: rows(tmp_path, "fixed"), "the rows of a window", lambda count: count >= 4)
     own_broker.kill()
     time.sleep(1)
     own_broker.start()
     topic.write(60)
-    until(lambda: newest(tmp_path)["source"]["position"] == topic.sent, "not read to its end")
+    until(lambda: position(tmp_path), f"all {topic.sent:,} records", lambda reached: reached == topic.sent)
     process.send_signal(signal.SIGTERM)
     assert finished(process).code == 0
     verified(tmp_path)
@@ -170,7 +168,7 @@ def test_a_silent_partition_holds_the_watermark_until_it_is_idle(tmp_path: Path,
     write_job(tmp_path, changed(topic.job, watermark={"out_of_orderness": "1s", "idle_after": "2s"}))
     topic.write(100, partitions=PARTITIONS - 1)
     process = start("run", tmp_path / "job.yaml", "--streaming")
-    until(lambda: rows(tmp_path, "fixed") >= 4, "the silent partition holds the windows for ever")
+    until(lambda: rows(tmp_path, "fixed"), "the rows of a window despite the silence", lambda count: count >= 4)
     process.send_signal(signal.SIGTERM)
     assert finished(process).code == 0
 
@@ -195,13 +193,7 @@ def test_each_final_row_is_in_its_topic_once_however_often_the_job_is_killed(tmp
     write_job(tmp_path, changed(topic.job, sinks=[*JOB["sinks"], sink]))
     topic.write(30)
     for _ in range(4):
-        process = start("run", tmp_path / "job.yaml", "--streaming")
-        before = kept_up_to(tmp_path)
-        topic.write(dice.randrange(20, 60))
-        until(lambda: kept_up_to(tmp_path) > before, "no checkpoint")  # noqa: B023  # it is asked at once
-        time.sleep(dice.random())
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        followed_and_killed(tmp_path, dice, lambda: topic.write(dice.randrange(20, 60)))
     topic.write(30)
     to_end(tmp_path)
     verified(tmp_path)

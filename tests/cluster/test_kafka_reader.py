@@ -12,6 +12,7 @@ from confluent_kafka.admin import NewPartitions
 
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import produce, send, shared_broker, transaction
+from tests.waiting import Deadline, until
 from transforms.collection.files import SourceError
 from transforms.collection.kafka import KafkaReader
 from transforms.collection.kafka_spec import KafkaSpec
@@ -40,9 +41,9 @@ def read_all(
 ) -> dict[int, list[Any]]:
     """What lies between two places: (offset, value) by partition."""
     found: dict[int, list[Any]] = {number: [] for number in offsets}
-    deadline = time.monotonic() + 60
+    deadline = Deadline(f"offsets {until}")
     while offsets != until:
-        assert time.monotonic() < deadline, (offsets, until)
+        deadline.check(offsets)
         reading = reader.read(offsets, 1.0, until=until, **limits)
         for part in reading.fetched:
             found[part.partition] += zip(part.offsets.tolist(), part.values, strict=True)
@@ -149,9 +150,9 @@ def test_a_partition_of_which_all_was_read_is_known_as_such(server: Broker) -> N
             produce(server, topic, [b"x"] * number, number % 2)
             if number > 6:  # the client fetches meanwhile: messages and the end behind them come in one stroke
                 time.sleep(0.4)
-            deadline, behind = time.monotonic() + 20, frozenset({0, 1})
+            deadline, behind = Deadline(f"{number} messages and their end", 20), frozenset({0, 1})
             while behind or sum(offsets.values()) < number * (number + 1) // 2:
-                assert time.monotonic() < deadline, (offsets, behind)
+                deadline.check((offsets, behind))
                 reading = reader.read(offsets, 0.2)
                 offsets |= {part.partition: part.next for part in reading.fetched}
                 behind = reading.behind
@@ -175,10 +176,7 @@ def test_an_offset_that_retention_took_is_an_error_that_says_so(server: Broker) 
     topic = topic_of(server, 1, segment_bytes=1 << 20, retention_bytes=1 << 20)
     produce(server, topic, [b"x" * 10_000] * 500)
     with reader_of(server, topic) as reader:
-        deadline = time.monotonic() + 60
-        while not (low := reader.beginnings([0])[0]):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        low = until(lambda: reader.beginnings([0])[0], "retention")
         with pytest.raises(SourceError, match=rf"offset 0 of {topic}/0 is not there any more: .* holds \d+ to 500"):
             reader.read({0: 0}, 20)
         assert low < 500
@@ -194,9 +192,7 @@ def test_new_partitions_are_found(server: Broker, monkeypatch: pytest.MonkeyPatc
         admin.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
         assert reader.partitions() == [0]
         monkeypatch.setattr("transforms.collection.kafka.PARTITIONS_EVERY", 0.0)
-        deadline = time.monotonic() + 30
-        while reader.partitions() != [0, 1, 2]:
-            assert time.monotonic() < deadline
+        until(reader.partitions, "the new partitions", lambda found: found == [0, 1, 2], seconds=30)
         produce(server, topic, [b"new"], 2)
         assert read_all(reader, {0: 0, 1: 0, 2: 0}, {0: 0, 1: 0, 2: 1})[2] == [(0, b"new")]
 
@@ -277,13 +273,14 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_is_no_silence(
             reader.partitions()
             offsets = {0: 0, 1: 0}
             assert len(read_all(reader, offsets, {0: 400, 1: 0})[0]) == 400
-            while reader.read({0: 1000, 1: 0}, 1.0).behind:
-                pass
+            deadline = Deadline("the end of both partitions")
+            while behind := reader.read({0: 1000, 1: 0}, 1.0).behind:
+                deadline.check(behind)
             server.kill()
-            deadline = time.monotonic() + 30
+            deadline = Deadline("word of the broker's end", 30)
             while not reader.trouble:
                 reader.read({0: 1000, 1: 0}, 1.0)
-                assert time.monotonic() < deadline
+                deadline.check()
             down = reader.read({0: 1000, 1: 0}, 2.0)
             assert (down.fetched, down.listened, down.behind) == ([], 0, frozenset({0, 1}))
             assert reader.partitions() == [0, 1]
@@ -291,7 +288,7 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_is_no_silence(
             produce(server, topic, [b"after"], 1)
             found = read_all(reader, {0: 400, 1: 0}, {0: 1000, 1: 1})
             assert found == {0: list(enumerate(numbered(1000)))[400:], 1: [(0, b"after")]}
-            deadline = time.monotonic() + 30
+            deadline = Deadline("the end of the trouble", 30)
             while reader.trouble:
                 reader.read({0: 1000, 1: 1}, 1.0)
-                assert time.monotonic() < deadline
+                deadline.check(reader.trouble)

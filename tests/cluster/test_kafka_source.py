@@ -17,6 +17,7 @@ from tests.live.logs import BEGIN, SECOND, record
 from tests.transforms.collection.registry_server import encoded, registry
 from tests.transforms.collection.test_avro import EVENT, NOON, schema_of
 from tests.transforms.collection.test_kafka_records import PATIENT, parser
+from tests.waiting import Deadline
 from transforms import ledger
 from transforms.batch import POSITION, origin_of
 from transforms.collection.avro import AvroDecoder
@@ -42,9 +43,9 @@ def drained(server: Broker, by: KafkaParser, **limits: int) -> tuple[list[KafkaF
     reader, flushes = KafkaReader(spec), []
     numbers = reader.partitions()
     progress, ends = KafkaProgress().beginning_at(reader.starts(numbers)), reader.ends(numbers)
-    deadline = time.monotonic() + 120
+    deadline = Deadline(f"offsets {ends}", 120)
     while progress.offsets != ends:
-        assert time.monotonic() < deadline, (progress.offsets, ends)
+        deadline.check(progress.offsets)
         flushes.append(by.parse(reader.read(progress.offsets, 1.0, until=ends, **limits), progress))
         progress = KafkaProgress.from_json(json.loads(json.dumps(flushes[-1].progress.to_json())))
         if limits and len(flushes) % 5 == 0:
@@ -108,13 +109,13 @@ def test_a_compacted_topic_has_holes_and_loses_nothing_else(server: Broker) -> N
             producer.flush(30)
             time.sleep(0.2)
     producer.flush(30)
-    by, deadline = parser(topic=topic, max_future=None), time.monotonic() + 60
+    by, deadline = parser(topic=topic, max_future=None), Deadline("fewer than 2,000 messages")
     while True:
         flushes, progress = drained(server, by)
         positions = [p for flush in flushes for batch in flush.batches for p in batch[POSITION].to_pylist()]
         if len(positions) < 2_000:
             break
-        assert time.monotonic() < deadline
+        deadline.check(len(positions))
         time.sleep(0.5)
         produce(server, topic, [(value, 0)])  # a new segment lets the old ones be compacted
     assert progress.offsets[0] >= 2_000

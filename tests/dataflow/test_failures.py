@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,7 @@ from tests.dataflow.jobs import (
     written,
 )
 from tests.dataflow.trouble import read_only, small_disk
+from tests.waiting import until
 
 BOTH = [{"parquet": {"path": "out"}}, {"sql": {"url": "sqlite:///out/figures.db"}}]
 HOLD = """
@@ -260,19 +261,12 @@ def held(job: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     (folder / "hold.py").write_text(HOLD)
     process = start("run", job, "--set", "preprocess=[{apply: 'hold:wait'}]", *arguments)
     try:
-        wait_for(lambda: (folder / "reached").exists(), process)
+        reached = folder / "reached"
+        until(reached.exists, "the first record", unless=lambda: process.poll() is not None and finished(process))
         yield process
     finally:
         process.kill()
         process.wait()
-
-
-def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    until = time.monotonic() + 60
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 def test_two_runs_of_a_job_at_once_are_refused_and_the_first_goes_on(ran: Path) -> None:

@@ -17,72 +17,12 @@ import pytest
 from benchmarks.stopwatch import descendants
 from dataflow.live import watch
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from transforms.collection.log import LogReader, LogWriter, Run
+from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end
+from tests.waiting import until
+from transforms.collection.log import LogReader, LogWriter
 from transforms.progress import BULLETIN
 
-PATIENCE: Final = 30.0
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
-BEGAN_US: Final = 1_700_000_000_000_000
-JOB: Final[dict[str, Any]] = {
-    "job": "live",
-    "source": {"log": {"path": "log"}},
-    "record": {
-        "event_time": {"column": "ts", "unit": "ms"},
-        "columns": {"ts": "int64", "key": "string?", "value": "float64?"},
-    },
-    "preprocess": [{"filter": "value IS NULL OR value < 90"}],
-    "aggregations": [
-        {
-            "name": "fixed",
-            "key": ["key"],
-            "window": {"size": "2s"},
-            "statistics": {"value": ["count", "sum", "mean", "p50"], "key": ["top2"]},
-            "models": {
-                "now": {"kind": "linear_regression", "target": "value", "features": ["ts"]},
-                "ever": {
-                    "kind": "linear_regression",
-                    "target": "value",
-                    "features": ["ts"],
-                    "memory": "all",
-                    "forgetting_factor": 0.9,
-                },
-            },
-        },
-        {
-            "name": "sliding",
-            "window": {"size": "10s", "every": "2s"},
-            "allowed_lateness": "3s",
-            "statistics": {"value": ["count", "max"], "key": ["distinct"]},
-        },
-    ],
-    "watermark": {"out_of_orderness": "1s"},
-    "sinks": [{"parquet": {"path": "out"}}, {"sql": {"url": "sqlite:///out/live.db"}}],
-    "execution": {"checkpoint": "500ms"},
-}
-
-
-class Feed:
-    """Writes chunks as a collector would, a tenth of a second of records each, on a clock of its own."""
-
-    def __init__(self, folder: Path, seed: int = 1):
-        self.writer = LogWriter(str(folder / "log"))
-        self._dice = random.Random(seed)
-        self._tick = 0
-
-    def write(self, chunks: int, records: int = 50) -> None:
-        for _ in range(chunks):
-            self._tick += 1
-            now = BEGAN_US + self._tick * 100_000
-            runs = [(Run("a", now, records), self._lines(records, now)), (Run("b", now, 2), self._lines(2, now))]
-            self.writer.append(runs, now, self._tick * 100_000)
-
-    def _lines(self, count: int, now: int) -> bytes:
-        lines = []
-        for _ in range(count):
-            late = self._dice.choice([0, 200, 900, 900, 2500, 6000]) if self._dice.random() < 0.1 else 100
-            record = {"ts": now // 1000 - late, "key": f"k{self._dice.randrange(4)}", "value": self._dice.randrange(99)}
-            lines.append(b"broken" if self._dice.random() < 0.01 else json.dumps(record).encode())
-        return b"".join(line + b"\n" for line in lines)
 
 
 @pytest.fixture
@@ -91,39 +31,6 @@ def feed(tmp_path: Path) -> Iterator[Feed]:
     feed = Feed(tmp_path)
     yield feed
     feed.writer.close()
-
-
-def until(condition: Any, what: str) -> None:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < PATIENCE, what
-        time.sleep(0.05)
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / ".streamgauge/live/checkpoint.json").read_text())
-    return content["checkpoints"][-1]  # type: ignore[no-any-return]
-
-
-def kept_up_to(folder: Path) -> int:
-    try:
-        return int(newest(folder)["chunk"])
-    except FileNotFoundError:
-        return 0
-
-
-def rows(folder: Path, table: str) -> int:
-    try:
-        with closing(sqlite3.connect(f"file:{folder}/out/live.db?mode=ro", uri=True)) as database:
-            return int(database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def to_end(folder: Path, *flags: str) -> str:
-    ended = finished(start("run", folder / "job.yaml", "--streaming", "--to-end", *flags))
-    assert (ended.code, ended.err) == (0, "")
-    return ended.out
 
 
 def verified(folder: Path) -> None:
@@ -135,9 +42,9 @@ def verified(folder: Path) -> None:
 def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_path: Path, feed: Feed) -> None:
     feed.write(30)
     process = start("run", tmp_path / "job.yaml", "--streaming")
-    until(lambda: rows(tmp_path, "fixed") >= 4, "no window closed")
+    until(lambda: rows(tmp_path, "fixed"), "the rows of a window", lambda count: count >= 4)
     feed.write(100)
-    until(lambda: kept_up_to(tmp_path) == 131, "the log was not followed to its end")
+    until(lambda: kept_up_to(tmp_path), "chunk 131 as the next one", lambda chunk: chunk == 131)
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
@@ -151,16 +58,14 @@ def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_pat
 def test_it_goes_on_where_it_was_killed_however_often(tmp_path: Path, feed: Feed) -> None:
     dice = random.Random(7)
     feed.write(20)
-    for _ in range(3):
-        process = start("run", tmp_path / "job.yaml", "--streaming")
-        before = kept_up_to(tmp_path)
+
+    def write() -> None:
         for _ in range(dice.randrange(20, 60)):
             feed.write(1)
             time.sleep(0.02)
-        until(lambda: kept_up_to(tmp_path) > before, "no checkpoint")  # noqa: B023  # it is asked at once
-        time.sleep(dice.random())
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+
+    for _ in range(3):
+        followed_and_killed(tmp_path, dice, write)
         feed.write(dice.randrange(20))
     assert "going on from the checkpoint" in to_end(tmp_path)
     assert kept_up_to(tmp_path) == feed.writer.extent.end_chunk
@@ -319,12 +224,12 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
 def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) -> None:
     feed.write(60)
     process = start("run", tmp_path / "job.yaml", "--streaming")
-    until(lambda: kept_up_to(tmp_path) == 61, "no checkpoint")
+    until(lambda: kept_up_to(tmp_path), "chunk 61 as the next one", lambda chunk: chunk == 61)
     programs = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] for pid in descendants(process.pid)}
     (prism,) = (pid for pid, program in programs.items() if program.endswith(b"/prism"))
     os.kill(prism, signal.SIGKILL)
     feed.write(60)
-    until(lambda: kept_up_to(tmp_path) == 121, "the job did not go on")
+    until(lambda: kept_up_to(tmp_path), "chunk 121 as the next one", lambda chunk: chunk == 121)
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")

@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.faults.processes import Nursery, Stuck
+from tests.faults.processes import Nursery
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Stage, remove
 from tests.faults.verdict import Expected, Verdict, judge
+from tests.waiting import Stuck
 
 SECONDS: Final = 4.0
 """How long the senders of a case send, if nothing holds them up."""

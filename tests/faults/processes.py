@@ -5,32 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from tests.dataflow.jobs import ROOT
-
-PATIENCE_SECONDS: Final = 60.0
-
-
-class Stuck(Exception):
-    """Something that had to happen did not."""
-
-
-def await_until(moment: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Returns as soon as `moment` has come.
-
-    Raises:
-        Stuck: if it does not.
-    """
-    until = time.monotonic() + seconds
-    while not moment():
-        if time.monotonic() > until:
-            raise Stuck(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.01)
+from tests.waiting import Stuck, until
 
 
 @dataclass(frozen=True)
@@ -58,7 +38,7 @@ class Process:
 
     def ended(self) -> int:
         """Waits for the end; the exit code."""
-        await_until(lambda: self.code is not None, f"the end of {self.name}")
+        until(lambda: self.code is not None, f"the end of {self.name}")
         return int(self.code_file.read_text())
 
     def kill(self) -> bool:

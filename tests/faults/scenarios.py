@@ -11,11 +11,11 @@ from typing import Final
 from tests.faults.data import JOB
 from tests.faults.database import Database
 from tests.faults.plain_client import PlainClient
-from tests.faults.processes import await_until
 from tests.faults.proxy import Proxy
 from tests.faults.small_disk import SmallDisk
 from tests.faults.stage import Stage, free_port
 from tests.faults.verdict import Expected
+from tests.waiting import until
 from transforms.collection.log import log_file
 
 DAY: Final = 86_400.0
@@ -77,7 +77,7 @@ def kill_job_forgetting(stage: Stage) -> None:
     for _ in range(2):
         stage.rest(3.0, 6.0)
         stage.kill("job")
-    await_until(lambda: stage.begin_of_log() > 0, "that the log forgets something")
+    until(lambda: stage.begin_of_log() > 0, "the log to forget something")
 
 
 def stop_collector(stage: Stage) -> None:
@@ -111,7 +111,7 @@ def send_again(stage: Stage) -> None:
     for _ in range(2):
         stage.rest(0.5, 1.5)
         stage.kill("collector")
-    await_until(lambda: not client.is_alive(), "the plain client")
+    until(lambda: not client.is_alive(), "the plain client")
     stage.expected["plain"] = Expected(least=client.answered, most=client.sent)
     stage.faults += client.sent.total() - len(client.sent)
     stage.is_exact = False
@@ -136,7 +136,7 @@ def fill_log_disk(stage: Stage) -> None:
     stage.rest(0.2, 1.5)
     disk.fill()
     stage.faults += 1
-    await_until(lambda: "cannot be written" in collector.err.read_text(), "a word about the full disk")
+    until(lambda: "cannot be written" in collector.err.read_text(), "a word about the full disk")
     killed = stage.dice.choice(("", "collector", "job"))
     if killed:
         stage.kill(killed)
@@ -152,7 +152,7 @@ def fill_job_disk(stage: Stage) -> None:
     stage.rest(0.2, 1.0)
     disk.fill()
     stage.faults += 1
-    await_until(lambda: "waiting: " in job.out.read_text() or job.code is not None, "a word about the full disk")
+    until(lambda: "waiting: " in job.out.read_text() or job.code is not None, "a word about the full disk")
     meanwhile = stage.dice.choice(("wait", "stop", "kill"))
     if meanwhile == "stop":
         job.send(signal.SIGTERM)

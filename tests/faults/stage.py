@@ -15,8 +15,9 @@ from typing import Any, Final
 from dataflow.collector.client import Client
 from tests.dataflow.jobs import changed, write_job
 from tests.faults.data import JOB, Sent, made
-from tests.faults.processes import Nursery, Process, await_until
+from tests.faults.processes import Nursery, Process
 from tests.faults.small_disk import SmallDisk
+from tests.waiting import until
 from transforms.collection.log import LogReader
 
 RATES: Final = {"a": 2500.0, "b": 900.0}
@@ -102,7 +103,7 @@ class Stage:
     def await_collector(self) -> None:
         """Waits until the collector listens, also to SIGTERM."""
         collector = self.running["collector"]
-        await_until(lambda: "collecting on" in collector.out.read_text() or collector.code is not None, "the collector")
+        until(lambda: "collecting on" in collector.out.read_text() or collector.code is not None, "the collector")
 
     def send(self) -> None:
         """Starts the senders, when the collector knows every source: one that comes later may come too late."""
@@ -148,7 +149,7 @@ class Stage:
         """Waits until the job has kept another checkpoint."""
         before = self.checkpoint().get("name")
         job = self.running["job"]
-        await_until(lambda: self.checkpoint().get("name") != before or job.code is not None, "a checkpoint")
+        until(lambda: self.checkpoint().get("name") != before or job.code is not None, "a checkpoint")
 
     def await_part(self) -> None:
         """Waits until the job has begun a checkpoint: it has written a file of it, unless that has nothing to hold."""
@@ -158,7 +159,7 @@ class Stage:
         def has_begun() -> bool:
             return not before.issuperset(folder.glob("part-*")) or self.checkpoint().get("name") != name
 
-        await_until(lambda: has_begun() or job.code is not None, "a part of a checkpoint")
+        until(lambda: has_begun() or job.code is not None, "a part of a checkpoint")
 
     def checkpoint(self) -> dict[str, Any]:
         """The newest checkpoint of the job; empty: there is none."""
@@ -190,7 +191,7 @@ class Stage:
             is_own = newest.get("taken", 0.0) > self.job_started  # before, it may not listen to SIGTERM
             return (is_own and newest["source"]["position"] >= end) or job.code is not None
 
-        await_until(is_past, f"a checkpoint at record {end:,}")
+        until(is_past, f"a checkpoint at record {end:,}")
         for name in ("job", "collector"):
             self.running[name].send(signal.SIGTERM)
         for name in ("job", "collector"):

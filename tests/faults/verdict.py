@@ -16,8 +16,9 @@ from dataflow.job import Job
 from dataflow.stored import read_target
 from tests.dataflow.jobs import changed, streamgauge, write_job
 from tests.faults.data import JOB
-from tests.faults.processes import Stuck, await_until, left_in
+from tests.faults.processes import left_in
 from tests.faults.stage import Stage
+from tests.waiting import Stuck, until
 from transforms.collection.log import LogReader
 from transforms.specification import microseconds
 
@@ -63,7 +64,7 @@ def judge(stage: Stage, expected: Mapping[str, Expected], *, exact: bool) -> Ver
     verdict = Verdict(stage.faults)
     verdict.wrong += stage.unexpected()
     try:
-        await_until(lambda: not left_in(stage.folder), "the end of all processes", GONE_SECONDS)
+        until(lambda: not left_in(stage.folder), "the end of all processes", seconds=GONE_SECONDS)
     except Stuck:
         verdict.wrong.append(f"processes are left: {left_in(stage.folder)}")
     with closing(LogReader(stage.log)) as reader:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from runners import direct
 from runners.prism import endless_pipeline
 from runners.prism_binary import PrismError, cached, locate
 from tests.runners import endless
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 FOR_EVER = 1_000_000
@@ -43,15 +44,6 @@ def program(windows: int, temporary: Path | None = None) -> subprocess.Popen[str
     )
 
 
-def awaited(what: Callable[[], bool], seconds: float = 10) -> bool:
-    until = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def is_gone(process: int) -> bool:
     ran = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return ran.stdout.strip() in ("", "Z")
@@ -67,7 +59,7 @@ def first_window(job: subprocess.Popen[str]) -> int:
 
 def test_windows_close_while_the_source_goes_on_and_the_job_ends_with_its_source() -> None:
     running = endless.count_up(40).run()
-    assert awaited(lambda: len(endless.CLOSED) >= 3)
+    until(lambda: len(endless.CLOSED), "three windows", lambda count: count >= 3)
     assert len(endless.CLOSED) < 40
     assert running.wait_until_finish() == "DONE"
     closed = list(endless.CLOSED)
@@ -81,7 +73,7 @@ def test_cancel_from_another_thread_ends_the_wait_and_prism() -> None:
     began = time.monotonic()
     assert running.wait_until_finish() == "CANCELLED"
     assert time.monotonic() - began < 5
-    assert awaited(lambda: is_gone(prism))
+    until(lambda: is_gone(prism), "the end of Prism", seconds=10)
 
 
 def test_what_fails_in_a_dofn_fails_the_job_and_ends_prism() -> None:
@@ -91,12 +83,12 @@ def test_what_fails_in_a_dofn_fails_the_job_and_ends_prism() -> None:
     prism = endless.prism_of(os.getpid())
     with pytest.raises(RuntimeError, match="a window before the first"):
         running.wait_until_finish()
-    assert awaited(lambda: is_gone(prism))
+    until(lambda: is_gone(prism), "the end of Prism", seconds=10)
 
 
 def test_a_prism_that_is_lost_fails_the_job(capfd: pytest.CaptureFixture[str]) -> None:
     running = endless.count_up(FOR_EVER).run()
-    assert awaited(lambda: len(endless.CLOSED) > 0)
+    until(lambda: len(endless.CLOSED), "a window")
     os.kill(endless.prism_of(os.getpid()), signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"^Prism ended before the job did"):
         running.wait_until_finish()
@@ -121,7 +113,7 @@ def test_a_healthy_run_says_nothing_and_leaves_no_file_and_no_process(tmp_path: 
     assert (job.returncode, complained) == (0, "")
     assert said.splitlines()[-1] == "DONE"
     assert list(tmp_path.iterdir()) == []
-    assert awaited(lambda: is_gone(prism))
+    until(lambda: is_gone(prism), "the end of Prism", seconds=10)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
@@ -131,7 +123,7 @@ def test_prism_ends_with_the_process_that_started_it(how: signal.Signals) -> Non
     assert not is_gone(prism)
     job.send_signal(how)
     job.communicate(timeout=60)
-    assert awaited(lambda: is_gone(prism))
+    until(lambda: is_gone(prism), "the end of Prism", seconds=10)
 
 
 def test_two_jobs_run_side_by_side() -> None:

@@ -20,6 +20,7 @@ from dataflow.collector.rows import json_lines
 from dataflow.commands.send import source_of
 from tests.dataflow.collector.collecting import collecting, logged, numbered, text
 from tests.dataflow.jobs import Ended, finished, start, streamgauge
+from tests.waiting import until
 from transforms.payload import as_json
 
 
@@ -155,8 +156,8 @@ def test_a_signal_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             sender = start(*arguments, "--rate", "100")
             before = len(logged(collector.log).get("s", []))
-            while len(logged(collector.log).get("s", [])) < before + 10:
-                time.sleep(0.05)
+            enough = before + 10
+            until(lambda: len(logged(collector.log).get("s", [])), "ten more", lambda n, enough=enough: n >= enough)
             sender.send_signal(number)
             ended = finished(sender)
             assert ended.code == 130

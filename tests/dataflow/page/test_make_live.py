@@ -6,16 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.dataflow.jobs import ROOT, parquet_table, sqlite_rows, streamgauge
 from tests.dataflow.page.conftest import Window
+from tests.waiting import until
 
 PATIENCE_SECONDS = 90
 DAYS = 6
@@ -49,15 +50,21 @@ class Live:
     def said(self) -> str:
         return self.log.read_text()
 
-    def wait(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.1)
+    def await_words(self, words: str) -> None:
+        """Waits until it has said something."""
+        self._until(lambda: self.said, repr(words), lambda said: words in said)
 
-    def days(self) -> float:
-        """Rows of `by_carrier` that were stored since the start."""
+    def await_rows(self, more_than: int) -> None:
+        """Waits until more rows of `by_carrier` were stored since the start."""
+        self._until(self._stored, f"more than {more_than} rows", lambda rows: rows > more_than)
+
+    def _until(self, look: Callable[[], Any], what: str, is_so: Callable[[Any], bool]) -> None:
+        def has_ended() -> bool:
+            return self.process.poll() is not None
+
+        until(look, what, is_so, seconds=PATIENCE_SECONDS, unless=has_ended, said=lambda: self.said)
+
+    def _stored(self) -> float:
         with suppress(OSError), urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith("streamgauge_rows_stored_total") and 'table="by_carrier"' in line:
@@ -93,10 +100,10 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     live = Live(tmp_path)
     try:
-        live.wait(lambda: "watch it at" in live.said)
+        live.await_words("watch it at")
         window.open(live.url)
         window.wait(lambda: len(window.all("#newest tbody tr")) >= 6, PATIENCE_SECONDS)
-        live.wait(lambda: live.days() > 15 * DAYS)
+        live.await_rows(15 * DAYS)
         window.choose("#table", "by_route")
         window.choose("#statistic", "air_time_mean")
         window.wait(lambda: "air_time_mean of by_route" in window.text("#chart") and window.all("#chart svg"))
@@ -114,7 +121,7 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
 
     again = Live(tmp_path)
     try:
-        again.wait(lambda: again.days() > 15)
+        again.await_rows(15)
         assert again.interrupt() == 0, again.said
     finally:
         again.end()
@@ -130,15 +137,16 @@ def test_all_sent_stays_until_ctrl_c_and_then_begins_anew(tmp_path: Path) -> Non
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     live = Live(tmp_path, speed_up=100_000_000)
     try:
-        live.wait(lambda: "all flights are sent" in live.said)
-        live.wait(lambda: live.days() > 15 * 360)
+        live.await_words("all flights are sent")
+        live.await_rows(15 * 360)
         assert live.interrupt() == 0, live.said
     finally:
         live.end()
     assert live.left() == []
     again = Live(tmp_path)
     try:
-        again.wait(lambda: "the year begins anew" in again.said and again.days() > 0)
+        again.await_words("the year begins anew")
+        again.await_rows(0)
         assert again.interrupt() == 0, again.said
     finally:
         again.end()
