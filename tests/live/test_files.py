@@ -17,9 +17,12 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
 from dataflow.launch import launch
 from dataflow.stored import read_target
+from tests.live.history import History
 from tests.live.jobs import JOBS, planned
+from tests.live.life import Life, Saved
 from tests.live.logs import random_log
-from tests.live.simulator import History, Life, Plan, Saved, Simulation
+from tests.live.plan import Plan
+from tests.live.simulator import Simulation
 from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.log import Chunk, LogWriter

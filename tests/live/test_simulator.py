@@ -15,9 +15,12 @@ import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
 from dataflow.checkpoints import timeline_of
+from tests.live.history import History
 from tests.live.jobs import JOBS, job_of
+from tests.live.life import Life
 from tests.live.logs import BEGIN, SECOND, chunk_after, random_log
-from tests.live.simulator import History, Life, LifeOf, Plan, Simulation
+from tests.live.plan import Plan
+from tests.live.simulator import LifeOf, Simulation
 from tests.live.study import Study
 from tests.live.world import World, Wrong
 from transforms.aggregation import live

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from dataflow.job import Job
+from tests.live.history import History
 from tests.live.jobs import planned
+from tests.live.life import Life
 from tests.live.logs import chunk_after
-from tests.live.simulator import History, Life, Plan
+from tests.live.plan import Plan
 from tests.live.study import Study
 from tests.live.world import World
 from transforms import ledger

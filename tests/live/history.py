@@ -1,0 +1,62 @@
+"""What was published, by all lives of a world together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.live.study import Key, Study
+from tests.live.world import Wrong
+from transforms.tick import Tick
+from transforms.watermark import END
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published of a window: at which tick, how often before, with how many rows, and whether it closed."""
+
+    tick: int
+    revision: int
+    rows: int
+    final: bool
+
+
+class History:
+    """What every life has published, so that the next one can be held to it."""
+
+    def __init__(self) -> None:
+        self.by_window: dict[tuple[str, Key], list[Published]] = {}
+        self._ticks: dict[str, Any] = {}
+
+    def begin(self, name: int) -> None:
+        """A life begins at a checkpoint: what came after it was not seen by its state."""
+        self.by_window = {
+            place: kept
+            for place, entries in self.by_window.items()
+            if (kept := [entry for entry in entries if entry.tick <= name])
+        }
+
+    def tick(self, tag: str) -> Any:
+        if tag not in self._ticks:
+            self._ticks[tag] = Tick.from_json(tag)
+        return self._ticks[tag]
+
+    def published(self, table: str, rows: Sequence[Mapping[str, Any]], tick: Any, study: Study) -> None:
+        key, shows = study.job.tables[table].key, not table.endswith("_models")
+        for row in rows:
+            place = (table, tuple(row[name] for name in key))
+            before = self.by_window.setdefault(place, [])
+            count, size = len(before), row.get("rows", 0)
+            if tick.watermark != END:
+                closes = int(row["window_end"].timestamp() * 1e6) + study.lateness[table]
+                if row["final"] != (closes <= tick.watermark):
+                    raise Wrong(f"{place} is final={row['final']} at {tick.watermark}")
+            if before and before[-1].final:
+                raise Wrong(f"{place} was final before")
+            if shows and row["revision"] != count:
+                raise Wrong(f"{place} has revision {row['revision']}, was published {count} times")
+            if not row["final"] and before and before[-1].rows == size:
+                raise Wrong(f"{place} was published again and has not changed")
+            before.append(Published(tick.name, row["revision"], size, row["final"]))
+
+    def kept(self, name: int) -> None:
+        """A checkpoint was kept."""

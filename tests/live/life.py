@@ -1,0 +1,283 @@
+"""One process of the live job without Beam: its own functions, called as a runner may call them.
+
+It goes on from what the world holds, reads, and delivers in an order that only the law of timers binds:
+
+- elements arrive in any order, also those sent after a tick whose timer has not fired;
+- a timer fires when all that was sent before its moment has arrived; several may fire in one go;
+- a checkpoint is kept when all shards have handled its tick and what they gave is stored.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+
+from dataflow.checkpoints import carried_in, seeds_of, timeline_of
+from tests.live.history import History, Published
+from tests.live.plan import DRAIN, Plan
+from tests.live.shard import Shard
+from tests.live.source import Source
+from tests.live.study import Key, Study, remembered_hashes
+from tests.live.world import Checkpoints, World, Wrong
+from transforms.aggregation import summary
+from transforms.aggregation.lateness import JudgeFn
+from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
+from transforms.collection.control import STOP
+from transforms.collection.rest import Rest
+from transforms.preprocessing.preprocess import PreprocessFn
+from transforms.storage.checkpoint import Checkpoint, Place
+from transforms.storage.live import KeepFn, LabelFn, StoreRowsFn
+from transforms.storage.live_plan import LivePlan
+from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.tick import READ, ROWS, label_of, name_of, tick_of
+from transforms.watermark import END, NEVER, Progress
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of the engine: all of its state, and what is on its way, at one moment."""
+
+    plan: Plan
+    live_plan: LivePlan
+    shards: Mapping[tuple[int, int], Shard]
+    keeper: Shard
+    rest: Rest
+    progress: int
+    fired: Mapping[int, Mapping[tuple[int, int], int]]
+    published: Mapping[Any, Sequence[Published]]
+
+
+class Life:
+    """One process of the live job, from its launch to its end."""
+
+    saved: Saved | None = None
+    """The newest checkpoint of the engine."""
+
+    def __init__(self, study: Study, world: World, chance: Random, plan: Plan, history: History):
+        self.study, self.world, self.chance, self.plan, self.history = study, world, chance, plan, history
+        self.job = study.job
+        self.shards = {(n, s): Shard() for n in range(len(self.job.aggregations)) for s in range(plan.shards)}
+        self.keeper = Shard()
+        self.fired: dict[int, dict[tuple[int, int], int]] = {}
+
+    def live(self, saved: Saved | None = None) -> None:
+        """Launches, or goes on from a checkpoint of the engine, and works until the end.
+
+        Raises:
+            Killed: if the world has had enough.
+            Wrong: if something was published that must not be.
+        """
+        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
+            rest = self._launch() if saved is None else self._taken_back(saved)
+            self.source = Source(self.study, rest)
+            if saved is not None:
+                self.source.progress = saved.progress
+            self.source.drains = self.plan.ending == DRAIN
+            self.source.visible = max(self.plan.visible, rest.chunk - 1)
+            self.keep_fn = KeepFn(self.live_plan)
+            self.keep_fn.setup()
+            self.store_fn = StoreRowsFn(self.live_plan)
+            self.timeline_fns = [
+                self.timeline_fn(timeline_of(aggregation), number)
+                for number, aggregation in enumerate(self.job.aggregations)
+            ]
+            while self._step():
+                if self.plan.saves and self.chance.random() < self.plan.saves:
+                    self.saved = self._save()
+
+    def _save(self) -> Saved:
+        shards = {place: shard.copy() for place, shard in self.shards.items()}
+        fired = {tick: dict(done) for tick, done in self.fired.items()}
+        published = {place: list(entries) for place, entries in self.history.by_window.items()}
+        rest, progress = self.source.rest, self.source.progress
+        return Saved(self.plan, self.live_plan, shards, self.keeper.copy(), rest, progress, fired, published)
+
+    def _taken_back(self, saved: Saved) -> Rest:
+        """The engine goes on where it was; nobody tells the sinks."""
+        self.live_plan = saved.live_plan
+        self.shards = {place: shard.copy() for place, shard in saved.shards.items()}
+        self.keeper = saved.keeper.copy()
+        self.fired = {tick: dict(done) for tick, done in saved.fired.items()}
+        self.history.by_window = {place: list(entries) for place, entries in saved.published.items()}
+        return saved.rest
+
+    def _launch(self) -> Rest:
+        checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
+        self.live_plan = self.plan_to_store(checkpoints)
+        manifest = checkpoints.read()
+        if manifest is None:
+            self.live_plan.begin()
+            self.history.begin(NEVER)
+            return self.start(Rest(1, Progress()))
+        newest = manifest.newest
+        if newest.drained:
+            raise AssertionError("nobody goes on from here")
+        self.live_plan = replace(self.live_plan, start=Place(newest.name))
+        self.live_plan.rewind(newest.name)
+        self.history.begin(newest.name)
+        kept = checkpoints.load(newest)
+        for number, seeds in seeds_of(self.job, kept, self.plan.shards).items():
+            for shard, snapshot in seeds:
+                self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
+        self.keeper.inbox += [(MIN_TIMESTAMP, parcel) for parcel in carried_in(kept)]
+        return self.start(self.rest_of(newest))
+
+    # What a planted mistake may change.
+
+    def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
+        job, grows = self.job, len(self.study.log) % 2 == 0
+        return LivePlan(job.spec.job, job.tables, job.targets, checkpoints, len(self.shards), grows=grows)
+
+    def rest_of(self, newest: Checkpoint) -> Rest:
+        progress, position = Progress.from_json(newest.source["progress"]), newest.source["position"]
+        return Rest(newest.chunk, progress, position, shift=newest.name - name_of(newest.chunk, READ))
+
+    def start(self, rest: Rest) -> Rest:
+        return rest
+
+    def timeline_fn(self, timeline: Any, number: int) -> TimelineFn:
+        return TimelineFn(timeline, number)
+
+    def ticked(self, tick: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        yield from ToShardsFn(self.plan.shards).process(tick)
+
+    def partials(self, batch: pa.RecordBatch) -> list[tuple[tuple[int, int], pa.RecordBatch]]:
+        """The partials of a batch by aggregation and shard."""
+        found = []
+        for number, aggregation in enumerate(self.job.aggregations):
+            summarize = SummarizeLiveFn(aggregation.summary, number, self.plan.shards)
+            found += [((number, shard), part) for shard, part in summarize.process(batch)]
+        return found
+
+    # What a runner does.
+
+    def _step(self) -> bool:
+        """Does one thing that may be done; False: there is nothing left to do."""
+        source, chance = self.source, self.chance
+        if not source.rest.ended and chance.random() < self.plan.busy:
+            self._read()
+            return True
+        able = [place for place, shard in self.shards.items() if shard.inbox or shard.is_due(source.progress)]
+        if self.keeper.inbox or self._keeper_is_due():
+            able.append((-1, -1))
+        if not able:
+            if source.rest.ended:
+                return False
+            self._read()
+            return True
+        place = chance.choice(able)
+        shard = self.keeper if place == (-1, -1) else self.shards[place]
+        is_due = self._keeper_is_due() if shard is self.keeper else shard.is_due(source.progress)
+        if shard.inbox and (not is_due or chance.random() < 0.5):
+            at, batch = shard.inbox.pop(chance.randrange(len(shard.inbox)))
+            if shard is self.keeper:
+                self.keep_fn.process((0, batch), at, shard.waiting, shard.timers)
+            else:
+                fn = self.timeline_fns[place[0]]
+                fn.process((place[1], batch), at, shard.waiting, shard.stored, shard.clock, shard.timers)
+        elif shard is self.keeper:
+            self._keep()
+        else:
+            self._close(place, shard)
+        return True
+
+    def _keeper_is_due(self) -> bool:
+        due = self.keeper.timers.due()
+        if due is None or not self.keeper.is_due(self.source.progress):
+            return False
+        return all(
+            (shard.timers.due() is None or shard.timers.waiting[0][0] > due)
+            and all(at.micros > due for at, _ in shard.inbox)
+            for shard in self.shards.values()
+        )
+
+    def _read(self) -> None:
+        source, chance = self.source, self.chance
+        is_idle = chance.random() < 0.1
+        source.flush_chunks = 0 if is_idle else chance.randint(1, self.plan.most_chunks)
+        ending = STOP if self.plan.ending == DRAIN else self.plan.ending
+        source.asked = "" if is_idle or source.has(source.rest) else ending
+        start = source.rest.chunk
+        outputs = source.call(chance.random() < self.plan.keeps)
+        place = (self.plan.shards, start, source.rest.chunk)
+        for number, output in enumerate(outputs):
+            tag, stamped = (output.tag, output.value) if isinstance(output, TaggedOutput) else ("batches", output)
+            if not isinstance(stamped, TimestampedValue):
+                raise AssertionError("the source says when everything was sent")
+            if tag == "ticks":
+                self._send_tick(stamped)
+            elif tag == "batches":
+                self._send_batch(stamped, (*place, number))
+            else:
+                self._label(tag, stamped.timestamp, [stamped.value])
+
+    def _send_tick(self, stamped: TimestampedValue) -> None:
+        for shard, tick in self.ticked(stamped.value):
+            for number in range(len(self.job.aggregations)):
+                self.shards[number, shard].inbox.append((stamped.timestamp, tick))
+        self.keeper.inbox.append((stamped.timestamp, stamped.value))
+
+    def _send_batch(self, stamped: TimestampedValue, place: Key) -> None:
+        if place not in self.study.sent:
+            self.study.sent[place] = self._records(stamped.value)
+        partials, dead, books = self.study.sent[place]
+        for shard, partial in self.delayed(partials):
+            self.shards[shard].inbox.append((stamped.timestamp, partial))
+        self._label(DEAD_LETTERS, stamped.timestamp, dead)
+        self._label(LEDGER, stamped.timestamp, books)
+
+    def delayed(self, partials: list[Any]) -> list[Any]:
+        return partials
+
+    def _records(self, batch: pa.RecordBatch) -> tuple[list[Any], list[pa.RecordBatch], list[pa.RecordBatch]]:
+        books: dict[str, list[pa.RecordBatch]] = {"dead_letters": [], "ledger": []}
+
+        def through(fn: Any, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+            outputs = [output for batch in batches for output in fn.process(batch)]
+            for output in outputs:
+                if isinstance(output, TaggedOutput):
+                    books[output.tag].append(output.value)
+            return [output for output in outputs if not isinstance(output, TaggedOutput)]
+
+        clean = through(PreprocessFn(self.job.steps), [batch])
+        judged = through(JudgeFn([aggregation.spec for aggregation in self.job.aggregations]), clean)
+        return [part for batch in judged for part in self.partials(batch)], books["dead_letters"], books["ledger"]
+
+    def _label(self, tag: str, at: Timestamp, batches: Sequence[pa.RecordBatch]) -> None:
+        table = {"dead_letters": DEAD_LETTERS, "ledger": LEDGER}[tag]
+        for batch in batches:
+            self.keeper.inbox += [(at, labelled) for labelled in LabelFn(table).process(batch)]
+
+    def _close(self, place: tuple[int, int], shard: Shard) -> None:
+        at, tag = shard.timers.waiting.pop(0)
+        fn = self.timeline_fns[place[0]]
+        tick = self.history.tick(tag)
+        for output in list(fn.close(place[1], tag, shard.waiting, shard.stored, shard.clock)):
+            label = label_of(output)
+            if label["kind"] == ROWS:
+                self.history.published(label["table"], output.to_pylist(), tick, self.study)
+            for kept in self.store_fn.process(output):
+                self.keeper.inbox.append((Timestamp(micros=at), kept))
+        done = self.fired.setdefault(tick.name, {})
+        done[place] = 1
+        if len(done) == len(self.shards) and tick.watermark != END:
+            self._check_closed(tick.watermark)
+
+    def _check_closed(self, watermark: int) -> None:
+        """Raises Wrong unless every window that is due by a tick that all shards have handled is in the database."""
+        for table, windows in self.study.closing.items():
+            rows = self.world.tables[table]
+            for when, key in windows:
+                if when <= watermark and not (rows.get(key) or {"final": False})["final"]:
+                    raise Wrong(f"{table} {key}: was due at {when}, and is not final at {watermark}")
+
+    def _keep(self) -> None:
+        _, tag = self.keeper.timers.waiting.pop(0)
+        for kept in list(self.keep_fn.keep(tag, self.keeper.waiting, self.keeper.kept)):
+            self.history.kept(tick_of(kept).name)

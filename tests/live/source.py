@@ -1,0 +1,69 @@
+"""The job's own source over chunks in memory."""
+
+from dataclasses import replace
+from typing import Any
+
+from apache_beam.utils.timestamp import Timestamp
+
+from tests.live.study import Study
+from transforms.collection.feed import Portion, portion_of
+from transforms.collection.follow import FollowFn, Following
+from transforms.collection.rest import Rest
+from transforms.specification import microseconds
+
+
+class Source(FollowFn):
+    """The source over chunks in memory, flushed a few at a time; it never waits."""
+
+    def __init__(self, study: Study, rest: Rest):
+        aggregations = [aggregation.spec for aggregation in study.job.aggregations]
+        windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
+        self.following = Following("", pace=0.0, linger=0.0, windows=windows)
+        super().__init__(self.following, self)
+        self.study = study
+        self.rest = rest
+        self.progress = -(1 << 62)
+        self.asked = ""
+        self.flush_chunks = 1
+        self.drains = False
+        self.visible = len(study.log)
+
+    def call(self, keeps: bool) -> list[Any]:
+        """One call of the runner."""
+        self._following = replace(self.following, keep_every=0.0 if keeps else float("inf"), drains=self.drains)
+        return list(self.process(None, tracker=self, watermark=self))
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def has(self, rest: Rest) -> bool:
+        return rest.chunk <= self.visible
+
+    def read(self, rest: Rest) -> Portion | None:
+        chunks = self.study.log[rest.chunk - 1 : min(rest.chunk - 1 + self.flush_chunks, self.visible)]
+        return portion_of(chunks, self.study.flush(chunks, rest.progress), rest) if chunks else None
+
+    def is_at_end(self, rest: Rest) -> bool:
+        return not self.has(rest)
+
+    def end(self) -> int:
+        return 0
+
+    def current_restriction(self) -> Rest:
+        return self.rest
+
+    def try_claim(self, rest: Rest) -> bool:
+        self.rest = rest
+        return True
+
+    def defer_remainder(self, after: Any = None) -> None:
+        pass
+
+    def set_watermark(self, at: Timestamp) -> None:
+        self.progress = at.micros
+
+    def _wait(self, rest: Rest, until: float) -> str:
+        return self.asked
