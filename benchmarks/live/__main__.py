@@ -68,7 +68,7 @@ def measure_latency(folder: Path) -> Iterator[Row]:
         ):
             pass
         passed = passings(stack.log)
-    waited = waits(passed, seen)[: int(seconds) - 10]
+    waited = waits(passed, seen)
     p50, p99 = p50_p99(waited)
     figure = f"p50 {p50:.2f} s, p99 {p99:.2f} s over {len(waited)} windows"
     yield "watermark past a window's end to its row", "p50 under 0.3 s, p99 under 1 s", figure, p50 < 0.3 and p99 < 1
@@ -106,11 +106,11 @@ def measure_restart(folder: Path) -> Iterator[Row]:
             time.sleep(15)
             stack.kill_follower()
             database = stack.folder / "figures.db"
-            before = _newest_row(database)
+            before = _newest_row(database) or ""
             began = time.monotonic()
             stack.follow()
             with suppress(Stuck):  # the figure says that it took too long
-                until(lambda: _newest_row(database), "a new row", lambda row: row != before, seconds=30)
+                until(lambda: _newest_row(database) or "", "a new row", lambda row: row > before, seconds=30)
             took = time.monotonic() - began
     yield "restart after kill -9, 10 M rows in the log", "first new row within 10 s", f"{took:.1f} s", took < 10
 
@@ -131,7 +131,7 @@ def measure_bytewax(folder: Path, environment: Path) -> Iterator[Row]:
                 pass
         passed = passings(stack.log)
     for title, times in zip(("Bytewax", "Streamgauge, beside it"), seen, strict=True):
-        p50, p99 = p50_p99(waits(passed, times)[: int(seconds) - 10])
+        p50, p99 = p50_p99(waits(passed, times))
         yield f"{title}: past a window's end to its row", "-", f"p50 {p50:.2f} s, p99 {p99:.2f} s", True
 
 

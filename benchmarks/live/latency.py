@@ -1,5 +1,6 @@
 """How long the rows of a window take: from the watermark passing its end to when they are there in SQLite."""
 
+import math
 import sqlite3
 import threading
 import time
@@ -46,8 +47,11 @@ def passings(log: str) -> Times:
 
 
 def waits(passed: Mapping[float, float], seen: Mapping[float, float]) -> list[float]:
-    """How long (s) the rows of each window took, the shortest first."""
-    return sorted(seen[end] - at for end, at in passed.items() if end in seen)
+    """How long (s) the rows of each window took, the shortest first; a window without rows took for ever.
+
+    The last two windows are left out: the stream ends in them.
+    """
+    return sorted(seen.get(end, math.inf) - passed[end] for end in sorted(passed)[:-2])
 
 
 def p50_p99(ordered: Sequence[float]) -> tuple[float, float]:

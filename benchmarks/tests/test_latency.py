@@ -1,5 +1,6 @@
 """When rows of windows arrive, and what of it is latency."""
 
+import math
 import sqlite3
 import time
 from contextlib import closing
@@ -23,8 +24,9 @@ def test_rows_are_seen_when_they_are_there_in_whichever_database(tmp_path: Path)
     assert b == {}, "nobody made it"
 
 
-def test_a_window_that_never_came_has_no_latency() -> None:
-    assert waits({1.0: 10.0, 2.0: 20.0, 3.0: 30.0}, {2.0: 20.5, 1.0: 10.1}) == [10.1 - 10.0, 0.5]
+def test_a_window_that_never_came_took_for_ever_and_the_last_two_do_not_count() -> None:
+    passed = {4.0: 40.0, 1.0: 10.0, 2.0: 20.0, 3.0: 30.0, 5.0: 50.0}
+    assert waits(passed, {2.0: 20.5, 1.0: 10.1, 5.0: 90.0}) == [10.1 - 10.0, 0.5, math.inf]
 
 
 def test_percentiles_are_values_that_were_there() -> None:

@@ -18,7 +18,7 @@ from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
 from tests.cluster.layers import findings, history
 from tests.dataflow.jobs import write_job
-from tests.dataflow.test_live import JOB
+from tests.dataflow.live_job import JOB
 from tests.waiting import until
 from transforms.collection.log import LogWriter
 
