@@ -45,6 +45,9 @@ _FIXED: Final = frozenset(
 )
 """What exactly-once rests on, and what would run or load something."""
 
+TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+"""What a topic's name must match in whole."""
+
 _OTHER_SECRETS: Final = re.compile(r"(?:^|\.)(?:password|secret|token|pem)$|oauthbearer\.config$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDRESS: Final = re.compile(r"(?:[a-z_]+://)?(?:\[[0-9A-Fa-f:]+\]|[^\s:,/\[\]]+):([0-9]{1,5})", re.IGNORECASE)

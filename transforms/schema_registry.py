@@ -45,6 +45,14 @@ class RegistrySpec(Spec):
         return self
 
 
+def check_registry(format_name: str, registry: RegistrySpec | None) -> None:
+    """Sees that there is a registry where values are Avro, and only there; ValueError otherwise."""
+    if format_name == "avro" and registry is None:
+        raise ValueError("schema_registry is required with format avro")
+    if format_name != "avro" and registry is not None:
+        raise ValueError(f"schema_registry goes with format avro, not {format_name}")
+
+
 def registry_client(spec: RegistrySpec) -> Any:
     """A client that asks once and says what it heard.
 

@@ -2,14 +2,12 @@
 
 import re
 from datetime import datetime, timezone
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transforms.kafka_client import KafkaCluster
-from transforms.schema_registry import RegistrySpec
-
-_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+from transforms.kafka_client import TOPIC, KafkaCluster
+from transforms.schema_registry import RegistrySpec, check_registry
 
 
 class KafkaSpec(KafkaCluster):
@@ -29,7 +27,7 @@ class KafkaSpec(KafkaCluster):
     @field_validator("topic")
     @classmethod
     def _topic_name(cls, value: str) -> str:
-        if not _TOPIC.fullmatch(value):
+        if not TOPIC.fullmatch(value):
             raise ValueError(f"must be a topic: up to 249 of A-Z a-z 0-9 . _ -, is {value!r}")
         return value
 
@@ -52,10 +50,7 @@ class KafkaSpec(KafkaCluster):
 
     @model_validator(mode="after")
     def _registry_for_avro(self) -> "KafkaSpec":
-        if self.format == "avro" and self.schema_registry is None:
-            raise ValueError("schema_registry is required with format avro")
-        if self.format != "avro" and self.schema_registry is not None:
-            raise ValueError(f"schema_registry goes with format avro, not {self.format}")
+        check_registry(self.format, self.schema_registry)
         return self
 
     @property

@@ -5,12 +5,11 @@ from typing import Final, Literal
 
 from pydantic import field_validator, model_validator
 
-from transforms.kafka_client import KafkaCluster
-from transforms.schema_registry import RegistrySpec
+from transforms.kafka_client import TOPIC, KafkaCluster
+from transforms.schema_registry import RegistrySpec, check_registry
 from transforms.specification import Spec
 
 _TEMPLATE: Final = re.compile(r"[A-Za-z0-9._-]*\{table\}[A-Za-z0-9._-]*")
-TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 class KafkaTarget(KafkaCluster):
@@ -32,9 +31,7 @@ class KafkaTarget(KafkaCluster):
 
     @model_validator(mode="after")
     def _registry_for_avro(self) -> "KafkaTarget":
-        if (self.format == "avro") != (self.schema_registry is not None):
-            rule = "is required with" if self.format == "avro" else "goes with format avro, not"
-            raise ValueError(f"schema_registry {rule} {'format avro' if self.format == 'avro' else self.format}")
+        check_registry(self.format, self.schema_registry)
         return self
 
     def topic_of(self, table: str) -> str:
