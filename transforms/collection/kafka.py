@@ -28,7 +28,10 @@ PARTITIONS_EVERY: Final = 30.0
 ANSWER_SECONDS: Final = 30.0
 """How long a broker may take to answer what the job needs to begin."""
 
-_STROKE: Final = 5_000  # messages a call; more of them leave the processor's cache, fewer cost calls
+_STROKE: Final = 500
+"""Messages a call: fewer than the 700 new objects at which Python's garbage collector looks through them, which would
+cost as much as reading them."""
+
 _POLL: Final = 0.2
 _SETTINGS: Final = {
     "enable.auto.commit": False,
