@@ -78,6 +78,14 @@ def test_a_bounded_read_ends_exactly_where_it_is_told_though_more_is_there(serve
         assert read_all(reader, {0: 77, 1: 401}, {0: 78, 1: 500})[0] == [(77, b"77")]
 
 
+def test_a_reading_is_full_when_it_gets_no_larger(server: Broker) -> None:
+    produce(server, topic := topic_of(server), numbered(1_500))
+    with reader_of(server, topic) as reader:
+        first = reader.read({0: 0}, 10.0, limit_records=1_000)
+        assert (first.count, first.is_full) == (1_000, True)
+        assert not reader.read({0: 1_000}, 10.0, limit_records=1_000).is_full
+
+
 def test_a_reader_goes_back_and_forth_as_it_is_asked(server: Broker) -> None:
     topic = topic_of(server)
     produce(server, topic, numbered(1000))

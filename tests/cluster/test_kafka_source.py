@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
@@ -16,16 +17,18 @@ from tests.cluster.topics import produce, send, shared_broker, transaction
 from tests.live.logs import BEGIN, SECOND, record
 from tests.transforms.collection.registry_server import encoded, registry
 from tests.transforms.collection.test_avro import EVENT, NOON, schema_of
-from tests.transforms.collection.test_kafka_records import PATIENT, parser
+from tests.transforms.collection.test_kafka_records import PATIENT, good, parser
 from tests.waiting import Deadline
 from transforms import ledger
 from transforms.batch import POSITION, origin_of
 from transforms.collection.avro import AvroDecoder
-from transforms.collection.kafka import KafkaReader
+from transforms.collection.kafka import READ_RECORDS, KafkaReader
+from transforms.collection.kafka_feed import KafkaFeed
 from transforms.collection.kafka_progress import KafkaProgress
 from transforms.collection.kafka_records import KafkaFlush, KafkaParser
 from transforms.collection.kafka_spec import KafkaSpec
 from transforms.collection.parsed import Schema
+from transforms.collection.rest import Rest
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.watermark import NEVER
 
@@ -138,6 +141,25 @@ def test_avro_messages_come_through_a_broker(server: Broker) -> None:
         flushes, _ = drained(server, by)
     assert pa.Table.from_batches([b for f in flushes for b in f.batches])["x"].to_pylist() == list(range(50))
     assert [row["position"] for flush in flushes for row in flush.dead.to_pylist()] == [50]
+
+
+def test_a_feed_that_reads_ahead_gives_each_record_once_and_in_order(server: Broker) -> None:
+    topic, count = server.create(f"r-{uuid4().hex[:8]}", 2), READ_RECORDS + 10_000
+    for number in range(2):
+        produce(server, topic, [good(1)] * count, number)
+    feed = KafkaFeed(KafkaSpec(brokers=server.address, topic=topic), parser(topic=topic), "ahead")
+    feed.open()
+    rest, positions = Rest(1, KafkaProgress()), {f"{topic}/{number}": [np.empty(0, np.int64)] for number in range(2)}
+    deadline = time.monotonic() + 60
+    while not feed.is_at_end(rest):
+        assert time.monotonic() < deadline, rest
+        if portion := feed.read(rest):
+            rest = portion.rest
+            for batch in portion.batches:
+                positions[origin_of(batch).source].append(batch[POSITION].to_numpy())
+    feed.close()
+    for found in positions.values():
+        np.testing.assert_array_equal(np.concatenate(found), np.arange(count))
 
 
 @pytest.mark.slow

@@ -61,7 +61,8 @@ _PASSING: Final = (
 class KafkaReader:
     """A topic's partitions, read from any offsets.
 
-    `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well.
+    `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well. While one thread
+    reads, another may ask about partitions.
     """
 
     def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):
@@ -167,6 +168,7 @@ class KafkaReader:
             [part for part in fetched if len(part.offsets) or part.next > offsets[part.partition]],
             0 if has_trouble else int((time.monotonic() - began) * 1e6),
             frozenset(wanted if has_trouble else self._behind),
+            strokes.size >= limit_bytes or strokes.count >= limit_records,
         )
 
     def commit(self, offsets: Mapping[int, int]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from transforms.collection.feed import Portion
 from transforms.collection.kafka import KafkaReader
+from transforms.collection.kafka_ahead import AheadReader
 from transforms.collection.kafka_progress import KafkaProgress
 from transforms.collection.kafka_records import KafkaParser, Reading
 from transforms.collection.kafka_spec import KafkaSpec
@@ -36,6 +37,7 @@ class KafkaFeed:
 
     def open(self) -> None:
         self._reader = KafkaReader(self.spec, self.group)
+        self._ahead = AheadReader(self._reader)
         self._ready: Reading | None = None
         self._ready_for: Mapping[int, int] = {}
         self._behind: frozenset[int] = frozenset({-1})
@@ -45,7 +47,7 @@ class KafkaFeed:
         self._trouble = ""
 
     def close(self) -> None:
-        self._reader.close()
+        self._ahead.close()
 
     def has(self, rest: Rest) -> bool:
         """Reads ahead of the next portion; waits a moment for it."""
@@ -53,7 +55,7 @@ class KafkaFeed:
         if self._ready is not None and self._ready_for == offsets:
             return True
         self._ready, self._ready_for = None, offsets
-        reading = self._reader.read(offsets, _WAIT_SECONDS)
+        reading = self._ahead.read(offsets, _WAIT_SECONDS)
         self._listened += reading.listened
         self._behind = reading.behind
         self._tell_trouble()
@@ -66,6 +68,9 @@ class KafkaFeed:
         if not self.has(rest) or self._ready is None:
             return None
         reading, self._ready = self._ready, None
+        if reading.is_full:
+            following = {part.partition: part.next for part in reading.fetched}
+            self._ahead.begin({**self._ready_for, **following}, _WAIT_SECONDS)
         flush = self.parser.parse(reading, self._known(rest.progress))
         left = rest.after(rest.chunk + 1, sum(flush.progress.offsets.values()), flush.progress)
         newest = max((int(part.timestamps.max()) for part in reading.fetched if len(part.timestamps)), default=-1)

@@ -72,11 +72,13 @@ class Reading:
     Args:
         listened: µs that the reader listened.
         behind: partitions that may have more to read already.
+        is_full: whether it is as large as readings get, so that there is more to read already.
     """
 
     fetched: Sequence[Fetched]
     listened: int = 0
     behind: frozenset[int] = frozenset()
+    is_full: bool = False
 
     @property
     def count(self) -> int:
