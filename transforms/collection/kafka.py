@@ -56,6 +56,10 @@ _PASSING: Final = (
     *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION"),
     "_UNKNOWN_TOPIC",
 )
+_MOVING: Final = ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
+"""What brokers answer at once while a partition moves; other errors that pass have had our patience already."""
+
+_AGAIN_SECONDS: Final = 0.1
 
 
 class KafkaReader:
@@ -264,10 +268,15 @@ class KafkaReader:
         return bounds
 
     def _answer(self, ask: Any) -> Any:
-        try:
-            return ask()
-        except self._module.KafkaException as error:
-            raise SourceError(self._no_answer(error)) from None
+        moving = {getattr(self._module.KafkaError, name) for name in _MOVING}
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return ask()
+            except self._module.KafkaException as error:
+                if error.args[0].code() not in moving or time.monotonic() > deadline:
+                    raise SourceError(self._no_answer(error)) from None
+            time.sleep(_AGAIN_SECONDS)
 
     def _no_answer(self, error: Any) -> str:
         """What the client heard, which is more than that its patience ended."""
