@@ -1,4 +1,4 @@
-"""Cluster benchmarks: `python -m benchmarks.cluster [--only batch,kafka,latency,times]`.
+"""Cluster benchmarks: `python -m benchmarks.cluster [--only batch,kafka,latency,times,growth]`.
 
 A Flink cluster, a Kafka broker and the workers run on this machine, beside what they are measured with. Prints a table.
 """
@@ -24,6 +24,7 @@ from benchmarks.live.senders import lines, stream
 from benchmarks.live.stack import Stack, job
 from benchmarks.streamgauge import Streamgauge
 from benchmarks.targets import Row, print_table
+from dataflow.commands.flink_state import growth_of
 from tests.cluster.broker import Broker, broker
 from tests.cluster.cluster import Cluster
 from tests.cluster.topics import produce
@@ -159,11 +160,29 @@ def measure_times(bench: Bench) -> Iterator[Row]:
         streaming.join()
 
 
+def measure_growth(bench: Bench) -> Iterator[Row]:
+    """The cluster's own checkpoints over ten minutes of windows of a second, the most that pauses the source."""
+    minutes = 10.0
+    with Stack(bench.folder / "growth", "1s") as stack:
+        streaming = threading.Thread(target=stream, args=(stack.port, "s", 1_000, 60 * minutes + 30))
+        streaming.start()
+        bench.timed("flink", "submit", stack.job_file, *bench.cluster.flags, "--set", "execution.checkpoint=10s")
+        time.sleep(60 * minutes)
+        (job,) = bench.cluster.running()
+        found = bench.cluster.get(f"jobs/{job}/checkpoints")
+        bench.timed("flink", "cancel", stack.job_file)
+        streaming.join()
+    size, growth = found["latest"]["completed"]["state_size"] / 1e6, growth_of(found["history"]) / 1e6
+    yield f"state of Flink's after {minutes:g} minutes", "-", f"{size:.1f} MB", True
+    yield "its growth", "at most 250 MB a day", f"{growth:,.0f} MB a day", growth <= 250
+
+
 MEASURES: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "batch": measure_batch,
     "kafka": measure_kafka,
     "latency": measure_latency,
     "times": measure_times,
+    "growth": measure_growth,
 }
 
 

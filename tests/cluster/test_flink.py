@@ -4,77 +4,32 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
-from tests.dataflow.jobs import Ended, changed, parquet_table, parquet_tables, settled, start, streamgauge, write_job
+from tests.cluster.live import Live
+from tests.dataflow.jobs import changed, parquet_table, parquet_tables, settled, start, streamgauge, write_job
 from tests.dataflow.jobs import finished as ended_of
-from tests.dataflow.live_job import JOB, Feed, kept_up_to
+from tests.dataflow.live_job import JOB, rows
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 90.0
+SUBMISSIONS = int(os.environ.get("STREAMGAUGE_SUBMISSIONS", "2"))
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("flink"), task_managers=2) as started:
         yield started
-
-
-class Live:
-    """A live job of one test: its folder, its log, and the cluster that it goes to."""
-
-    def __init__(self, folder: Path, cluster: Cluster):
-        self.folder, self.cluster = folder, cluster
-        self.job = write_job(folder, changed(JOB, execution={"checkpoint": "1s"}))
-        self.feed = Feed(folder)
-
-    def flink(self, command: str, *arguments: str) -> Ended:
-        began = time.monotonic()
-        ended = streamgauge("flink", command, self.job, *arguments)
-        print(f"flink {command} {' '.join(arguments)[:60]}: {time.monotonic() - began:.1f} s\n{ended.out}{ended.err}")
-        return ended
-
-    def submit(self, *arguments: str) -> None:
-        self.done(self.flink("submit", *self.cluster.flags, *arguments))
-
-    def done(self, ended: Ended) -> str:
-        assert ended.code == 0, ended.err
-        return ended.out
-
-    def catch_up(self) -> float:
-        """Waits until all of the log is behind a checkpoint; how long that took."""
-        began, end = time.monotonic(), self.feed.writer.extent.end_chunk
-        until(lambda: kept_up_to(self.folder), f"chunk {end}", lambda chunk: chunk >= end, seconds=SECONDS)
-        return time.monotonic() - began
-
-    def write(self, chunks: int, pause: float = 0.0) -> None:
-        for _ in range(chunks):
-            self.feed.write(1)
-            time.sleep(pause)
-
-    def verified(self) -> None:
-        ended = streamgauge("verify", self.job)
-        assert ended.code == 0, ended.err
-        assert "are what chunks" in ended.out
-
-    def rows(self) -> int:
-        with closing(sqlite3.connect(f"file:{self.folder}/out/live.db?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT count(*) FROM fixed").fetchone()[0])
-
-    def record(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / ".streamgauge/live" / RECORD).read_text())
-        return content
 
 
 @pytest.fixture
@@ -87,20 +42,23 @@ def live(tmp_path: Path, cluster: Cluster) -> Iterator[Live]:
         assert job not in cluster.running()
 
 
+def example_tables(folder: Path, *command: str) -> dict[str, pa.Table]:
+    shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("out", ".streamgauge"))
+    ended = streamgauge(*command[:-1], folder / "flights.yaml", *command[-1].split())
+    assert ended.code == 0, ended.err
+    print(ended.out)
+    return parquet_tables(folder / "out/flights")
+
+
 def test_the_example_gives_the_tables_that_it_gives_here(tmp_path: Path, cluster: Cluster) -> None:
-    tables = []
-    for name, command in (("here", ("run",)), ("flink", ("flink", "submit"))):
-        shutil.copytree(ROOT / "examples", tmp_path / name, ignore=shutil.ignore_patterns("out", ".streamgauge"))
-        flags = cluster.flags if name == "flink" else ()
-        ended = streamgauge(*command, tmp_path / name / "flights.yaml", *flags)
-        assert ended.code == 0, ended.err
-        print(ended.out)
-        tables.append(parquet_tables(tmp_path / name / "out/flights"))
-    assert tables[0].keys() == tables[1].keys()
-    for name in tables[0]:
-        if name not in ("dead_letters", "ledger"):
-            here, there = (settled(found[name]) for found in tables)
-            assert len(here) == len(there) and same(here, there), name
+    here = example_tables(tmp_path / "here", "run", "")
+    for parallelism in (1, 2, 4):
+        flags = " ".join((*cluster.flags, f"--parallelism={parallelism}"))
+        there = example_tables(tmp_path / f"flink-{parallelism}", "flink", "submit", flags)
+        assert here.keys() == there.keys()
+        for name in here.keys() - {"dead_letters", "ledger"}:
+            one, other = settled(here[name]), settled(there[name])
+            assert len(one) == len(other) and same(one, other), (name, parallelism)
     assert cluster.running() == []
 
 
@@ -282,6 +240,23 @@ def test_an_upgrade_brings_another_report_and_new_statistics(live: Live) -> None
     live.catch_up()
     live.verified()
     write_job(live.folder, JOB, "job.yaml")
+
+
+def test_each_of_many_submissions_gives_its_first_window_in_time(tmp_path: Path, cluster: Cluster) -> None:
+    """As many as `STREAMGAUGE_SUBMISSIONS` says."""
+    took = []
+    for number in range(SUBMISSIONS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        live = Live(folder, cluster)
+        live.write(40)
+        began = time.monotonic()
+        live.submit("--no-wait")
+        until(partial(rows, folder, "fixed"), "a first window", seconds=60)
+        took.append(time.monotonic() - began)
+        live.done(live.flink("cancel"))
+        live.feed.writer.close()
+    print(f"{SUBMISSIONS} submissions, to the first window: {min(took):.1f} to {max(took):.1f} s")
 
 
 def test_what_cannot_be_submitted_is_refused_and_leaves_nothing(live: Live, tmp_path: Path) -> None:
