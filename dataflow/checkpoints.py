@@ -16,6 +16,9 @@ from transforms.batch import ARROW
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import STATISTICS, CheckpointFolder
 
+Since = Mapping[str, Mapping[str, int]]
+"""Of each table, figures and the end (µs) of the last window that is without them."""
+
 RETAIN: Final = timedelta(hours=1)
 """How old the oldest checkpoint is at least, where the source has no say in it."""
 
@@ -91,6 +94,19 @@ def seeds_of(
             states = split_seeds(timeline_of(aggregation), states, shards)
         seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]
     return seeds
+
+
+def bounded(job: Job, since: Since) -> Job:
+    """The job whose figures begin where its checkpoints say."""
+    return replace(job, aggregations=tuple(_bounded(aggregation, since) for aggregation in job.aggregations))
+
+
+def _bounded(aggregation: PlannedAggregation, since: Since) -> PlannedAggregation:
+    outputs = tuple(
+        replace(output, since=since.get(output.table, {})) if isinstance(output, StatisticsOutput) else output
+        for output in aggregation.outputs
+    )
+    return replace(aggregation, outputs=outputs)
 
 
 def carried_in(parcels: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:

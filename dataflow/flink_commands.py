@@ -158,7 +158,7 @@ def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[s
 @_NO_WAIT
 @click.pass_context
 def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
-    """Stops a job with a savepoint and starts it from there as it is now: new code, image or job file."""
+    """Starts a job again as it is now: new code, image or job file, new statistics among them."""
     from dataflow.commands.flink import upgrade_job
 
     leave(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeAlias
 import apache_beam as beam
 import pyarrow as pa
 
+from dataflow.checkpoints import Since, bounded
 from dataflow.job import Job
 from dataflow.source import source_of
 from dataflow.source.live import Part, Seeds
-from dataflow.upgrade import Since, bounded
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive

@@ -16,7 +16,7 @@ from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import Place, StateRefused
+from transforms.storage.checkpoint import Manifest, Place, StateRefused
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.topics import begin as begin_topics
 
@@ -37,19 +37,32 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
         rest = source.begin(say)
         plan = claimed(plan)
         return LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs)
-    newest = manifest.newest
-    if newest.drained:
-        raise StateRefused(
-            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
-            " begin anew with what its source still holds"
-        )
-    rest = source.resume(newest)
+    newest, rest = manifest.newest, place_to_go_on(job, manifest)
     plan = claimed(replace(plan, start=Place(newest.name, newest.topics)))
     plan.rewind(newest.name)
+    if manifest.since:
+        plan.widen()
     kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
     say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
     return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept), manifest.since)
+
+
+def place_to_go_on(job: Job, manifest: Manifest) -> Rest:
+    """Where a job goes on from its newest checkpoint.
+
+    Raises:
+        SourceError: if the source does not hold any more what comes next.
+        StateRefused: if nothing can go on from there.
+    """
+    _refuse_half_replayed(job)
+    checkpoint_folder(job).refuse_taken_back(manifest)
+    if manifest.newest.drained:
+        raise StateRefused(
+            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
+            " begin anew with what its source still holds"
+        )
+    return source_of(job).resume(manifest.newest)
 
 
 def rejoin(job: Job, start: int) -> LiveRun:

@@ -201,8 +201,8 @@ def watch(
             if (last := end()) is not None:
                 BULLETIN.set(end=last)
         if BULLETIN.trouble != trouble:
+            say(f"waiting: {BULLETIN.trouble}" if BULLETIN.trouble else f"that is over: {trouble}")
             trouble = BULLETIN.trouble
-            say(f"waiting: {trouble}" if trouble else "the sink can be written again")
         now = (BULLETIN.position, BULLETIN.watermark or 0)
         if now != seen or BULLETIN.position >= BULLETIN.end:
             moved, seen, told_stall = time.monotonic(), now, False

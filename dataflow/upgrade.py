@@ -6,102 +6,97 @@ missing only in the windows that had closed.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
 from dataflow.checkpoints import checkpoint_folder, seeds_of, statistics_part, timeline_of
 from dataflow.job import Job, PlannedAggregation
+from dataflow.launch import place_to_go_on
 from transforms.aggregation.live import Shard
-from transforms.aggregation.timeline import StatisticsOutput
 from transforms.event_time import as_text
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import CheckpointFolder, Manifest, StateRefused
 from transforms.watermark import NEVER
 
-Since = Mapping[str, Mapping[str, int]]
-"""Of each table, figures and the end (µs) of the last window that is without them."""
-
 
 def new_figures(job: Job) -> dict[str, list[str]]:
-    """The figures of each aggregation that the job's checkpoints do not know yet; empty: they fit the job as it is.
+    """The figures of each aggregation that the job's checkpoints do not know yet; empty: they fit, or there are none.
 
     Raises:
-        StateRefused: if there are no checkpoints, or they differ from the job in anything but new statistics.
+        StateRefused: if they differ from the job in anything but new statistics.
     """
     folder = checkpoint_folder(job)
     manifest = folder.of_any_job()
-    if manifest is None:
-        raise StateRefused(f"{job.state} holds no checkpoint: there is nothing that new statistics could join")
-    return _new_figures(folder, manifest, job)
+    return _new_figures(folder, manifest, job) if manifest else {}
 
 
 def upgrade(job: Job, say: Callable[[str], None]) -> None:
     """Lets new statistics join the job's checkpoints; the job of before cannot go on from them any more.
 
     Raises:
-        StateRefused: if there are no checkpoints, or they differ from the job in anything but new statistics.
+        StateRefused: if there are no checkpoints that the job can go on from, or they differ from it in anything but
+            new statistics.
+        SourceError: if the source does not hold any more what comes next.
         SinkError: if the disk refuses; nothing has changed.
     """
-    folder, new = checkpoint_folder(job), new_figures(job)
+    folder = checkpoint_folder(job)
+    folder.claim(uuid.uuid4().hex)  # a launch that is left over must not write them meanwhile
     manifest = folder.of_any_job()
-    if manifest is None or not new:
+    if manifest is None:
+        raise StateRefused(f"{job.state} holds no checkpoint: there is nothing that new statistics could join")
+    new = _new_figures(folder, manifest, job)
+    if not new:
         return
+    place_to_go_on(job, manifest)
     seeds = seeds_of(job, folder.load(manifest.newest), job.spec.execution.live_shards)
     since = {table: dict(figures) for table, figures in manifest.since.items()}
+    told = []
     for number, aggregation in enumerate(job.aggregations):
         name = aggregation.spec.name
-        fresh = new.get(name, [])
         closed = manifest.newest.watermark - microseconds(aggregation.spec.allowed_lateness)
         opened = _last_open(aggregation, [batch for _, batch in seeds[number]])
-        known = set(_known(manifest, name).values())
-        for figure in fresh:
-            through = closed if _states(folder, name)[figure] in known else max(closed, opened)
+        whole = _whole_from(manifest, name)
+        for figure in new.get(name, ()):
+            through = max(closed, whole.get(_states(folder, name)[figure], opened))
             since.setdefault(name, {})[figure] = through
             if through > NEVER:
-                say(f"{figure} joins {name}: it is null in windows that end by {as_text(through)}")
+                told.append(f"{figure} joins {name}: it is null in windows that end by {as_text(through)}")
     folder.adopt(manifest, since)
-
-
-def bounded(job: Job, since: Since) -> Job:
-    """The job whose figures begin where its checkpoints say."""
-    return replace(job, aggregations=tuple(_bounded(aggregation, since) for aggregation in job.aggregations))
-
-
-def _bounded(aggregation: PlannedAggregation, since: Since) -> PlannedAggregation:
-    outputs = tuple(
-        replace(output, since=since.get(output.table, {})) if isinstance(output, StatisticsOutput) else output
-        for output in aggregation.outputs
-    )
-    return replace(aggregation, outputs=outputs)
+    for sentence in told:
+        say(sentence)
 
 
 def _new_figures(folder: CheckpointFolder, manifest: Manifest, job: Job) -> dict[str, list[str]]:
+    names = [aggregation.spec.name for aggregation in job.aggregations]
+    others = {part: value for part, value in folder.identity.items() if part not in map(statistics_part, names)}
+    folder.refuse_other(manifest, others)
     found: dict[str, list[str]] = {}
-    was, identity = dict(manifest.identity), dict(folder.identity)
-    for aggregation in job.aggregations:
-        name = aggregation.spec.name
-        part = statistics_part(name)
+    for name in names:
         known, states = _known(manifest, name), _states(folder, name)
-        gone = [figure for figure in known if figure not in states]
-        if gone:
-            raise StateRefused(
-                f"{job.state}: {name} of this job has no {gone[0]} any more, and its tables have; keep it, or give the"
-                " job another `state` and other sinks"
-            )
-        other = [figure for figure, state in known.items() if not _is_kept(state, states[figure])]
-        if other:
-            raise StateRefused(
-                f"{job.state}: {other[0]} of {name} is kept in another form than this version's; give this job another"
-                " `state` and other sinks"
-            )
-        new = [figure for figure in states if figure not in known]
-        found |= {name: new} if new else {}
-        was.pop(part, None), identity.pop(part, None)
-    if was != identity:
-        replace(folder, identity=identity).read()  # says what differs
+        for figure, state in known.items():
+            if figure not in states:
+                raise StateRefused(
+                    f"{job.state}: {name} of this job has no {figure} any more, and its tables have; keep it, or give"
+                    " the job another `state` and other sinks"
+                )
+            if not _is_kept(state, states[figure]):
+                raise StateRefused(
+                    f"{job.state}: {figure} of {name} is kept in another form than this version's; give this job"
+                    " another `state` and other sinks"
+                )
+        if new := [figure for figure in states if figure not in known]:
+            found[name] = new
     return found
+
+
+def _whole_from(manifest: Manifest, aggregation: str) -> dict[str, int]:
+    """The states that the job has kept, and behind which windows (by their end, µs) they know every record."""
+    since, whole = manifest.since.get(aggregation, {}), dict[str, int]()
+    for figure, state in _known(manifest, aggregation).items():
+        whole[state] = max(whole.get(state, NEVER), since.get(figure, NEVER))
+    return whole
 
 
 def _is_kept(before: str, now: str) -> bool:

@@ -25,8 +25,16 @@ def aside(path: str) -> Iterator[BinaryIO]:
 
 
 def put_in_place(path: str) -> None:
-    """Makes what was written aside the file `path`, in one step."""
-    os.replace(f"{path}.new", path)
+    """Makes what was written aside the file `path`, in one step.
+
+    Raises:
+        OSError: if the disk refuses: the file is as it was, or the new one, which a power cut might still take back.
+    """
+    try:
+        os.replace(f"{path}.new", path)
+    except OSError:
+        discard(path)
+        raise
     keep_entries(os.path.dirname(path) or ".")
 
 
@@ -41,7 +49,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` once all of it was written.
 
     Raises:
-        OSError: if the disk refuses; the file is as it was.
+        OSError: as `aside` and `put_in_place` do; no part of the content is ever seen without the rest.
     """
     with aside(path) as file:
         yield file
@@ -52,7 +60,7 @@ def write_text(path: str, text: str) -> None:
     """Makes a text the content of a file, whatever interrupts it.
 
     Raises:
-        OSError: if the disk refuses; the file is as it was.
+        OSError: as `replacing` does.
     """
     with replacing(path) as file:
         file.write(text.encode())

@@ -9,7 +9,7 @@ from typing import Final
 from tests.cluster import equipment
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-CONNECTOR: Final = "flink-sql-connector-kafka-3.2.0-1.19.jar"
+CONNECTOR: Final = f"flink-sql-connector-kafka-3.2.0-{equipment.FLINK.rpartition('.')[0]}.jar"
 PATIENCE: Final = 900.0
 
 

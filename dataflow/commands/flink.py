@@ -1,8 +1,8 @@
 """`flink submit`, `resume`, `rescale`, `upgrade`, `compact`: what starts a job on a cluster."""
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -97,63 +97,88 @@ def resume_job(
 
 def rescale_job(path: str, parallelism: int, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
     """Stops a job with a savepoint and starts it from there with another parallelism."""
-    return _restart(path, settings, [*flags, f"--parallelism={parallelism}"], wait=wait)
-
-
-def upgrade_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
-    """Stops a job with a savepoint and starts it from there as it is now: new code, a new image, a new job file.
-
-    With new statistics it goes on from its own checkpoint, which they can join, and the cluster's state begins anew.
-    """
-    from dataflow.upgrade import new_figures, upgrade
-
-    quieten()
-    with told_of_flink():
-        start = _again(path, settings, flags)
-        with held(start.job.state):
-            at = placed(start.job)
-            if not new_figures(start.job):
-                return _restart(path, settings, flags, wait=wait)
-            check_sinks(start.job)
-            _target(start.flags, own=at.record.parallelism)
-            cancel(start.job, at)
-            upgrade(start.job, say_of(start.job.spec.job))
-            _launch(start, wait=wait)
+    with _opened(path, settings, [*flags, f"--parallelism={parallelism}"]) as start:
+        _restart(start, wait=wait)
     return 0
 
 
-def _restart(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
-    quieten()
-    with told_of_flink():
-        start = _again(path, settings, flags)
-        with held(start.job.state):
-            at = placed(start.job)
-            check_sinks(start.job)
-            # Everything that can be refused is, before the job is stopped.
-            target = _target(start.flags, own=at.record.parallelism)
-            refuse_other_state(start.job, at.record.identity, at.record.labels, _labels(start, at.record.start))
-            say_of(start.job.spec.job)(f"stopping at a savepoint; {target.flink.address} has room for what comes")
-            record = stop_at_savepoint(start.job, at)
-            try:
-                _launch(replace(start, savepoint=record.savepoints[-1]), wait=wait)
-            except Exception as error:
-                raise type(error)(
-                    f"{error}; the job stands at its savepoint: `flink resume --from latest` goes on"
-                ) from error
+def upgrade_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
+    """Starts a job again as it is now: new code, a new image, a new job file.
+
+    It goes on from a savepoint; with new statistics from its own checkpoint, which they join.
+    """
+    from dataflow.upgrade import new_figures
+
+    with _opened(path, settings, flags) as start:
+        if new_figures(start.job):
+            _start_anew(start, wait=wait, takes_up=True)
+        else:
+            _restart(start, wait=wait)
     return 0
 
 
 def compact_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
     """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
+    with _opened(path, settings, flags) as start:
+        placed(start.job)
+        _start_anew(start, wait=wait)
+    return 0
+
+
+@contextmanager
+def _opened(path: str, settings: Sequence[str], flags: Sequence[str]) -> Iterator[Start]:
+    """A job that was submitted, held against other commands."""
     quieten()
     with told_of_flink():
         start = _again(path, settings, flags)
         with held(start.job.state):
-            at = placed(start.job)
-            _target(start.flags, own=at.record.parallelism)
-            cancel(start.job, at)
-            _launch(start, wait=wait)
-    return 0
+            yield start
+
+
+def _restart(start: Start, *, wait: bool) -> None:
+    """Stops a job at a savepoint and starts it from there. Everything that can be refused is, before it is stopped."""
+    at = placed(start.job)
+    check_sinks(start.job)
+    target = _target(start.flags, own=at.record.parallelism)
+    refuse_other_state(start.job, at.record.identity, at.record.labels, _labels(start, at.record.start))
+    say_of(start.job.spec.job)(f"stopping at a savepoint; {target.flink.address} has room for what comes")
+    record = stop_at_savepoint(start.job, at)
+    with _standing("at its savepoint: `flink resume --from latest`"):
+        _launch(replace(start, savepoint=record.savepoints[-1]), wait=wait)
+
+
+def _start_anew(start: Start, *, wait: bool, takes_up: bool = False) -> None:
+    """Ends a job and starts it from its own last checkpoint, which new statistics may join before.
+
+    Everything that can be refused is, before it is stopped.
+    """
+    from dataflow.launch import place_to_go_on
+    from dataflow.upgrade import upgrade
+
+    job, record, folder = start.job, submitted(start.job), checkpoint_folder(start.job)
+    manifest = folder.of_any_job() if takes_up else folder.read()
+    if manifest is None:
+        raise Refused(f"{job.state} holds no checkpoint yet")
+    place_to_go_on(job, manifest)
+    check_sinks(job)
+    runs = is_running(record)
+    _target(start.flags, own=record.parallelism if runs else 0)
+    if runs:
+        cancel(job, placed(job))
+    again = "`flink upgrade`" if takes_up else "`flink resume --from-checkpoint`"
+    with _standing(f"at its own checkpoint: {again}"):
+        if takes_up:
+            upgrade(job, say_of(job.spec.job))
+        _launch(start, wait=wait)
+
+
+@contextmanager
+def _standing(where: str) -> Iterator[None]:
+    """Says of a failure where the job stands now, and what goes on from there."""
+    try:
+        yield
+    except Exception as error:
+        raise type(error)(f"{error}; the job stands {where} goes on") from error
 
 
 def drain_job(job: Job, record: Submission) -> None:

@@ -50,24 +50,24 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if not job.spec.is_endless:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
-    from dataflow.checkpoints import checkpoint_folder, seeds_of, with_live_shards
+    from dataflow.checkpoints import bounded, checkpoint_folder, seeds_of, with_live_shards
     from dataflow.source import source_of
-    from dataflow.upgrade import bounded
 
     folder = checkpoint_folder(job)
     manifest = folder.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-    job, newest, oldest = bounded(job, manifest.since), manifest.newest, manifest.oldest
-    source = source_of(job)
-    part, since = source.until(newest), None
+    newest, oldest = manifest.newest, manifest.oldest
+    job, source, behind = bounded(job, manifest.since), source_of(job), None
+    part = source.until(newest)
     if part is None and oldest.name == newest.name:
         raise UsageError(
             f"{source.describe()}: the job's first records are gone, and the only checkpoint is behind them: there is"
             " nothing to compare yet"
         )
     if part is None:
-        job, since, part = with_live_shards(job), oldest, source.between(oldest, newest)
+        job, behind = with_live_shards(job), oldest
+        part = source.between(oldest, newest)
         if part is None:
             raise UsageError(
                 f"{source.describe()}: what followed the oldest checkpoint is gone; nothing can be verified"
@@ -80,9 +80,9 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
-            wanted = _comparable(read_table(again, name), again, name, since, newest)
+            wanted = _comparable(read_table(again, name), again, name, behind, newest)
             for target in (target for target in job.targets if target.table == name):
-                found = _comparable(read_target(job, target), job, name, since, newest)
+                found = _comparable(read_target(job, target), job, name, behind, newest)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     read = f"{source.words_of(part)} of the {source.describe()}"
@@ -97,18 +97,18 @@ def elsewhere(job: Job, folder: str) -> Job:
     return replace(job, spec=job.spec.model_copy(update=update))
 
 
-def _comparable(rows: pa.Table, job: Job, name: str, since: Checkpoint | None, newest: Checkpoint) -> pa.Table:
-    """The rows that both must have: final ones of windows that closed by `newest`, and after `since`."""
+def _comparable(rows: pa.Table, job: Job, name: str, behind: Checkpoint | None, newest: Checkpoint) -> pa.Table:
+    """The rows that both must have: final ones of windows that closed by `newest`, and not yet by `behind`."""
     if name in (DEAD_LETTERS, LEDGER):
         from dataflow.source import source_of
 
-        return source_of(job).inside(rows, "position" if name == DEAD_LETTERS else "first_position", since, newest)
+        return source_of(job).inside(rows, "position" if name == DEAD_LETTERS else "first_position", behind, newest)
     spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
     lateness = microseconds(spec.allowed_lateness)
     rows = rows.filter(rows["final"])
     ends = rows["window_end"].cast(pa.int64())
-    if since is not None:
-        rows = rows.filter(pc.greater(ends, since.watermark - lateness))
+    if behind is not None:
+        rows = rows.filter(pc.greater(ends, behind.watermark - lateness))
         ends = rows["window_end"].cast(pa.int64())
     return rows if newest.drained else rows.filter(pc.less_equal(ends, newest.watermark - lateness))
 

@@ -1,6 +1,8 @@
 """Statistics that a live job is given while it runs: null where they cannot be known, and exact from then on."""
 
 import copy
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +98,34 @@ def test_an_upgrade_twice_keeps_what_the_first_one_found(tmp_path: Path, feed: F
     verified(tmp_path)
 
 
+def test_a_state_that_joined_late_is_no_whole_one_for_the_next_upgrade(tmp_path: Path, feed: Feed) -> None:
+    feed.write(80)
+    to_end(tmp_path)
+    job = copy.deepcopy(JOB)
+    for more in ("min", "mean", "std"):
+        job["aggregations"][1]["statistics"]["value"] = [*job["aggregations"][1]["statistics"]["value"], more]
+        write_job(tmp_path, job)
+        feed.write(25)
+        to_end(tmp_path, "--upgrade")
+        verified(tmp_path)
+    feed.write(150)
+    to_end(tmp_path)
+    verified(tmp_path)
+    table = parquet_table(tmp_path / "out/sliding")
+    assert last_without(table, "value_std") == last_without(table, "value_mean"), "windows were open all the time"
+
+
+def test_tables_have_their_columns_before_they_have_rows(tmp_path: Path, feed: Feed) -> None:
+    job = changed(JOB, sinks=JOB["sinks"][::-1])  # what is shown is read from the database
+    write_job(tmp_path, job)
+    feed.write(60)
+    to_end(tmp_path)
+    write_job(tmp_path, with_more(job))
+    to_end(tmp_path, "--upgrade")
+    verified(tmp_path)
+    assert streamgauge("report", tmp_path / "job.yaml", "-o", tmp_path / "report.html").code == 0
+
+
 def test_what_is_more_than_a_new_statistic_is_refused(tmp_path: Path, feed: Feed) -> None:
     feed.write(40)
     to_end(tmp_path)
@@ -139,10 +169,8 @@ def test_killed_behind_the_upgrade_it_goes_on_with_it(tmp_path: Path, feed: Feed
     feed.write(60)
     process = start("run", tmp_path / "job.yaml", "--streaming", "--upgrade")
     assert process.stdout is not None
-    for line in process.stdout:
-        if "following the log" in line:
-            break
-    process.kill()
+    assert any("following the log" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
     finished(process)
     assert newest(tmp_path)["name"] >= before["name"]
     to_end(tmp_path)

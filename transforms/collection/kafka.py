@@ -7,6 +7,7 @@ What a consumer group shows is written behind them, for tools that watch lag. li
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from transforms.collection.files import SourceError
@@ -51,13 +52,14 @@ _SETTINGS: Final = {
 }
 
 
-_PASSING: Final = (
-    *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_WAIT_COORD", "_MAX_POLL_EXCEEDED"),
-    *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION"),
-    "_UNKNOWN_TOPIC",
-)
 _MOVING: Final = ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
 """What brokers answer at once while a partition moves; other errors that pass have had our patience already."""
+
+_PASSING: Final = (
+    *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_WAIT_COORD", "_MAX_POLL_EXCEEDED"),
+    *("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", *_MOVING),
+)
+"""What a cluster recovers from by itself."""
 
 _AGAIN_SECONDS: Final = 0.1
 
@@ -66,7 +68,8 @@ class KafkaReader:
     """A topic's partitions, read from any offsets.
 
     `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well. While one thread
-    reads, another may ask about partitions.
+    reads, another may ask about partitions: the client
+    may be called from any thread, and what both set here is set anew within a second.
     """
 
     def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):
@@ -124,9 +127,9 @@ class KafkaReader:
         """The first offset that each partition still holds."""
         return {number: low for number, (low, _) in self._bounds(partitions).items()}
 
-    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+    def ends(self, partitions: Iterable[int], patience: float = ANSWER_SECONDS) -> dict[int, int]:
         """The offset behind the last committed message of each partition."""
-        return {number: high for number, (_, high) in self._bounds(partitions).items()}
+        return {number: high for number, (_, high) in self._bounds(partitions, patience).items()}
 
     def starts(self, partitions: Iterable[int]) -> dict[int, int]:
         """Where the specification says to start in each partition."""
@@ -134,7 +137,8 @@ class KafkaReader:
         if self._spec.start_ms is None:
             return self.beginnings(partitions) if self._spec.start == "earliest" else self.ends(partitions)
         wanted = [self._module.TopicPartition(self._topic, number, self._spec.start_ms) for number in partitions]
-        found = self._answer(lambda: self._consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS))
+        deadline = time.monotonic() + ANSWER_SECONDS
+        found = self._answer(lambda left: self._consumer.offsets_for_times(wanted, timeout=left), deadline)
         offsets = {part.partition: part.offset for part in found}
         late = self.ends(number for number, offset in offsets.items() if offset < 0)
         return {number: late.get(number, offset) for number, offset in offsets.items()}
@@ -164,7 +168,13 @@ class KafkaReader:
         self._go_to(wanted)
         strokes = Strokes()
         if wanted:
-            self._fetch(strokes, began + timeout, limit_bytes, limit_records, until or {})
+            try:
+                self._fetch(strokes, began + timeout, limit_bytes, limit_records, until or {})
+            except SourceError:
+                # What went wrong is said once by the client: whoever reads next must meet it again.
+                self._consumer.unassign()
+                self._next, self._behind = {}, set()
+                raise
         stops: Mapping[int, int | None] = until or dict.fromkeys(wanted)
         fetched = [strokes.fetched(number, self._next[number], stops[number]) for number in sorted(wanted)]
         has_trouble = bool(self.trouble)
@@ -172,7 +182,7 @@ class KafkaReader:
             [part for part in fetched if len(part.offsets) or part.next > offsets[part.partition]],
             0 if has_trouble else int((time.monotonic() - began) * 1e6),
             frozenset(wanted if has_trouble else self._behind),
-            strokes.size >= limit_bytes or strokes.count >= limit_records,
+            is_full=strokes.size >= limit_bytes or strokes.count >= limit_records,
         )
 
     def commit(self, offsets: Mapping[int, int]) -> str:
@@ -258,21 +268,20 @@ class KafkaReader:
         """Errors that a cluster has while it starts or moves, and recovers from by itself."""
         return {getattr(self._module.KafkaError, name) for name in _PASSING}
 
-    def _bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    def _bounds(self, partitions: Iterable[int], patience: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
         part, bounds = self._module.TopicPartition, {}
+        deadline = time.monotonic() + patience
         for number in partitions:
-            wanted = part(self._topic, number)
-            bounds[number] = self._answer(
-                lambda wanted=wanted: self._consumer.get_watermark_offsets(wanted, timeout=ANSWER_SECONDS)
-            )
+            ask = partial(self._consumer.get_watermark_offsets, part(self._topic, number))
+            bounds[number] = self._answer(lambda left, ask=ask: ask(timeout=left), deadline)
         return bounds
 
-    def _answer(self, ask: Any) -> Any:
+    def _answer(self, ask: Any, deadline: float) -> Any:
+        """What the brokers answer to a question that takes the seconds that are left."""
         moving = {getattr(self._module.KafkaError, name) for name in _MOVING}
-        deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             try:
-                return ask()
+                return ask(max(deadline - time.monotonic(), _AGAIN_SECONDS))
             except self._module.KafkaException as error:
                 if error.args[0].code() not in moving or time.monotonic() > deadline:
                     raise SourceError(self._no_answer(error)) from None

@@ -12,7 +12,7 @@ class AheadReader:
 
     def __init__(self, reader: KafkaReader):
         self._reader = reader
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-ahead")
         self._begun: tuple[Mapping[int, int], Future[Reading]] | None = None
 
     def begin(self, offsets: Mapping[int, int], timeout: float) -> None:
@@ -28,8 +28,8 @@ class AheadReader:
         begun, self._begun = self._begun, None
         if begun is not None:
             wait([begun[1]])  # the reader reads at one place at a time
-            if begun[0] == offsets:
-                return begun[1].result()
+            if begun[0] == offsets and (reading := begun[1].result()).fetched:
+                return reading  # an empty one is old: there may be something now
         return self._reader.read(offsets, timeout)
 
     def close(self) -> None:

@@ -3,10 +3,12 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from transforms.collection.feed import Portion
+from transforms.collection.files import SourceError
 from transforms.collection.kafka import KafkaReader
 from transforms.collection.kafka_ahead import AheadReader
 from transforms.collection.kafka_progress import KafkaProgress
@@ -20,6 +22,7 @@ HEARTBEAT_MICROS: Final = 1_000_000
 
 _WAIT_SECONDS: Final = 0.02
 _ENDS_EVERY: Final = 2.0
+_ENDS_PATIENCE: Final = 1.0
 
 
 def group_of(spec: KafkaSpec, job: str) -> str:
@@ -83,7 +86,8 @@ class KafkaFeed:
 
     def end(self) -> int:
         if time.monotonic() - self._asked > _ENDS_EVERY and not self._reader.trouble:
-            self._end = sum(self._reader.ends(self._reader.partitions()).values())
+            with suppress(SourceError):  # it is for people only, and must not hold up what is read
+                self._end = sum(self._reader.ends(self._reader.partitions(), _ENDS_PATIENCE).values())
             self._asked = time.monotonic()
         return self._end
 

@@ -127,22 +127,30 @@ class CheckpointFolder:
                 back to before the oldest of them.
         """
         manifest = self.of_any_job()
-        if manifest is None:
-            return None
-        for part, value in self.identity.items():
+        if manifest is not None:
+            self.refuse_other(manifest, self.identity)
+            if not taken_back:
+                self.refuse_taken_back(manifest)
+        return manifest
+
+    def refuse_other(self, manifest: Manifest, identity: Mapping[str, str]) -> None:
+        """Raises StateRefused if checkpoints are those of a job with another identity."""
+        for part, value in identity.items():
             if manifest.identity.get(part) != value:
                 raise StateRefused(
                     f"{self.state}/{MANIFEST}: was written by a job with another `{part}`;"
                     + (" `run --upgrade` or `flink upgrade` takes up new ones;" if part.startswith(STATISTICS) else "")
-                    + f" give this job another `state`, or remove {self.state} to begin anew with what its source still"
-                    " holds"
+                    + f" give this job another `state`, or remove {self.state} to begin anew with what its source"
+                    " still holds"
                 )
-        if manifest.taken_back and not taken_back:
+
+    def refuse_taken_back(self, manifest: Manifest) -> None:
+        """Raises StateRefused if nothing but an engine can go on, which took the tables back."""
+        if manifest.taken_back:
             raise StateRefused(
                 f"{self.state}: an engine has taken this job back to before its checkpoints, and only that engine can"
                 " go on, by its own savepoint, until there is another checkpoint"
             )
-        return manifest
 
     def of_any_job(self) -> Manifest | None:
         """The checkpoints, whether they fit the job or not; None: there is none yet.
@@ -156,13 +164,20 @@ class CheckpointFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StateRefused(f"{path}: cannot be read ({error}); remove {self.state} to begin anew") from error
+            raise self._unreadable(error) from error
         if content["format"] > FORMAT:
             raise StateRefused(
                 f"{path}: has format {content['format']}, this version reads {FORMAT}; use the version that wrote it"
             )
-        checkpoints = [Checkpoint(**entry) for entry in content.pop("checkpoints")]
-        return Manifest(**content, checkpoints=checkpoints)
+        try:
+            checkpoints = [Checkpoint(**entry) for entry in content.pop("checkpoints")]
+            return Manifest(**content, checkpoints=checkpoints)
+        except (KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StateRefused:
+        path = f"{self.state}/{MANIFEST}"
+        return StateRefused(f"{path}: cannot be read ({error}); remove {self.state} to begin anew")
 
     def claim(self, launch: str) -> None:
         """From now on the state is that launch's.

@@ -79,6 +79,11 @@ class LivePlan:
             if target.folder is not None:
                 parquet_log.rewind(target.folder, self.job, name)
 
+    def widen(self) -> None:
+        """Adds the columns to tables of databases that the job was given while it ran."""
+        for url, names in by_url(self.targets).items():
+            _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False)
+
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Upserts rows of a table into the databases that hold it."""
         for url in by_url(target for target in self.targets if target.table == table):

@@ -123,7 +123,7 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         if isinstance(error, sql.SqlSinkError):
             raise SinkError(str(error)) from None
         raise
-    durable.put_in_place(journal)
+    _put_in_place(journal)
     finish_interrupted(plan.state)
     outcome = Outcome("published", plan.run, counts, rows, reasons)
     outcome.write(plan.state)
@@ -182,5 +182,12 @@ def _write_aside(journal: str, publication: parquet.Publication) -> None:
     try:
         with durable.aside(journal) as file:
             file.write(publication.to_json().encode())
+    except OSError as error:
+        raise SinkError(sentence(journal, error)) from error
+
+
+def _put_in_place(journal: str) -> None:
+    try:
+        durable.put_in_place(journal)
     except OSError as error:
         raise SinkError(sentence(journal, error)) from error

@@ -50,6 +50,21 @@ def test_what_was_begun_elsewhere_is_dropped() -> None:
     assert reader.asked == [9, 5]
 
 
+class _Growing(_Reader):
+    """Has nothing when it is asked the first time."""
+
+    def read(self, offsets: Mapping[int, int], timeout: float) -> Reading:
+        reading = super().read(offsets, timeout)
+        return reading if len(self.asked) > 1 else Reading([])
+
+
+def test_nothing_that_was_begun_is_asked_for_again() -> None:
+    ahead = ahead_of(reader := _Growing())
+    ahead.begin({0: 5}, 0.0)
+    assert ahead.read({0: 5}, 0.0).fetched[0].next == 6
+    assert reader.asked == [5, 5]
+
+
 def test_an_error_comes_when_it_is_asked_for() -> None:
     ahead = ahead_of(_Reader(5))
     ahead.begin({0: 5}, 0.0)

@@ -54,6 +54,16 @@ def grown_layout(known: str, wanted: str) -> str | None:
     return json.dumps({"columns": columns, "key": before["key"]}, ensure_ascii=False)
 
 
+def is_on_its_way(present: list[str], known: str, grown: str | None) -> bool:
+    """Whether a table has the columns of a layout, or some of those already that are being added to it.
+
+    Where ALTER TABLE commits, a process that is killed behind it leaves such a table.
+    """
+    columns = [name for name, *_ in json.loads(known)["columns"]]
+    coming = [name for name, *_ in json.loads(grown)["columns"]][len(columns) :] if grown else []
+    return present[: len(columns)] == columns and present[len(columns) :] == coming[: len(present) - len(columns)]
+
+
 class AddColumn(sa.schema.ExecutableDDLElement):
     """ALTER TABLE … ADD, which SQLAlchemy has no element for."""
 
@@ -86,12 +96,12 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
     wanted = layout_of(table)
     present = present_columns(connection, target)
     if present is not None:
-        if known is None or present != [name for name, *_ in json.loads(known)["columns"]]:
+        grown = grown_layout(known, wanted) if known else None
+        if known is None or not is_on_its_way(present, known, grown):
             raise Refusal(
                 f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
                 " it is left as it is: rename it, or give the aggregation another name"
             )
-        grown = grown_layout(known, wanted)
         if grown == known:
             return target
         if grown is not None and not replace:
