@@ -30,7 +30,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> Live
     """
     _refuse_half_replayed(job)
     source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
-    plan = _plan(job, overlay)
+    plan = plan_of(job, overlay)
     manifest = plan.checkpoints.read()
     source.hold(manifest)
     if manifest is None:
@@ -76,7 +76,7 @@ def rejoin(job: Job, start: int) -> LiveRun:
     """
     _refuse_half_replayed(job)
     overlay = ReplayOverlay.read(job.state)
-    plan = _plan(job, overlay)
+    plan = plan_of(job, overlay)
     place = _place(plan, start) if job.topics else Place(start)
     manifest = plan.checkpoints.read(taken_back=True)
     since = manifest.since if manifest else {}
@@ -88,7 +88,8 @@ def _refuse_half_replayed(job: Job) -> None:
         raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
 
 
-def _plan(job: Job, overlay: ReplayOverlay) -> LivePlan:
+def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
+    """What a live job stores, and where."""
     return LivePlan(
         job.spec.job,
         job.tables,

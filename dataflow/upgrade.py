@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from dataflow.checkpoints import checkpoint_folder, seeds_of, statistics_part, timeline_of
 from dataflow.job import Job, PlannedAggregation
-from dataflow.launch import place_to_go_on
+from dataflow.launch import place_to_go_on, plan_of
+from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard
 from transforms.event_time import as_text
 from transforms.specification import microseconds
@@ -39,7 +40,8 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
         StateRefused: if there are no checkpoints that the job can go on from, or they differ from it in anything but
             new statistics.
         SourceError: if the source does not hold any more what comes next.
-        SinkError: if the disk refuses; nothing has changed.
+        SinkError: if a database refuses the columns, or the disk the manifest; the job of before can go on, if its
+            tables are as they were.
     """
     folder = checkpoint_folder(job)
     folder.claim(uuid.uuid4().hex)  # a launch that is left over must not write them meanwhile
@@ -52,7 +54,7 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
     place_to_go_on(job, manifest)
     seeds = seeds_of(job, folder.load(manifest.newest), job.spec.execution.live_shards)
     since = {table: dict(figures) for table, figures in manifest.since.items()}
-    told = []
+    told: dict[tuple[str, int], list[str]] = {}
     for number, aggregation in enumerate(job.aggregations):
         name = aggregation.spec.name
         closed = manifest.newest.watermark - microseconds(aggregation.spec.allowed_lateness)
@@ -61,11 +63,12 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
         for figure in new.get(name, ()):
             through = max(closed, whole.get(_states(folder, name)[figure], opened))
             since.setdefault(name, {})[figure] = through
-            if through > NEVER:
-                told.append(f"{figure} joins {name}: it is null in windows that end by {as_text(through)}")
+            told.setdefault((name, through), []).append(figure)
+    plan_of(job, ReplayOverlay()).widen()
     folder.adopt(manifest, since)
-    for sentence in told:
-        say(sentence)
+    for (name, through), figures in told.items():
+        where = f": null in windows that end by {as_text(through)}" if through > NEVER else ""
+        say(f"{', '.join(figures)} joined {name}{where}")
 
 
 def _new_figures(folder: CheckpointFolder, manifest: Manifest, job: Job) -> dict[str, list[str]]:

@@ -56,7 +56,7 @@ def _replay(job: Job, letters: pa.Table, repaired: str | None, flags: Sequence[s
     overlay = ReplayOverlay.read(job.state)
     repairs = _all(letters) if repaired is None else _read_repaired(Path(repaired), letters, overlay)
     interrupted = job.spec.is_endless and os.path.exists(replaying(job))
-    if not repairs and not interrupted:
+    if not repairs and not interrupted and not _lacks_figures(job):
         click.echo(f"{job.spec.job}: nothing to replay")
         return 0
     if job.spec.is_endless:
@@ -108,9 +108,19 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
         carried = _taken_out(job, newest.name) if source.grows else []
         folder.keep(newest, [*snapshots, *carried], instead=True)
         forget_savepoints(job.state)
+    else:
+        folder.adopt(manifest, {})  # every figure is known of every window now
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     return code
+
+
+def _lacks_figures(job: Job) -> bool:
+    """Whether the job was given figures while it ran, which windows before lack."""
+    from dataflow.checkpoints import checkpoint_folder
+
+    manifest = checkpoint_folder(job).read() if job.spec.is_endless else None
+    return manifest is not None and bool(manifest.since)
 
 
 def _taken_out(job: Job, tick: int) -> list[pa.RecordBatch]:

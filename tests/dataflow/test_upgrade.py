@@ -3,7 +3,9 @@
 import copy
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +57,7 @@ def test_new_statistics_join_a_job_that_goes_on(tmp_path: Path, feed: Feed) -> N
     assert "another `statistics of fixed`; `run --upgrade` or `flink upgrade` takes up new ones" in refused.err
     feed.write(45)
     out = to_end(tmp_path, "--upgrade")
-    assert "value_std joins fixed: it is null in windows that end by" in out
+    assert "value_std joined fixed: null in windows that end by" in out
     verified(tmp_path)
     feed.write(120)
     to_end(tmp_path)  # nothing is new any more
@@ -87,14 +89,14 @@ def test_an_upgrade_twice_keeps_what_the_first_one_found(tmp_path: Path, feed: F
     once["aggregations"][0]["statistics"]["value"] = ["count", "sum", "mean", "p50", "min"]
     write_job(tmp_path, once)
     feed.write(60)
-    assert "value_min joins fixed" in to_end(tmp_path, "--upgrade")
-    assert "joins" not in to_end(tmp_path, "--upgrade")
+    assert "value_min joined fixed" in to_end(tmp_path, "--upgrade")
+    assert "joined" not in to_end(tmp_path, "--upgrade")
     once["aggregations"][0]["statistics"]["value"] += ["p99"]
     write_job(tmp_path, once)
     feed.write(60)
     out = to_end(tmp_path, "--upgrade")
-    assert "value_p99 joins fixed" in out
-    assert "value_min joins" not in out
+    assert "value_p99 joined fixed" in out
+    assert "value_min" not in out
     verified(tmp_path)
 
 
@@ -159,6 +161,39 @@ def test_the_job_of_before_is_refused_behind_an_upgrade(tmp_path: Path, feed: Fe
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
     assert ended.code == 2
     assert "any more, and its tables have; keep it" in ended.err
+
+
+def test_what_cannot_go_on_is_refused_before_anything_changes(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    state = tmp_path / ".streamgauge/live"
+    before = (state / "checkpoint.json").read_bytes()
+    write_job(tmp_path, with_more(JOB))
+    (state / "replaying").touch()
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+    assert (ended.code, "a replay was interrupted" in ended.err) == (2, True)
+    (state / "replaying").unlink()
+    with closing(sqlite3.connect(tmp_path / "out/live.db")) as database, database:
+        database.execute("ALTER TABLE fixed ADD COLUMN somebodys TEXT")
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+    assert ended.code == 1
+    assert "was not made by Streamgauge" in ended.err
+    assert (state / "checkpoint.json").read_bytes() == before
+
+
+def test_a_drained_job_is_not_upgraded_and_its_replay_knows_everything(tmp_path: Path, feed: Feed) -> None:
+    feed.write(40)
+    to_end(tmp_path)
+    write_job(tmp_path, with_more(JOB))
+    to_end(tmp_path, "--upgrade", "--drain")
+    verified(tmp_path)
+    assert streamgauge("replay", tmp_path / "job.yaml").code == 0
+    verified(tmp_path)
+    job = with_more(JOB)
+    job["aggregations"][0]["statistics"]["value"] += ["min"]
+    write_job(tmp_path, job)
+    ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
+    assert (ended.code, "was drained" in ended.err) == (2, True)
 
 
 def test_killed_behind_the_upgrade_it_goes_on_with_it(tmp_path: Path, feed: Feed) -> None:

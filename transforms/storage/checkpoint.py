@@ -19,7 +19,7 @@ import pyarrow as pa
 from transforms import durable
 from transforms.storage.error import SinkError, sentence
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "checkpoint.json"
 LAUNCH: Final = "launch"
@@ -165,7 +165,7 @@ class CheckpointFolder:
             return None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        if content["format"] > FORMAT:
+        if content["format"] != FORMAT:
             raise StateRefused(
                 f"{path}: has format {content['format']}, this version reads {FORMAT}; use the version that wrote it"
             )

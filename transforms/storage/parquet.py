@@ -10,15 +10,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms import durable
 from transforms.storage.error import SinkError, sentence
 from transforms.storage.staging import Receipt, Table
 
@@ -94,17 +96,17 @@ def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job:
     names = tuple(f"part-{index:05d}-{run}.parquet" for index in range(max(len(receipts), 1)))
     try:
         if not receipts:
-            with fsspec.open(f"{incoming}/{names[0]}", "wb", auto_mkdir=True) as file:
+            with writing(f"{incoming}/{names[0]}") as file:
                 pq.write_table(table.schema.empty_table(), file, compression="zstd")
         for name, receipt in zip(names, receipts, strict=False):
             with (
                 fsspec.open(receipt.path, "rb") as staged,
-                fsspec.open(f"{incoming}/{name}", "wb", auto_mkdir=True) as file,
+                writing(f"{incoming}/{name}") as file,
             ):
                 shutil.copyfileobj(staged, file, 1 << 20)
         # Here, and not when the files become live: from then on nothing may need room on the disk.
-        with fsspec.open(f"{incoming}/{MANIFEST}", "w") as file:
-            json.dump({"job": job, "run": run, "files": list(names)}, file, indent=1)
+        with writing(f"{incoming}/{MANIFEST}") as file:
+            file.write(json.dumps({"job": job, "run": run, "files": list(names)}, indent=1).encode())
     except OSError as error:
         discard([Folder(path, incoming, names, job)])
         raise SinkError(sentence(path, error)) from error
@@ -138,6 +140,8 @@ def _finish(folder: Folder) -> None:
     # The manifest never names a file that is not there: it changes after the new ones came, before the old ones go.
     if system.exists(f"{incoming}/{MANIFEST}"):
         rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
+    if is_local(system):
+        durable.keep_entries(inside)
     stale = {name for name in _parquet_files(system, inside) if _OURS.fullmatch(name)} | before
     for name in sorted(stale - set(folder.files)):
         if system.exists(f"{inside}/{name}"):
@@ -207,6 +211,18 @@ def _check_writable(path: str) -> None:
 def is_local(system: Any) -> bool:
     """Whether a filesystem is this machine's."""
     return "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,))
+
+
+@contextmanager
+def writing(path: str) -> Iterator[IO[bytes]]:
+    """A file to write to, of any filesystem; a local one takes its place in one step, and a power cut leaves it there.
+
+    Raises:
+        OSError: if the filesystem refuses.
+    """
+    system, inside = fsspec.core.url_to_fs(path)
+    with durable.replacing(inside) if is_local(system) else fsspec.open(path, "wb") as file:
+        yield file
 
 
 def rename(system: Any, source: str, target: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.storage.error import SinkError, sentence
-from transforms.storage.parquet import MANIFEST, is_local, read_manifest, rename
+from transforms.storage.parquet import MANIFEST, read_manifest, writing
 from transforms.storage.staging import Table, fit
 
 RUN: Final = "live"
@@ -135,29 +135,21 @@ def _keep_only(path: str, files: Sequence[str], job: str) -> None:
     _write_manifest(path, files, job)
     before = system.ls(inside, detail=False) if system.isdir(inside) else []
     for name in (entry.rstrip("/").rsplit("/", 1)[-1] for entry in before):
-        if name not in files and (
-            _NAMED.fullmatch(name) or name == _TAIL or (name.startswith("part-") and name.endswith(".parquet"))
-        ):
+        written = name.removesuffix(".new")  # and perhaps half only
+        is_ours = _NAMED.fullmatch(written) or written == _TAIL or re.fullmatch(r"part-.*\.parquet", written)
+        if name not in files and is_ours:
             system.rm_file(f"{inside}/{name}")
 
 
 def _write(path: str, name: str, rows: pa.Table) -> None:
-    system, inside = fsspec.core.url_to_fs(path)
-    aside = f".{name}.new" if is_local(system) else name
-    with fsspec.open(f"{path}/{aside}", "wb", auto_mkdir=True) as file:
+    with writing(f"{path}/{name}") as file:
         pq.write_table(rows, file, compression="zstd")
-    if aside != name:
-        rename(system, f"{inside}/{aside}", f"{inside}/{name}")
 
 
 def _write_manifest(path: str, files: Sequence[str], job: str) -> None:
-    system, inside = fsspec.core.url_to_fs(path)
     content: Mapping[str, object] = {"job": job, "run": RUN, "files": list(files)}
-    aside = f"{MANIFEST}.new" if is_local(system) else MANIFEST
-    with fsspec.open(f"{path}/{aside}", "w", auto_mkdir=True) as file:
-        json.dump(content, file, indent=1)
-    if aside != MANIFEST:
-        rename(system, f"{inside}/{aside}", f"{inside}/{MANIFEST}")
+    with writing(f"{path}/{MANIFEST}") as file:
+        file.write(json.dumps(content, indent=1).encode())
 
 
 def _tick_of(name: str) -> int:

@@ -129,7 +129,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     folder.keep(checkpoint(4), [])
     content = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps({**content, "format": 99}))
-    with pytest.raises(StateRefused, match="has format 99, this version reads 1; use the version that wrote it"):
+    with pytest.raises(StateRefused, match="has format 99, this version reads 2; use the version that wrote it"):
         folder.read()
 
 
