@@ -16,6 +16,7 @@ from dataflow.job import Job, PlannedAggregation
 from dataflow.launch import place_to_go_on, plan_of
 from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard
+from transforms.aggregation.measure import counted_before
 from transforms.event_time import as_text
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import CheckpointFolder, Manifest, StateRefused
@@ -104,9 +105,7 @@ def _whole_from(manifest: Manifest, aggregation: str) -> dict[str, int]:
 
 def _is_kept(before: str, now: str) -> bool:
     """Whether a figure's state goes on: counts do also when more is measured beside them."""
-    kinds = [state.rpartition(" ")[0].rpartition("|") for state in (before, now)]
-    counted = kinds[0][0] == kinds[1][0] and (kinds[0][2], kinds[1][2]) == ("presence", "moments")
-    return before == now or counted
+    return before == now or before.rpartition(" ")[0] == counted_before(now.rpartition(" ")[0])
 
 
 def _known(manifest: Manifest, aggregation: str) -> dict[str, str]:

@@ -99,6 +99,12 @@ def column_measures(spec: AggregationSpec, columns: Mapping[str, ColumnType]) ->
     return chosen
 
 
+def counted_before(name: str) -> str | None:
+    """The measure whose counts go on in this one where a column was only counted before; both keep them by one name."""
+    column, _, family = name.rpartition("|")
+    return f"{column}|presence" if family == "moments" else None
+
+
 def accumulator(name: str, kind: ColumnType) -> Accumulator:
     """The accumulator of a family for a column of that type."""
     match name:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups, group
-from transforms.aggregation.measure import Measure
+from transforms.aggregation.measure import Measure, counted_before
 from transforms.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of, set_column
 from transforms.event_time import Window, as_instants
 from transforms.hashing import hash_rows
@@ -97,9 +97,9 @@ class Summary:
             names = [f"{measure.name}|{name}" for name in measure.schema.names]
             if not fitted.keys() >= set(names):
                 fitted |= zip(names, measure.measure(nothing, groups, arrival).values(), strict=True)
-            # Where values were only counted before, the counts go on in the state that does more.
-            counts = {name: f"{measure.name.removesuffix('moments')}presence|{name}" for name in measure.schema.names}
-            fitted |= {f"{measure.name}|{name}": fitted[count] for name, count in counts.items() if count in fitted}
+                before = counted_before(measure.name)
+                counts = {f"{measure.name}|{name}": f"{before}|{name}" for name in measure.schema.names}
+                fitted |= {name: fitted[count] for name, count in counts.items() if count in fitted}
         return pa.RecordBatch.from_arrays([fitted[name] for name in self.schema.names], schema=self.schema)
 
     def by_shard(self, partial: pa.RecordBatch, shards: int) -> dict[int, pa.RecordBatch]:
