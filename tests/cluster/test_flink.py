@@ -2,8 +2,10 @@
 
 import json
 import os
+import platform
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from containers import boot_binary
 from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import Live
@@ -302,3 +305,17 @@ def test_workers_that_do_not_come_are_told_and_nothing_is_left(live: Live) -> No
     assert (ended.code, len(ended.message.splitlines())) == (1, 1), ended
     assert "Connection refused; its Python runs in EXTERNAL localhost:1" in ended.message
     assert live.cluster.running() == [] and not os.path.exists(live.folder / ".streamgauge/live" / RECORD)
+
+
+def test_workers_may_be_processes_that_the_taskmanager_starts(live: Live) -> None:
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    found_here = {"PATH": path, "PYTHONPATH": str(ROOT), "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
+    boot = boot_binary.build("amd64" if platform.machine() == "x86_64" else "arm64")
+    config = json.dumps({"command": str(boot), "env": found_here})
+    flags = [flag for flag in live.cluster.flags if not flag.startswith("--environment_")]
+    live.write(60)
+    live.done(live.flink("submit", *flags, "--environment_type=PROCESS", f"--environment_config={config}"))
+    live.write(20)
+    live.catch_up()
+    assert live.cluster.workers() == [], "the pool has none"
+    live.verified()
