@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -51,6 +52,12 @@ TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _OTHER_SECRETS: Final = re.compile(r"(?:^|\.)(?:password|secret|token|pem)$|oauthbearer\.config$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDRESS: Final = re.compile(r"(?:[a-z_]+://)?(?:\[[0-9A-Fa-f:]+\]|[^\s:,/\[\]]+):([0-9]{1,5})", re.IGNORECASE)
+
+
+MOVING: Final = ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
+"""What brokers answer at once while a partition moves; other errors that pass have had our patience already."""
+
+_AGAIN_SECONDS: Final = 0.1
 
 
 class KafkaUnusable(Exception):
@@ -214,6 +221,24 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
         return getattr(module, kind)({**settings, "error_cb": hear}, logger=_SILENT)
     except module.KafkaException as error:
         raise KafkaUnusable(f"the client's settings are refused: {told(error)}") from None
+
+
+def answered(ask: Callable[[float], Any], deadline: float) -> Any:
+    """What brokers answer, who are asked again while a partition moves from one to another.
+
+    Args:
+        ask: takes the seconds that are left, and raises the client's exception.
+        deadline: until when, by the monotonic clock.
+    """
+    module = client_module()
+    moving = {getattr(module.KafkaError, name) for name in MOVING}
+    while True:
+        try:
+            return ask(max(deadline - time.monotonic(), _AGAIN_SECONDS))
+        except module.KafkaException as error:
+            if error.args[0].code() not in moving or time.monotonic() > deadline:
+                raise
+        time.sleep(_AGAIN_SECONDS)
 
 
 def told(error: Any) -> str:

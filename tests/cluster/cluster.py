@@ -230,6 +230,7 @@ class Cluster:
                 stdout=out,
                 stderr=out,
                 env={**os.environ, **environment},
+                cwd=self.folder,
                 start_new_session=True,
             )
 

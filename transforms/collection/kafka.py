@@ -14,7 +14,7 @@ from transforms.collection.files import SourceError
 from transforms.collection.kafka_records import Reading
 from transforms.collection.kafka_spec import KafkaSpec
 from transforms.collection.kafka_strokes import Strokes
-from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
+from transforms.kafka_client import MOVING, KafkaUnusable, answered, client_module, open_client, told
 
 QUEUE_KBYTES: Final = 16_384
 """What waits in memory to be read; messages of a few bytes take six times as much as they hold."""
@@ -52,16 +52,11 @@ _SETTINGS: Final = {
 }
 
 
-_MOVING: Final = ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
-"""What brokers answer at once while a partition moves; other errors that pass have had our patience already."""
-
 _PASSING: Final = (
     *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_WAIT_COORD", "_MAX_POLL_EXCEEDED"),
-    *("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", *_MOVING),
+    *("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", *MOVING),
 )
 """What a cluster recovers from by itself."""
-
-_AGAIN_SECONDS: Final = 0.1
 
 
 class KafkaReader:
@@ -278,14 +273,10 @@ class KafkaReader:
 
     def _answer(self, ask: Any, deadline: float) -> Any:
         """What the brokers answer to a question that takes the seconds that are left."""
-        moving = {getattr(self._module.KafkaError, name) for name in _MOVING}
-        while True:
-            try:
-                return ask(max(deadline - time.monotonic(), _AGAIN_SECONDS))
-            except self._module.KafkaException as error:
-                if error.args[0].code() not in moving or time.monotonic() > deadline:
-                    raise SourceError(self._no_answer(error)) from None
-            time.sleep(_AGAIN_SECONDS)
+        try:
+            return answered(ask, deadline)
+        except self._module.KafkaException as error:
+            raise SourceError(self._no_answer(error)) from None
 
     def _no_answer(self, error: Any) -> str:
         """What the client heard, which is more than that its patience ended."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from transforms.kafka_client import KafkaUnusable, client_module, open_client, told
+from transforms.kafka_client import KafkaUnusable, answered, client_module, open_client, told
 from transforms.storage.error import SinkError
 from transforms.storage.kafka_spec import KafkaTarget
 
@@ -126,7 +126,7 @@ class Brokers:
         """What the brokers answer."""
         self._trouble = ""
         try:
-            return question()
+            return answered(lambda left: question(), time.monotonic() + ANSWER_SECONDS)
         except client_module().KafkaException as error:
             if hasattr(client, "poll"):
                 client.poll(0.1)  # hears why
