@@ -177,8 +177,9 @@ def _standing(where: str) -> Iterator[None]:
     """Says of a failure where the job stands now, and what goes on from there."""
     try:
         yield
-    except Exception as error:
-        raise type(error)(f"{error}; the job stands {where} goes on") from error
+    except Exception:
+        click.echo(f"note: the job stands {where} goes on", err=True)
+        raise
 
 
 def drain_job(job: Job, record: Submission) -> None:
