@@ -22,7 +22,7 @@ from dataflow import interrupt
 from dataflow.document import JobFileError
 from dataflow.job import Job
 from transforms import durable
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import SinkError, told_as_sink_error
 
 
 class JobFailed(Exception):
@@ -49,10 +49,8 @@ class Ran:
     def write(self, state: str) -> None:
         """Keeps it for the report."""
         content = {**asdict(self), "finished": self.finished.isoformat()}
-        try:
+        with told_as_sink_error(state):
             durable.write_text(f"{state}/ran.json", json.dumps(content))
-        except OSError as error:
-            raise SinkError(sentence(state, error)) from error
 
     @staticmethod
     def read(state: str) -> "Ran | None":
@@ -218,11 +216,9 @@ def settle(state: str) -> None:
 
 
 def _open_lock(state: str) -> IO[str]:
-    try:
+    with told_as_sink_error(state):
         os.makedirs(state, exist_ok=True)
         return open(f"{state}/lock", "w")
-    except OSError as error:
-        raise SinkError(sentence(state, error)) from error
 
 
 def clean_staging(state: str, keep: str | None = None) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from dataflow.run import JobRunning
 from transforms import durable
 from transforms.storage.checkpoint import StateRefused
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import SinkError, told_as_sink_error
 
 FORMAT: Final = 1
 RECORD: Final = "flink.json"
@@ -91,10 +91,8 @@ class Submission:
         Raises:
             SinkError: if the disk refuses; the record is what it was.
         """
-        try:
+        with told_as_sink_error(state):
             durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
-        except OSError as error:
-            raise SinkError(sentence(state, error)) from error
 
     def with_savepoint(self, path: str) -> "Submission":
         """The record with one more savepoint of the job as it is."""

@@ -15,7 +15,7 @@ from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
 from transforms import durable, ledger
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import told_as_sink_error
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
@@ -55,10 +55,8 @@ def render_stored(job: Job, target: str, ran: Ran) -> None:
             sinks=tuple(places(job)),
         )
     )
-    try:
+    with told_as_sink_error(target):
         durable.write_text(target, page)
-    except OSError as error:
-        raise SinkError(sentence(target, error)) from error
 
 
 def _view(job: Job, aggregation: PlannedAggregation) -> AggregationView:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms import durable
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import SinkError, told_as_sink_error
 
 FORMAT: Final = 2
 FOLDER: Final = "checkpoints"
@@ -185,10 +185,8 @@ class CheckpointFolder:
         Raises:
             SinkError: if the disk refuses.
         """
-        try:
+        with told_as_sink_error(self.state):
             durable.write_text(f"{self.state}/{LAUNCH}", launch)
-        except OSError as error:
-            raise SinkError(sentence(self.state, error)) from error
 
     def check_claim(self, launch: str) -> None:
         """Raises TakenOver if the state is another launch's by now."""
@@ -210,15 +208,13 @@ class CheckpointFolder:
             SinkError: if the disk refuses; the one before still counts.
         """
         path = self._file(checkpoint)
-        try:
+        with told_as_sink_error(self.state):
             write_snapshots(path, snapshots)
             before = None if instead else self.read(taken_back=True)
             kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
             since = before.since if before else {}
             manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]), since=since)
             self._write(manifest)
-        except OSError as error:
-            raise SinkError(sentence(self.state, error)) from error
         self._forget(manifest)
         return manifest
 
@@ -234,10 +230,8 @@ class CheckpointFolder:
         kept = [entry for entry in manifest.checkpoints if entry.name <= name]
         # Without any, the next launch would take it that nothing was stored yet.
         left = replace(manifest, checkpoints=kept) if kept else replace(manifest, taken_back=True)
-        try:
+        with told_as_sink_error(self.state):
             self._write(left)
-        except OSError as error:
-            raise SinkError(sentence(self.state, error)) from error
         self._forget(left)
 
     def adopt(self, manifest: Manifest, since: Mapping[str, Mapping[str, int]]) -> None:
@@ -246,10 +240,8 @@ class CheckpointFolder:
         Raises:
             SinkError: if the disk refuses; nothing has changed.
         """
-        try:
+        with told_as_sink_error(self.state):
             self._write(replace(manifest, identity=self.identity, since=since))
-        except OSError as error:
-            raise SinkError(sentence(self.state, error)) from error
 
     def _write(self, manifest: Manifest) -> None:
         durable.write_text(f"{self.state}/{MANIFEST}", json.dumps(asdict(manifest)))

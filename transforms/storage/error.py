@@ -1,8 +1,20 @@
 """What goes wrong with a sink, told in one sentence."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SinkError(Exception):
     """A sink cannot be used or written: which one, and what the system says."""
+
+
+@contextmanager
+def told_as_sink_error(place: str) -> Iterator[None]:
+    """Tells what the operating system refuses at `place` as a SinkError, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(sentence(place, error)) from error
 
 
 def sentence(place: str, error: BaseException) -> str:

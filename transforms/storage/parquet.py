@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import durable
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import SinkError, sentence, told_as_sink_error
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
@@ -71,7 +71,7 @@ class Publication:
 def check(path: str, job: str) -> None:
     """Raises SinkError if a table's folder cannot be written to, or holds Parquet files that are not this job's."""
     system, inside = fsspec.core.url_to_fs(path)
-    try:
+    with told_as_sink_error(path):
         if is_local(system):
             _check_writable(inside)
         if not system.exists(inside):
@@ -86,8 +86,6 @@ def check(path: str, job: str) -> None:
         foreign = [name for name in foreign if not _OURS.fullmatch(name)]
         if foreign:
             raise SinkError(f"{path} holds {foreign[0]}, which Streamgauge did not write; give the job another path")
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job: str) -> Folder:
@@ -124,10 +122,8 @@ def discard(folders: Sequence[Folder]) -> None:
 def finish(publication: Publication) -> None:
     """Makes the prepared files the live ones; safe to repeat after a crash at any point."""
     for folder in publication.folders:
-        try:
+        with told_as_sink_error(folder.path):
             _finish(folder)
-        except OSError as error:
-            raise SinkError(sentence(folder.path, error)) from error
 
 
 def _finish(folder: Folder) -> None:

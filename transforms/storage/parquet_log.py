@@ -15,7 +15,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import told_as_sink_error
 from transforms.storage.parquet import MANIFEST, read_manifest, writing
 from transforms.storage.staging import Table, fit
 
@@ -31,23 +31,19 @@ _TICKS: Final = b"streamgauge.ticks"
 
 def begin(path: str, job: str) -> None:
     """Empties a table's folder: a job that goes on from nothing has no rows yet."""
-    try:
+    with told_as_sink_error(path):
         _keep_only(path, [], job)
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def rewind(path: str, job: str, tick: int) -> None:
     """Takes back the rows of ticks after `tick`."""
-    try:
+    with told_as_sink_error(path):
         files = read_manifest(path).get("files", [])
         kept = [name for name in files if _tick_of(name) <= tick]
         kept += filter(None, (_cut(path, name, tick) for name in files if name not in (*kept, _TAIL)))
         if _TAIL in kept and _ticks_in(_TAIL, _read(path, _TAIL))[0][0] > tick:
             kept.remove(_TAIL)  # what it was then comes with the next tick
         _keep_only(path, kept, job)
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str, tick: int) -> None:
@@ -56,30 +52,26 @@ def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str,
     if not rows:
         return
     name = f"part-{tick:012d}.parquet"
-    try:
+    with told_as_sink_error(path):
         files = read_manifest(path).get("files", [])
         _write(path, name, pa.Table.from_batches(rows, table.schema))
         _write_manifest(path, [*(other for other in files if other != name), name], job)
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def put_tail(path: str, table: Table, rows: pa.RecordBatch, job: str, tick: int) -> None:
     """Replaces the rows that may still grow."""
-    try:
+    with told_as_sink_error(path):
         files = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
         if rows.num_rows:
             fitted = pa.Table.from_batches([fit(rows, table.schema)], table.schema)
             _write(path, _TAIL, _with_ticks(fitted, [(tick, rows.num_rows)]))
             files.append(_TAIL)
         _keep_only(path, files, job)
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def pack(path: str, job: str, tick: int) -> None:
     """Joins the small files of a folder, all of them behind the checkpoint of `tick`, once there are many."""
-    try:
+    with told_as_sink_error(path):
         files: Sequence[str] = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
         system, inside = fsspec.core.url_to_fs(path)
         small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES] if files else []
@@ -91,8 +83,6 @@ def pack(path: str, job: str, tick: int) -> None:
         _write(path, packed, _with_ticks(pa.concat_tables(tables, promote_options="default"), ticks))
         tail = [_TAIL] if system.exists(f"{inside}/{_TAIL}") else []
         _keep_only(path, [*(name for name in files if name not in small), packed, *tail], job)
-    except OSError as error:
-        raise SinkError(sentence(path, error)) from error
 
 
 def _cut(path: str, name: str, tick: int) -> str | None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from transforms import durable, ledger
 from transforms.storage import parquet, sql, topics
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import SinkError, told_as_sink_error
 from transforms.storage.staging import Receipt, Table, read_staged
 from transforms.storage.topics import TopicSink
 
@@ -70,10 +70,8 @@ class Outcome:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     def write(self, state: str) -> None:
-        try:
+        with told_as_sink_error(state):
             durable.write_text(f"{state}/{OUTCOME}", json.dumps(self.__dict__))
-        except OSError as error:
-            raise SinkError(sentence(state, error)) from error
 
     @staticmethod
     def read(state: str) -> "Outcome | None":
@@ -112,7 +110,8 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
                 parts = staged[target.table]
                 folders.append(parquet.prepare(target.folder, plan.tables[target.table], parts, plan.run, plan.job))
         # Written before the databases commit: what may fail for want of space fails while nothing has changed.
-        _write_aside(journal, parquet.Publication(plan.run, tuple(folders)))
+        with told_as_sink_error(journal), durable.aside(journal) as file:
+            file.write(parquet.Publication(plan.run, tuple(folders)).to_json().encode())
         for url, names in by_url(plan.targets).items():
             contents = {sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
@@ -123,7 +122,8 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         if isinstance(error, sql.SqlSinkError):
             raise SinkError(str(error)) from None
         raise
-    _put_in_place(journal)
+    with told_as_sink_error(journal):
+        durable.put_in_place(journal)
     finish_interrupted(plan.state)
     outcome = Outcome("published", plan.run, counts, rows, reasons)
     outcome.write(plan.state)
@@ -176,18 +176,3 @@ def sql_table(table: Table) -> sql.SqlTable:
         ValueError: if no database can hold it.
     """
     return sql.SqlTable(name=table.name, key=table.key, schema=table.schema)
-
-
-def _write_aside(journal: str, publication: parquet.Publication) -> None:
-    try:
-        with durable.aside(journal) as file:
-            file.write(publication.to_json().encode())
-    except OSError as error:
-        raise SinkError(sentence(journal, error)) from error
-
-
-def _put_in_place(journal: str) -> None:
-    try:
-        durable.put_in_place(journal)
-    except OSError as error:
-        raise SinkError(sentence(journal, error)) from error

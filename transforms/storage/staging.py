@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import told_as_sink_error
 
 _ROW_GROUP_BYTES: Final = 16 << 20
 
@@ -44,11 +44,9 @@ class StagedFile:
         self._path = f"{folder}/{uuid.uuid4().hex}.parquet"
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = self._rows = 0
-        try:
+        with told_as_sink_error(folder):
             self._file = fsspec.open(self._path, "wb", auto_mkdir=True).open()
             self._writer = pq.ParquetWriter(self._file, table.schema, compression="zstd")
-        except OSError as error:
-            raise SinkError(sentence(folder, error)) from error
 
     def add(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(fit(batch, self._table.schema))
@@ -59,18 +57,14 @@ class StagedFile:
 
     def close(self) -> Receipt:
         self._flush()
-        try:
+        with told_as_sink_error(self._path):
             self._writer.close()
             self._file.close()
-        except OSError as error:
-            raise SinkError(sentence(self._path, error)) from error
         return Receipt(self._table.name, self._path, self._rows)
 
     def _flush(self) -> None:
-        try:
+        with told_as_sink_error(self._path):
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._table.schema))
-        except OSError as error:
-            raise SinkError(sentence(self._path, error)) from error
         self._waiting, self._bytes = [], 0
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms import durable
 from transforms.storage.checkpoint import Place
-from transforms.storage.error import SinkError, sentence
+from transforms.storage.error import told_as_sink_error
 from transforms.storage.kafka import KafkaWriter, Position
 from transforms.storage.kafka_spec import KafkaTarget
 from transforms.storage.staging import Table
@@ -75,10 +75,8 @@ def begin(sinks: Sequence[TopicSink], tables: Mapping[str, Table], job: str, sta
     for sink in sinks:
         with closing(sink.writer(tables, job)) as writer:
             positions.append(writer.open(None).to_json())
-    try:
+    with told_as_sink_error(state):
         durable.write_text(str(path), json.dumps(positions))
-    except OSError as error:
-        raise SinkError(sentence(state, error)) from error
     return positions
 
 
