@@ -2,17 +2,22 @@
 
 `python -m runners.pool --listen HOST:PORT`, and `--environment_type=EXTERNAL --environment_config=HOST:PORT` at
 submission. Beam has one too; this one listens where it is told instead of on every network interface, tells workers
-the job's options, keeps nobody waiting who writes to a pipe that is not read, and its workers end with it.
+the job's options, keeps nobody waiting who writes to a pipe that is not read, its workers end with it, and it may serve
+any number of TaskManagers and jobs: they all call their workers by the same names.
 """
 
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]  # it ships none
@@ -25,17 +30,39 @@ from apache_beam.portability.api import (
 )
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it ships none
 
-STOP_SECONDS: Final = 5
-"""How long a worker may take to leave; it has nothing to keep."""
-
+_LOOKS: Final = 20
+_LOOK_SECONDS: Final = 0.25
 _UNKNOWN_SECONDS: Final = 10
 
 
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    control: str
+    """Where its runner listens: HOST:PORT."""
+
+    def leave_with_its_runner(self) -> None:
+        """Kills it if its runner goes in the next moments."""
+        for _ in range(_LOOKS):
+            if not self._has_runner():
+                self.process.kill()
+                break
+            time.sleep(_LOOK_SECONDS)
+
+    def _has_runner(self) -> bool:
+        host, _, port = self.control.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_UNKNOWN_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
+
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops workers, each a process of its own."""
+    """Starts workers, each a process of its own, and sees to it that they leave with their runners."""
 
     def __init__(self) -> None:
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: defaultdict[str, list[_Worker]] = defaultdict(list)
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
         """Starts a worker for the endpoints of a request."""
@@ -44,19 +71,25 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         except grpc.RpcError as error:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"the cluster does not say what to run: {error.code()}")
         command = [sys.executable, "-m", "runners.worker", str(os.getpid())]
-        self._processes[request.worker_id] = process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        threading.Thread(target=process.wait, daemon=True).start()  # so that no dead process stays in the table
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        worker = _Worker(process, request.control_endpoint.url)
+        self._workers[request.worker_id].append(worker)
+        threading.Thread(target=self._wait_for, args=(request.worker_id, worker), daemon=True).start()
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
-        """Stops a worker; one that is gone is no error."""
-        process = self._processes.pop(request.worker_id, None)
-        if process is not None:
-            process.terminate()
-            threading.Timer(STOP_SECONDS, process.kill).start()
+        """Ends a worker as soon as its runner has closed, as a runner does that asks for this.
+
+        The request names the worker only, and every job of every TaskManager counts its workers from `1-1`: those of
+        that name whose runner still listens are another's.
+        """
+        for worker in list(self._workers[request.worker_id]):
+            threading.Thread(target=worker.leave_with_its_runner, daemon=True).start()
         return beam_fn_api_pb2.StopWorkerResponse()
+
+    def _wait_for(self, name: str, worker: _Worker) -> None:
+        worker.process.wait()  # so that no dead process stays in the table
+        self._workers[name].remove(worker)
 
 
 def variables(request: Any, provision: Any) -> Mapping[str, str]:
