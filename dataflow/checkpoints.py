@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -15,6 +16,9 @@ from transforms.aggregation.timeline import StatisticsOutput
 from transforms.batch import ARROW
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import STATISTICS, CheckpointFolder
+
+if TYPE_CHECKING:
+    from transforms.aggregation.live import Shard
 
 Since = Mapping[str, Mapping[str, int]]
 """Of each table, figures and the end (µs) of the last window that is without them."""
@@ -74,22 +78,30 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def seeds_of(
-    job: Job, snapshots: Sequence[pa.RecordBatch], shards: int
-) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
-    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
-    from transforms.aggregation.live import Shard, split_seeds
+def shards_in(parcels: Sequence[pa.RecordBatch], aggregation: int) -> "list[Shard]":
+    """The shards of an aggregation, by its number, as a checkpoint has them, in order."""
+    from transforms.aggregation.live import Shard
     from transforms.tick import SNAPSHOT, label_of
 
-    snapshots = [batch for batch in snapshots if label_of(batch)["kind"] == SNAPSHOT]
+    labelled = ((label_of(batch), batch) for batch in parcels)
+    mine = [
+        (int(label["shard"]), batch)
+        for label, batch in labelled
+        if label["kind"] == SNAPSHOT and label["aggregation"] == aggregation
+    ]
+    return [Shard.from_parcel(batch) for _, batch in sorted(mine, key=itemgetter(0))]
+
+
+def seeds_of(
+    job: Job, parcels: Sequence[pa.RecordBatch], shards: int
+) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
+    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
+    from transforms.aggregation.live import split_seeds
+
     seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
     for number, aggregation in enumerate(job.aggregations):
-        mine = sorted(
-            (batch for batch in snapshots if label_of(batch)["aggregation"] == number),
-            key=lambda batch: int(label_of(batch)["shard"]),
-        )
         types = {name: ARROW[job.columns[name]] for measure in aggregation.summary.measures for name in measure.columns}
-        states = [Shard.from_parcel(batch).fitted(aggregation.summary, types) for batch in mine]
+        states = [shard.fitted(aggregation.summary, types) for shard in shards_in(parcels, number)]
         if len(states) != shards:
             states = split_seeds(timeline_of(aggregation), states, shards)
         seeds[number] = [(shard, state.to_parcel(number, shard)) for shard, state in enumerate(states)]

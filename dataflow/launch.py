@@ -77,8 +77,8 @@ def rejoin(job: Job, start: int) -> LiveRun:
     _refuse_half_replayed(job)
     overlay = ReplayOverlay.read(job.state)
     plan = plan_of(job, overlay)
-    place = _place(plan, start) if job.topics else Place(start)
     manifest = plan.checkpoints.read(taken_back=True)
+    place = _place(plan, manifest, start)
     since = manifest.since if manifest else {}
     return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs, since=since)
 
@@ -102,9 +102,8 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
     )
 
 
-def _place(plan: LivePlan, name: int) -> Place:
+def _place(plan: LivePlan, manifest: Manifest | None, name: int) -> Place:
     """Where a launch stood that began at this checkpoint, the topics included."""
-    manifest = plan.checkpoints.read(taken_back=True)
     for checkpoint in manifest.checkpoints if manifest else ():
         if checkpoint.name == name:
             return Place(name, checkpoint.topics)

@@ -73,7 +73,6 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
         JobFailed: if anything else went wrong.
     """
     quieten()
-    from dataflow.upgrade import upgrade
     from runners import direct
 
     started = time.monotonic()
@@ -81,6 +80,8 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
         check_sinks(job)
         folder = checkpoint_folder(job)
         if live.upgrade:
+            from dataflow.upgrade import upgrade
+
             upgrade(job, say)
         before = folder.read()
         with _page(job, live.serve, say):

@@ -6,14 +6,11 @@ missing only in the windows that had closed.
 """
 
 import json
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
-import pyarrow as pa
-
-from dataflow.checkpoints import checkpoint_folder, seeds_of, statistics_part, timeline_of
+from dataflow.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
 from dataflow.job import Job, PlannedAggregation
-from dataflow.launch import place_to_go_on, plan_of
+from dataflow.launch import claimed, place_to_go_on, plan_of
 from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
@@ -44,8 +41,8 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
         SinkError: if a database refuses the columns, or the disk the manifest; the job of before can go on, if its
             tables are as they were.
     """
-    folder = checkpoint_folder(job)
-    folder.claim(uuid.uuid4().hex)  # a launch that is left over must not write them meanwhile
+    plan = claimed(plan_of(job, ReplayOverlay()))  # a launch that is left over must not write meanwhile
+    folder = plan.checkpoints
     manifest = folder.of_any_job()
     if manifest is None:
         raise StateRefused(f"{job.state} holds no checkpoint: there is nothing that new statistics could join")
@@ -53,19 +50,19 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
     if not new:
         return
     place_to_go_on(job, manifest)
-    seeds = seeds_of(job, folder.load(manifest.newest), job.spec.execution.live_shards)
+    parcels = folder.load(manifest.newest)
     since = {table: dict(figures) for table, figures in manifest.since.items()}
     told: dict[tuple[str, int], list[str]] = {}
     for number, aggregation in enumerate(job.aggregations):
         name = aggregation.spec.name
         closed = manifest.newest.watermark - microseconds(aggregation.spec.allowed_lateness)
-        opened = _last_open(aggregation, [batch for _, batch in seeds[number]])
-        whole = _whole_from(manifest, name)
+        opened = _last_open(aggregation, shards_in(parcels, number))
+        whole, states = _whole_from(manifest, name), _states(folder, name)
         for figure in new.get(name, ()):
-            through = max(closed, whole.get(_states(folder, name)[figure], opened))
+            through = max(closed, whole.get(states[figure], opened))
             since.setdefault(name, {})[figure] = through
             told.setdefault((name, through), []).append(figure)
-    plan_of(job, ReplayOverlay()).widen()
+    plan.widen()
     folder.adopt(manifest, since)
     for (name, through), figures in told.items():
         where = f": null in windows that end by {as_text(through)}" if through > NEVER else ""
@@ -118,8 +115,8 @@ def _states(folder: CheckpointFolder, aggregation: str) -> dict[str, str]:
     return states
 
 
-def _last_open(aggregation: PlannedAggregation, snapshots: Sequence[pa.RecordBatch]) -> int:
+def _last_open(aggregation: PlannedAggregation, shards: Iterable[Shard]) -> int:
     """The end of the last window that has seen a record; NEVER: none is open."""
     timeline = timeline_of(aggregation)
-    ends = (timeline.last_end(Shard.from_parcel(batch).state.open) for batch in snapshots)
+    ends = (timeline.last_end(shard.state.open) for shard in shards)
     return max((end for end in ends if end is not None), default=NEVER)

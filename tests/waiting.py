@@ -59,11 +59,11 @@ def until(
         if is_so(seen):
             return seen
         try:
-            if (reason := unless()) and not is_so(seen := look()):
+            if reason := unless():
+                if is_so(seen := look()):  # it came just before
+                    return seen
                 why = "" if reason is True else f": {reason}"
                 raise Stuck(f"waited for {what}, which cannot come any more{why}")
-            if is_so(seen):
-                return seen
             deadline.check(seen)
         except Stuck as stuck:
             raise Stuck(f"{stuck}\n{said()}".rstrip()) from None

@@ -4,7 +4,6 @@ A Flink cluster, a Kafka broker and the workers run on this machine, beside what
 """
 
 import argparse
-import json
 import random
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from benchmarks.contenders import Task
 from benchmarks.events import EventSet, file_paths
 from benchmarks.live.latency import arrivals, p50_p99, passings, waits
 from benchmarks.live.senders import lines, stream
-from benchmarks.live.stack import Stack, job
+from benchmarks.live.stack import Stack, job, newest_checkpoint
 from benchmarks.streamgauge import Streamgauge
 from benchmarks.targets import Row, print_table
 from dataflow.commands.flink_state import growth_of
@@ -51,12 +50,7 @@ class Bench:
 
     def newest(self, name: str) -> dict[str, Any]:
         """The newest checkpoint of a job in the folder of that name; empty: there is none."""
-        try:
-            content = json.loads((self.folder / name / "state" / "checkpoint.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        newest: dict[str, Any] = content["checkpoints"][-1]
-        return newest
+        return newest_checkpoint(self.folder / name / "state")
 
     def taken(self, name: str) -> float:
         """When that was taken; 0: there is none."""

@@ -20,6 +20,16 @@ COMMAND: Final = (sys.executable, "-m", "dataflow.main")
 _PATIENCE_S: Final = 60.0
 
 
+def newest_checkpoint(state: Path) -> dict[str, Any]:
+    """The newest checkpoint in a state folder; empty: there is none."""
+    try:
+        text = (state / "checkpoint.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    newest: dict[str, Any] = json.loads(text)["checkpoints"][-1]
+    return newest
+
+
 def job(folder: Path, window: str, keys_of: str = "sensor") -> dict[str, Any]:
     """The benchmark job over a log: what the bounded benchmark counts, in windows of another size."""
     return {
@@ -93,19 +103,14 @@ class Stack:
             self.follower.kill()
             self.follower.wait()
 
-    def checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint of the job; None: there is none yet."""
-        try:
-            text = (self.folder / "state" / "checkpoint.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        newest: dict[str, Any] = json.loads(text)["checkpoints"][-1]
-        return newest
+    def checkpoint(self) -> dict[str, Any]:
+        """The newest checkpoint of the job; empty: there is none yet."""
+        return newest_checkpoint(self.folder / "state")
 
     def await_position(self, position: int, patience_s: float = _PATIENCE_S) -> float:
         """Waits until a checkpoint has passed a position; returns when it was taken."""
         newest = until(
-            lambda: self.checkpoint() or {},
+            self.checkpoint,
             f"a checkpoint at record {position:,}",
             lambda found: found and found["source"]["position"] >= position,
             seconds=patience_s,

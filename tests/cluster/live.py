@@ -1,16 +1,14 @@
 """A live job on a cluster, as tests drive it: by commands alone."""
 
 import json
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.dataflow.jobs import Ended, changed, streamgauge, write_job
-from tests.dataflow.live_job import JOB, Feed, kept_up_to
+from tests.dataflow.live_job import JOB, Feed, kept_up_to, rows, verified
 from tests.waiting import until
 
 SECONDS = 90.0
@@ -49,13 +47,10 @@ class Live:
             time.sleep(pause)
 
     def verified(self) -> None:
-        ended = streamgauge("verify", self.job)
-        assert ended.code == 0, ended.err
-        assert "are what chunks" in ended.out
+        verified(self.folder)
 
     def rows(self) -> int:
-        with closing(sqlite3.connect(f"file:{self.folder}/out/live.db?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT count(*) FROM fixed").fetchone()[0])
+        return rows(self.folder, "fixed")
 
     def record(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.folder / ".streamgauge/live" / RECORD).read_text())

@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewPartitions
 from tests.cluster.broker import Broker, broker
 from tests.cluster.topics import messages, produce, shared_broker
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from tests.dataflow.live_job import JOB, followed_and_killed, position, rows, to_end
+from tests.dataflow.live_job import JOB, followed_and_killed, position, rows, to_end, verified
 from tests.waiting import until
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
@@ -61,12 +61,6 @@ def topic(tmp_path: Path, request: pytest.FixtureRequest) -> Topic:
 def own_broker() -> Iterator[Broker]:
     with broker() as server:
         yield server
-
-
-def verified(folder: Path) -> None:
-    ended = streamgauge("verify", folder / "job.yaml")
-    assert ended.code == 0, ended.err
-    assert "are what offsets" in ended.out
 
 
 def read_so_far(folder: Path) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
@@ -11,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from tests.dataflow.jobs import finished, start
+from tests.dataflow.jobs import finished, start, streamgauge
 from tests.waiting import until
 from transforms.collection.log import LogWriter, Run
 
@@ -107,6 +108,13 @@ def rows(folder: Path, table: str) -> int:
             return int(database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
     except sqlite3.OperationalError:
         return 0
+
+
+def verified(folder: Path) -> None:
+    """`verify` must find the tables to be those of a batch run over what the job has followed."""
+    ended = streamgauge("verify", folder / "job.yaml")
+    assert ended.code == 0, ended.err
+    assert re.search("are what (chunks|offsets)", ended.out), ended.out
 
 
 def to_end(folder: Path, *flags: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.stopwatch import descendants
 from dataflow.live import watch
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end
+from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end, verified
 from tests.waiting import until
 from transforms.collection.log import LogReader, LogWriter
 from transforms.progress import BULLETIN
@@ -31,12 +31,6 @@ def feed(tmp_path: Path) -> Iterator[Feed]:
     feed = Feed(tmp_path)
     yield feed
     feed.writer.close()
-
-
-def verified(folder: Path) -> None:
-    ended = streamgauge("verify", folder / "job.yaml")
-    assert ended.code == 0, ended.err
-    assert "are what chunks" in ended.out
 
 
 def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_path: Path, feed: Feed) -> None:

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from tests.dataflow.live_job import JOB, Feed, newest, to_end
-from tests.dataflow.test_live import verified
+from tests.dataflow.live_job import JOB, Feed, newest, to_end, verified
 
 MORE: Final[dict[str, Any]] = {
     "fixed": {"value": ["count", "sum", "mean", "p50", "std", "max"], "key": ["top2", "distinct"]},

@@ -63,8 +63,8 @@ class KafkaReader:
     """A topic's partitions, read from any offsets.
 
     `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well. While one thread
-    reads, another may ask about partitions: the client
-    may be called from any thread, and what both set here is set anew within a second.
+    reads, another may ask about partitions: the client may be called from any thread, and what both set here is set
+    anew within a second.
     """
 
     def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):

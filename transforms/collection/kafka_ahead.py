@@ -27,8 +27,9 @@ class AheadReader:
         """
         begun, self._begun = self._begun, None
         if begun is not None:
-            wait([begun[1]])  # the reader reads at one place at a time
-            if begun[0] == offsets and (reading := begun[1].result()).fetched:
+            begun_at, under_way = begun
+            wait([under_way])  # the reader reads at one place at a time
+            if begun_at == offsets and (reading := under_way.result()).fetched:
                 return reading  # an empty one is old: there may be something now
         return self._reader.read(offsets, timeout)
 

@@ -165,11 +165,11 @@ class CheckpointFolder:
             return None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        if content["format"] != FORMAT:
-            raise StateRefused(
-                f"{path}: has format {content['format']}, this version reads {FORMAT}; use the version that wrote it"
-            )
         try:
+            if (found := content["format"]) != FORMAT:
+                raise StateRefused(
+                    f"{path}: has format {found}, this version reads {FORMAT}; use the version that wrote it"
+                )
             checkpoints = [Checkpoint(**entry) for entry in content.pop("checkpoints")]
             return Manifest(**content, checkpoints=checkpoints)
         except (KeyError, TypeError) as error:

@@ -133,7 +133,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         folder.read()
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "\x00", "{}", "[]", "1"])
 def test_a_manifest_that_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(StateRefused, match=f"cannot be read .* remove {tmp_path} to begin anew"):

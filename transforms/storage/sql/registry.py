@@ -1,8 +1,8 @@
 """Which tables of a database are ours: a small table, `streamgauge_tables`, holds the layout of each.
 
 A job whose statistics changed makes tables of other columns, and one that was given more of them while it runs adds
-columns to the tables that it has. Only a table that is written down here, and still
-has the columns written down, may be dropped for that; any other table belongs to somebody else.
+columns to the tables that it has. Only a table that is written down here, and still has the columns written down, may
+be dropped for that; any other table belongs to somebody else.
 """
 
 import json
