@@ -14,7 +14,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 SEES_RUNNERS = {
     *("dataflow/main.py", "dataflow/run.py", "dataflow/live.py"),
     *("dataflow/commands/check.py", "dataflow/commands/run.py", "dataflow/submission.py"),
-    *("dataflow/commands/flink.py", "dataflow/commands/flink_state.py"),
+    *("dataflow/commands/flink_start.py", "dataflow/commands/flink_state.py"),
     "dataflow/commands/image.py",
 }
 TOP_LEVEL = {

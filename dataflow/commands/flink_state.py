@@ -12,6 +12,7 @@ import click
 
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.command_line import say_of
+from dataflow.commands.flink_start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
@@ -104,8 +105,6 @@ def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> in
 
 def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: bool) -> int:
     """Stops a job with a savepoint; or closes all of its windows, and nothing can go on from there."""
-    from dataflow.commands.flink import drain_job
-
     quieten()
     job = load_job(path, settings)
     with told_of_flink(), held(job.state):

@@ -1,0 +1,210 @@
+"""How a job is started on a cluster: what must hold before, what is submitted, and that it is seen to live."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import click
+
+from dataflow.checkpoints import checkpoint_folder, identity
+from dataflow.command_line import say_of
+from dataflow.errors import Refused
+from dataflow.job import Job
+from dataflow.run import JobFailed, check_sinks
+from dataflow.submission import Savepoint, Submission, is_running, now, recorded
+from transforms.specification import microseconds
+
+HOLD_SECONDS: Final = 5.0
+"""How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
+
+PAUSE_SECONDS: Final = 1.5
+"""How long Flink shall wait for the next call behind a tick: it passes the watermark on only while there is none. It
+cuts what is left of this to whole seconds, so it waits for one."""
+
+MOST_UNTOLD: Final = 128
+"""Portions that may go by without a tick: each tick is the end of a call."""
+
+LIFE_SECONDS: Final = 60.0
+"""How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
+
+NOTHING: Final = -1
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a job is started: what it is, where, and what it goes on from."""
+
+    job: Job
+    flags: tuple[str, ...]
+    settings: tuple[str, ...]
+    savepoint: Savepoint | None = None
+
+
+def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
+    """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
+    from dataflow.launch import claimed, launch, rejoin
+    from runners import flink, flink_jar
+    from runners.flink_rest import Flink, FlinkJobFailed
+    from transforms.collection.control import STOP, ask
+
+    job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
+    began = time.monotonic()
+    check_sinks(job)
+    parallelism = flink.parallelism_of(start.flags)
+    target = target_of(start.flags)
+    for note in flink.notes_of(target):
+        say(note)
+    before = Submission.read(job.state)
+    if savepoint is None:
+        run = launch(job, say, drain=drain)
+    else:
+        run = rejoin(job, savepoint.start)
+        run = replace(run, plan=claimed(run.plan))
+    pipeline = _built(start, run)
+    proto = flink.proto_of(pipeline)
+    labels = list(flink_jar.names_of(proto))
+    if savepoint is not None:
+        refuse_other_state(job, savepoint.identity, savepoint.labels, labels)
+    record = Submission(
+        cluster=target.flink.address,
+        job=flink.new_id(),
+        jar=str(target.jar.path),
+        parallelism=parallelism,
+        submitted=now(),
+        labels=labels,
+        identity=identity(job),
+        start=run.plan.start.name,
+        settings=start.settings,
+        flags=start.flags,
+        before=[*before.before, before.job] if before else [],
+        # Behind a beginning from nothing, which emptied the tables, no savepoint fits them.
+        savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
+    )
+    kept = _newest(job)
+    if drain:
+        ask(run.following.control, STOP)
+    with recorded(job.state, record):
+        try:
+            flink.submit(
+                proto, pipeline._options, target, record.job, parallelism, savepoint.path if savepoint else None
+            )
+            try:
+                Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
+            except FlinkJobFailed as error:
+                raise FlinkJobFailed(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
+            say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
+            if drain:
+                # The sources of a job on Flink never end, though nothing comes from them any more.
+                _see_it_live(job, record, kept)
+                _cancel(record)
+            elif wait and _owes(start):
+                _see_it_live(job, record, kept)
+                say(f"its first checkpoint is kept, {time.monotonic() - began:.1f} s after the command")
+        except BaseException:
+            _cancel(record)
+            raise
+
+
+def drain_job(job: Job, record: Submission) -> None:
+    """Closes all windows of a job that does not run: it is started once more, to do nothing else."""
+    submit(Start(job, tuple(record.flags), tuple(record.settings)), wait=False, drain=True)
+
+
+def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[str]) -> None:
+    """Refuses a job that a savepoint does not fit.
+
+    Raises:
+        Refused: with what differs, and what to do.
+    """
+    identities = identity(job)
+    other = sorted(part for part in {*was, *identities} if was.get(part) != identities.get(part))
+    if other:
+        raise Refused(
+            f"the running job's state does not fit this one, whose `{other[0]}` is another: stop it with `flink stop`,"
+            " and submit this one with another `state` and other sinks"
+        )
+    differ = sorted(set(labels).symmetric_difference(are))
+    if differ:
+        raise Refused(
+            f"a savepoint of the running job does not fit this graph, whose {differ[0]} is not in both: `flink compact`"
+            " goes on from the job's own checkpoint, which has no graph"
+        )
+
+
+def target_of(flags: Sequence[str], own: int = 0) -> Any:
+    """The cluster that flags name, fit for a job of theirs; an image that can be looked at here fits, too."""
+    from containers.engine import EngineError
+    from containers.image import mismatch
+    from runners import flink
+
+    if image := flink.image_of(flags):
+        with suppress(EngineError):  # it lies where the cluster's machines are, and nobody here can say
+            if why := mismatch(image):
+                raise Refused(f"flink: {why}")
+    return flink.target_of(flags, flink.parallelism_of(flags), own=own)
+
+
+def labels_of(start: Start, began: int) -> list[str]:
+    """The transforms of the graph as it would be submitted."""
+    from dataflow.launch import rejoin
+    from runners import flink, flink_jar
+
+    return list(flink_jar.names_of(flink.proto_of(_built(start, rejoin(start.job, began)))))
+
+
+def _built(start: Start, run: Any) -> Any:
+    from dataflow.graph import build_live
+    from runners import flink
+
+    pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
+    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_untold=MOST_UNTOLD)
+    build_live(pipeline, start.job, replace(run, following=patient))
+    return pipeline
+
+
+def _newest(job: Job) -> int:
+    manifest = checkpoint_folder(job).read()
+    return manifest.newest.name if manifest else NOTHING
+
+
+def _owes(start: Start) -> bool:
+    """Whether a checkpoint must come, even if no record does."""
+    if start.savepoint is None:
+        return True
+    from dataflow.source import source_of
+
+    manifest = checkpoint_folder(start.job).read()
+    return manifest is None or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
+
+
+def _see_it_live(job: Job, record: Submission, before: int) -> None:
+    """Waits until a job's first checkpoint is in its folder: everything works as far as the sinks.
+
+    Raises:
+        JobFailed: if there is none in time, or the job ended.
+    """
+    from runners.flink_rest import Flink
+
+    seconds = LIFE_SECONDS + microseconds(job.spec.execution.checkpoint) / 1e6
+    deadline = time.monotonic() + seconds
+    while _newest(job) == before:
+        if not is_running(record):
+            raise JobFailed(Flink(record.cluster).why(record.job, "over"))
+        if time.monotonic() > deadline:
+            why = Flink(record.cluster).why(record.job, f"running, and has kept no checkpoint for {seconds:.0f} s")
+            raise JobFailed(f"{why}; is {job.state} the same folder for its workers?")
+        time.sleep(0.2)
+
+
+def _cancel(record: Submission) -> None:
+    """Leaves no job behind, if the cluster can be told."""
+    from runners.flink_rest import Flink, FlinkError, NoSuchJob
+
+    try:
+        Flink(record.cluster).cancel(record.job, 30)
+    except NoSuchJob:
+        return
+    except FlinkError as error:
+        click.echo(f"warning: job {record.job} may still run on {record.cluster}: {error}", err=True)
