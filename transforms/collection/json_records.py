@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms.collection.parsed import Schema, as_event_time
-from transforms.collection.values import Refusals, from_text, refusal
+from transforms.collection.values import Refusals, from_texts, refusal
 from transforms.dead_letter import shown
 from transforms.engine import query
 
@@ -49,8 +49,12 @@ def parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[st
     refused: Refusals = {}
     numbers: list[tuple[str, int, str]] = []
     for row, payload in enumerate(payloads):
+        text = payload.decode("utf-8").strip(" \t\r\n")
+        if not (text.startswith("{") and text.endswith("}")):
+            refused[row] = ("malformed", f"not a JSON object: {shown(text)}")
+            continue
         try:
-            record = _decoded(payload.decode("utf-8").strip(" \t\r\n"))
+            record = _decoded(text)
         except RecursionError:
             refused[row] = ("malformed", "not JSON that can be read: nested too deeply")
             continue
@@ -62,20 +66,19 @@ def parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[st
             refused[row] = why
     for (name, row, _), text in zip(numbers, _as_engine_writes([number for *_, number in numbers]), strict=True):
         texts[name][row] = text
-    columns = {}
-    for name, column in schema.columns.items():
-        converted = from_text(pa.array(texts[name], pa.string()), column.type, name, schema.event_time.time_zone)
-        columns[name] = converted.values
-        for row, why in converted.refused.items():
+    kinds = {name: column.type for name, column in schema.columns.items()}
+    converted = from_texts(
+        {name: pa.array(values, pa.string()) for name, values in texts.items()}, kinds, schema.event_time.time_zone
+    )
+    for name in schema.columns:
+        for row, why in converted[name].refused.items():
             refused.setdefault(row, as_event_time(why, name, schema))
-    return columns, refused
+    return {name: column.values for name, column in converted.items()}, refused
 
 
 def _take_fields(
     record: Any, row: int, schema: Schema, texts: _Texts, numbers: list[tuple[str, int, str]]
 ) -> tuple[str, str] | None:
-    if not isinstance(record, dict):
-        return "malformed", f"not a JSON object: {shown(record)}"
     if schema.strict and (unknown := next((name for name in record if name not in schema.columns), None)) is not None:
         return "unknown_field", f"record.columns does not name {shown(unknown)}"
     for name, column in schema.columns.items():

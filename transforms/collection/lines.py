@@ -62,7 +62,7 @@ class Lines:
 
     def payload(self, row: int) -> bytes:
         """The original bytes of a line, without its newline."""
-        start, end = self.offsets[row : row + 2].tolist()
+        start, end = self.offsets.item(row), self.offsets.item(row + 1)
         return self.data[start:end].removesuffix(b"\n")
 
     @cached_property

@@ -57,17 +57,22 @@ def conform(
         payloads: the payloads of all rows, for batches that carry them on; None: they do not.
     """
     refused = dict(refused)
+    good = np.ones(len(positions), bool)
+    good[list(refused)] = False
+    columns = {name: values[name] for name in schema.columns}
     for name, column in schema.columns.items():
         if not column.nullable and values[name].null_count:
-            for row in np.flatnonzero(values[name].is_null().to_numpy(zero_copy_only=False)).tolist():
-                refused.setdefault(row, ("missing_field", f"{name} is missing or null, and is not {column.type}?"))
+            missing = np.flatnonzero(good & values[name].is_null().to_numpy(zero_copy_only=False))
+            why = "missing_field", f"{name} is missing or null, and is not {column.type}?"
+            refused.update(dict.fromkeys(missing.tolist(), why))
+            good[missing] = False
+            columns[name] = _without_nulls(values[name])
     times = values[schema.event_time.column]
     if times.null_count:
         times = times.fill_null(0)
     converted = event_times(times, schema.event_time.unit, schema.event_time.column)
     for row, why in converted.refused.items():
         refused.setdefault(row, why)
-    columns = {name: values[name] for name in schema.columns}
     columns[POSITION] = pa.array(positions)
     columns[EVENT_TIME] = converted.values
     if payloads is not None:
@@ -75,7 +80,6 @@ def conform(
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     rows = sorted(refused)
     if rows:
-        good = np.ones(len(positions), bool)
         good[rows] = False
         batch = batch.filter(pa.array(good))
     dead = dead_letters(
@@ -87,6 +91,11 @@ def conform(
         payloads=[payload(row) for row in rows],
     )
     return Parsed(with_origin(batch, origin), dead, len(positions))
+
+
+def _without_nulls(values: pa.Array) -> pa.Array:
+    """A column whose null rows are not looked at any more; filtering it takes half the time."""
+    return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
 def as_event_time(why: tuple[str, str], name: str, schema: Schema) -> tuple[str, str]:

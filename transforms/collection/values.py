@@ -8,6 +8,7 @@ A time without an offset is read by the clock of the event time's zone: one that
 second of them, and one that it skips is as long after the jump as the clock would have had it before.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,12 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batch import ARROW
+from transforms.batch import ARROW, filled
 from transforms.dead_letter import shown
 from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.specification import ColumnType
 
+Bools = npt.NDArray[np.bool_]
 Refusals = dict[int, tuple[str, str]]
 """Row to (reason, detail)."""
 
@@ -45,51 +47,114 @@ _NOUNS: Final = {
     "string": "a string",
 }
 
-# v: the value, null where refused; r: 1 wrong_type, 2 out_of_range. One query a column; `t` is the text.
+# v: the value, null where refused; r: 1 wrong_type, 2 out_of_range. `t` is the text.
 _CONVERSIONS: Final[dict[ColumnType, str]] = {
-    "int64": """
-        SELECT CASE WHEN abs(f) < 9007199254740992 AND f = trunc(f) THEN f::BIGINT
-                    WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807 THEN d::BIGINT
-                    WHEN f IS NULL AND lower(t) = 'true' THEN 1 WHEN f IS NULL AND lower(t) = 'false' THEN 0 END AS v,
-               CASE WHEN f IS NULL OR (d IS NOT NULL AND d <> trunc(d)) THEN 1
-                    WHEN abs(f) < 9007199254740992 AND f <> trunc(f) THEN 1 ELSE 2 END AS r
-        FROM (SELECT t, try_cast(t AS DOUBLE) AS f,
-                     CASE WHEN abs(f) >= 9007199254740992 AND NOT isinf(f) AND NOT isnan(f)
-                          THEN try_cast(t AS DECIMAL(38, 18)) END AS d FROM texts)""",
-    "float64": """
-        SELECT CASE WHEN isfinite(f) THEN f
-                    WHEN f IS NULL AND lower(t) = 'true' THEN 1 WHEN f IS NULL AND lower(t) = 'false' THEN 0 END AS v,
-               CASE WHEN f IS NULL THEN 1 ELSE 2 END AS r
-        FROM (SELECT t, try_cast(t AS DOUBLE) AS f FROM texts)""",
-    "bool": """
-        SELECT CASE WHEN lower(t) = 'true' OR f = 1 THEN true WHEN lower(t) = 'false' OR f = 0 THEN false END AS v,
-               CASE WHEN isfinite(coalesce(f, 0)) THEN 1 ELSE 2 END AS r
-        FROM (SELECT t, try_cast(t AS DOUBLE) AS f FROM texts)""",
     "timestamp": f"""
         SELECT CASE WHEN isfinite(z) AND epoch_us(z) >= {EARLIEST} AND epoch_us(z) < {LATEST} THEN epoch_us(z) END AS v,
                CASE WHEN z IS NULL OR NOT isfinite(z) THEN 1 ELSE 2 END AS r
         FROM (SELECT CASE WHEN t SIMILAR TO '\\s*[0-9].*' THEN try_cast(trim(t) AS TIMESTAMPTZ) END AS z FROM texts)""",
     "string": "SELECT CASE WHEN NOT contains(t, chr(0)) THEN t END AS v, 2 AS r FROM texts",
 }
+_DOUBLES: Final = "SELECT try_cast(t AS DOUBLE) AS f FROM texts"
+_DECIMALS: Final = """
+    SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807 THEN d::BIGINT END AS v,
+           coalesce(d <> trunc(d), false) AS is_fraction
+    FROM (SELECT try_cast(t AS DECIMAL(38, 18)) AS d FROM texts)"""
 
 
 def from_text(texts: pa.Array, kind: ColumnType, column: str, time_zone: str = "UTC") -> Converted:
     """Converts texts (null stays null) to a column of `kind`; a time without an offset is read in `time_zone`."""
-    if kind == "string" and not _holds_zero(texts):
-        return Converted(texts)
-    result = query(_CONVERSIONS[kind], {"texts": pa.table({"t": texts})}, time_zone)
-    values = result["v"].cast(ARROW[kind])
-    refused: Refusals = {}
-    if values.null_count > texts.null_count:
-        rows = np.flatnonzero(pc.and_(values.is_null(), texts.is_valid()).to_numpy(zero_copy_only=False))
-        for row, text, code in zip(
-            rows.tolist(),
-            texts.take(pa.array(rows)).to_pylist(),
-            result["r"].take(pa.array(rows)).to_pylist(),
-            strict=True,
-        ):
-            refused[row] = refusal(column, kind, text, out_of_range=code == 2)
-    return Converted(values, refused)
+    return from_texts({column: texts}, {column: kind}, time_zone)[column]
+
+
+def from_texts(
+    columns: Mapping[str, pa.Array], kinds: Mapping[str, ColumnType], time_zone: str = "UTC"
+) -> dict[str, Converted]:
+    """Converts columns together: a query costs 1 to 3 ms however few rows it has, and all numbers share one."""
+    doubles = _doubles({name: texts for name, texts in columns.items() if kinds[name] in _NUMBERS})
+    converted = {}
+    for name, texts in columns.items():
+        kind = kinds[name]
+        if name in doubles:
+            values, beyond = _NUMBERS[kind](texts, doubles[name])
+        elif kind == "string" and not _holds_zero(texts):
+            values, beyond = texts, np.empty(0, bool)
+        else:
+            result = query(_CONVERSIONS[kind], {"texts": pa.table({"t": texts})}, time_zone)
+            values, beyond = result["v"].cast(ARROW[kind]), result["r"].to_numpy() == 2
+        converted[name] = Converted(values, _refusals(name, kind, texts, values, beyond))
+    return converted
+
+
+def _doubles(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """What each text is as float64, null if it is no number."""
+    if not columns:
+        return {}
+    texts = pa.concat_arrays(columns.values()) if len(columns) > 1 else next(iter(columns.values()))
+    doubles, first = query(_DOUBLES, {"texts": pa.table({"t": texts})})["f"], 0
+    return {name: doubles[first : (first := first + len(mine))] for name, mine in columns.items()}
+
+
+def _truths(texts: pa.Array, doubles: pa.Array) -> tuple[Bools, Bools]:
+    """Which texts say `true`, and which `false`; those of numbers do not."""
+    is_true, is_false = np.zeros((2, len(texts)), bool)
+    if doubles.null_count > texts.null_count:
+        rows = np.flatnonzero(doubles.is_null().to_numpy(zero_copy_only=False))
+        lowered = pc.ascii_lower(texts.take(pa.array(rows))).fill_null("")
+        is_true[rows] = pc.equal(lowered, "true").to_numpy(zero_copy_only=False)
+        is_false[rows] = pc.equal(lowered, "false").to_numpy(zero_copy_only=False)
+    return is_true, is_false
+
+
+def _int64(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
+    plain, known = filled(doubles), _is_valid(doubles)
+    is_true, is_false = _truths(texts, doubles)
+    with np.errstate(invalid="ignore"):
+        large = known & (np.abs(plain) >= EXACT) & np.isfinite(plain)
+        is_whole = known & (np.abs(plain) < EXACT) & (np.floor(plain) == plain)
+    numbers = np.where(is_whole, plain, is_true).astype(np.int64)
+    good, beyond = is_whole | is_true | is_false, known & (large | ~np.isfinite(plain))
+    if rows := np.flatnonzero(large).tolist():
+        exact = query(_DECIMALS, {"texts": pa.table({"t": texts.take(pa.array(rows))})})
+        numbers[rows], good[rows] = filled(exact["v"]), _is_valid(exact["v"])
+        beyond[rows] = ~filled(exact["is_fraction"])
+    return pa.array(numbers, mask=~good), beyond
+
+
+def _float64(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
+    plain, known = filled(doubles), _is_valid(doubles)
+    is_true, is_false = _truths(texts, doubles)
+    finite = known & np.isfinite(plain)
+    return pa.array(np.where(finite, plain, is_true), mask=~(finite | is_true | is_false)), known
+
+
+def _bool(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
+    plain, known = filled(doubles), _is_valid(doubles)
+    is_true, is_false = _truths(texts, doubles)
+    is_true, is_false = is_true | (known & (plain == 1)), is_false | (known & (plain == 0))
+    return pa.array(is_true, mask=~(is_true | is_false)), ~np.isfinite(plain)
+
+
+_NUMBERS: Final[Mapping[ColumnType, Callable[[pa.Array, pa.Array], tuple[pa.Array, Bools]]]] = {
+    "int64": _int64,
+    "float64": _float64,
+    "bool": _bool,
+}
+"""From texts and what they are as float64 to values, null where there is none, and which are out of range then."""
+
+
+def _is_valid(values: pa.Array) -> Bools:
+    flags: Bools = values.is_valid().to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _refusals(column: str, kind: ColumnType, texts: pa.Array, values: pa.Array, beyond: Bools) -> Refusals:
+    """Why texts that are there have no value."""
+    if values.null_count == texts.null_count:
+        return {}
+    rows = np.flatnonzero(_is_valid(texts) & ~_is_valid(values))
+    written = zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), beyond[rows].tolist(), strict=True)
+    return {row: refusal(column, kind, text, out_of_range=is_beyond) for row, text, is_beyond in written}
 
 
 def _holds_zero(texts: pa.Array) -> bool:
