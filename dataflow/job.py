@@ -3,7 +3,7 @@
 Planning finds every problem that can be found before a record is read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,9 +111,11 @@ class Job:
             SourceError: if something cannot be read.
         """
         ranges = list_ranges(self.spec.files, self.folder, int(self.spec.execution.range))
-        if self.spec.files.format == "csv":
-            for part in ranges:
-                self._check_fields(part.header, part.source)
+        for part in ranges:
+            if self.spec.files.format == "csv":
+                self._refuse_missing(part)
+            if self.spec.record.columns is not None:
+                self._refuse_unknown(part)
         return ranges
 
     def log_extent(self) -> Extent:
@@ -138,14 +140,17 @@ class Job:
             raise AssertionError("this job does not read a log")
         return self.spec.source.log
 
-    def _check_fields(self, names: Sequence[str], source: str) -> None:
+    def _refuse_missing(self, part: FileRange) -> None:
         for name, column in self.schema.columns.items():
-            if name not in names and not column.nullable:
-                raise SourceError(f"record.columns.{name}: {source} has no column {name}; there are {', '.join(names)}")
-        unknown = [name for name in names if name not in self.schema.columns]
+            if name not in part.header and not column.nullable:
+                there = ", ".join(part.header)
+                raise SourceError(f"record.columns.{name}: {part.source} has no column {name}; there are {there}")
+
+    def _refuse_unknown(self, part: FileRange) -> None:
+        unknown = [name for name in part.header if name not in self.schema.columns]
         if self.schema.strict and unknown:
             raise SourceError(
-                f"record.unknown_fields: every record of {source} has {unknown[0]}, which is not in columns"
+                f"record.unknown_fields: every record of {part.source} has {unknown[0]}, which is not in columns"
             )
 
 

@@ -12,7 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from tests.dataflow.jobs import (
     JSON_LINES,
@@ -183,6 +186,24 @@ def test_what_cannot_be_read_ends_in_2_before_anything_is_written(tmp_path: Path
             assert (ended.code, command) == (2, command)
             assert words in ended.message and len(ended.message.splitlines()) == 1
         assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_whose_every_record_has_an_unknown_field_is_told_before_anything_is_written(
+    tmp_path: Path, kind: str
+) -> None:
+    known = pa.table({"ts": [1, 2], "key": ["a", "b"], "value": [0.5, 1.5]})
+    write = csv.write_csv if kind == "csv" else pq.write_table
+    write(known, tmp_path / f"1.{kind}")
+    write(known.append_column("more", pa.array([1, 2])), tmp_path / f"2.{kind}")
+    files = {"paths": [f"*.{kind}"], "format": kind}
+    job = changed(JSON_LINES, source={"files": files}, record={**JSON_LINES["record"], "unknown_fields": "dead_letter"})
+    ended = streamgauge("run", write_job(tmp_path, job))
+    assert ended.code == 2
+    assert f"record.unknown_fields: every record of 2.{kind} has more, which is not in columns" in ended.message
+    assert not (tmp_path / "out").exists()
+    job["record"]["unknown_fields"] = "ignore"
+    assert streamgauge("run", write_job(tmp_path, job)).code == 0
 
 
 def test_too_many_dead_letters_end_in_3_and_lie_where_the_message_says(ran: Path) -> None:

@@ -37,7 +37,9 @@ class SourceError(Exception):
 class FileRange:
     """A stretch of a file: bytes of its (decompressed) text, or rows of Parquet; `end` None: to the end.
 
-    `opens` says that a record begins at `start`, which only the first range of a text knows beforehand.
+    Args:
+        opens: whether a record begins at `start`, which only the first range of a text knows beforehand.
+        header: the names of the columns, of CSV and Parquet.
     """
 
     path: str
@@ -155,7 +157,7 @@ def _row_groups(path: str, source: str, ordinal: int) -> list[FileRange]:
     ranges, row = [], 0
     for index in range(metadata.num_row_groups):
         rows = metadata.row_group(index).num_rows
-        ranges.append(FileRange(path, source, ordinal, row, row + rows, row_group=index))
+        ranges.append(FileRange(path, source, ordinal, row, row + rows, row_group=index, header=tuple(names)))
         row += rows
     return ranges
 
