@@ -108,7 +108,10 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
             clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
         outcome = Outcome.read(job.state)
         if outcome is None or outcome.run != name:
-            raise JobFailed("the run ended without publishing its tables")
+            raise JobFailed(
+                f"the run ended, and {job.state} knows nothing of its tables: it must be the same one for who submits"
+                " and for every worker"
+            )
     ran = Ran(outcome.status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
     ran.write(job.state)
     return ran

@@ -273,7 +273,8 @@ def waited(found: Callable[[], T | None], seconds: float, otherwise: Callable[[]
 _WORDS_MOST: Final = 400
 _CAUSED: Final = re.compile(r"^\s*Caused by: (.*)$", re.MULTILINE)
 _CLASSES: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
-_PYTHON: Final = re.compile(r"^((?:[\w.]+\.)?\w+(?:Error|Refused|Failed|Exception)): (.+)$", re.MULTILINE)
+_PYTHON: Final = re.compile(r"^((?:\w+\.)+\w+|\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
+"""What a traceback of Python ends in: classes of modules have these before their names, built-in ones are called so."""
 
 
 def root_cause(trace: str) -> str:

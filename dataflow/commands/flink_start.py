@@ -15,6 +15,7 @@ from dataflow.job import Job
 from dataflow.run import JobFailed, check_sinks
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded
 from transforms.specification import microseconds
+from transforms.storage.checkpoint import NotShared
 
 HOLD_SECONDS: Final = 5.0
 """How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
@@ -187,14 +188,17 @@ def _see_it_live(job: Job, record: Submission, before: int) -> None:
     """
     from runners.flink_rest import Flink
 
+    flink = Flink(record.cluster)
     seconds = LIFE_SECONDS + microseconds(job.spec.execution.checkpoint) / 1e6
     deadline = time.monotonic() + seconds
     while _newest(job) == before:
         if not is_running(record):
-            raise JobFailed(Flink(record.cluster).why(record.job, "over"))
+            raise JobFailed(flink.why(record.job, "over"))
+        failed = flink.failure(record.job)
+        if failed is not None and failed[1].startswith(NotShared.__name__):
+            raise JobFailed(flink.why(record.job, "of no use"))
         if time.monotonic() > deadline:
-            why = Flink(record.cluster).why(record.job, f"running, and has kept no checkpoint for {seconds:.0f} s")
-            raise JobFailed(f"{why}; is {job.state} the same folder for its workers?")
+            raise JobFailed(flink.why(record.job, f"running, and has kept no checkpoint for {seconds:.0f} s"))
         time.sleep(0.2)
 
 

@@ -49,6 +49,7 @@ _TASK_MANAGER_MEMORY: Final = {
     "taskmanager.memory.jvm-overhead.min": "192m",
     "taskmanager.memory.jvm-overhead.max": "192m",
 }
+_APART: Final = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
 _LOG4J: Final = """\
 rootLogger.level = INFO
 rootLogger.appenderRef.file.ref = file
@@ -126,9 +127,20 @@ class Cluster:
 
     def start_pool(self) -> None:
         """Starts the pool that starts workers for Python, of this environment and this checkout."""
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-        command = [sys.executable, "-m", "runners.pool", "--listen", f"127.0.0.1:{self.pool_port}"]
-        self._start("pool", command, {"PATH": path, "PYTHONPATH": str(ROOT)})
+        self._start_pool("pool", self.pool_port)
+
+    @contextmanager
+    def pool_apart(self, folder: Path) -> Iterator[str]:
+        """Another pool, whose workers have an empty folder in the place of this one, as on another machine.
+
+        Yields the flag that asks for it; only root may do this.
+        """
+        port = free_port()
+        self._start_pool("pool-apart", port, "unshare", "--mount", "sh", "-c", _APART, str(folder))
+        try:
+            yield f"--environment_config=localhost:{port}"
+        finally:
+            self.kill("pool-apart")
 
     def kill(self, name: str) -> None:
         """kill -9 of `jobmanager`, `taskmanager-N` or `pool`."""
@@ -211,6 +223,11 @@ class Cluster:
         lines = "".join(f"{name}: {value}\n" for name, value in settings.items())
         (self.folder / "conf" / "config.yaml").write_text(lines)
         (self.folder / "conf" / "log4j.properties").write_text(_LOG4J)
+
+    def _start_pool(self, name: str, port: int, *around: str) -> None:
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        command = [*around, sys.executable, "-m", "runners.pool", "--listen", f"127.0.0.1:{port}"]
+        self._start(name, command, {"PATH": path, "PYTHONPATH": str(ROOT)})
 
     def _start_java(self, name: str, main: str, memory: Mapping[str, str], heap: str) -> None:
         home, conf = equipment.flink(), self.folder / "conf"

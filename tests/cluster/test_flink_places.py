@@ -1,4 +1,4 @@
-"""Two clusters: a job that moves from one to the other, and one whose disk for checkpoints is full."""
+"""Places: a job that moves to another cluster, a full disk for checkpoints, workers with folders of their own."""
 
 import os
 import re
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dataflow.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import SECONDS, Live
+from tests.dataflow.jobs import JSON_LINES, streamgauge, write_job, write_json_lines
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
 
@@ -86,6 +88,28 @@ def test_a_full_disk_for_checkpoints_costs_checkpoints_and_nothing_else(live: Li
     assert live.cluster.running() == [live.record()["job"]]
     assert "savepoint" in live.done(live.flink("savepoint"))
     live.verified()
+
+
+def test_workers_with_a_state_folder_of_their_own_are_told_and_nothing_is_left_behind(
+    live: Live, places: Places, tmp_path: Path
+) -> None:
+    apart, there = tmp_path / "apart", tmp_path / "there"
+    apart.mkdir()
+    there.mkdir()
+    write_json_lines(there / "data.jsonl", [{"ts": second, "key": "a", "value": 1.0} for second in range(10)])
+    bounded = write_job(there, JSON_LINES)
+    live.write(60)
+    with places.first.pool_apart(apart) as pool:
+        where = (*places.first.flags, pool, "--set")
+        for job, state, words in (
+            (live.job, apart / "live", "is not the folder that this job was launched with"),
+            (bounded, apart / "bounded", "knows nothing of its tables"),
+        ):
+            ended = streamgauge("flink", "submit", job, *where, f"state={state}")
+            assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended
+            assert f"{state} {words}" in ended.message and "must be the same one for who" in ended.message
+            assert places.first.running() == []
+    assert not (apart / "live" / RECORD).exists()
 
 
 def test_a_job_moves_to_another_cluster_by_a_savepoint_and_back_by_its_own_checkpoint(

@@ -9,7 +9,6 @@ on its way to become that.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +95,10 @@ class Manifest:
 
 class TakenOver(SinkError):
     """Another launch of the job goes on with its state: this one, left over on some machine, must not write it."""
+
+
+class NotShared(SinkError):
+    """A worker's state folder is another than that of who launched the job, at the same path."""
 
 
 class StateRefused(SinkError):
@@ -189,10 +192,21 @@ class CheckpointFolder:
             durable.write_text(f"{self.state}/{LAUNCH}", launch)
 
     def check_claim(self, launch: str) -> None:
-        """Raises TakenOver if the state is another launch's by now."""
-        with suppress(FileNotFoundError):
-            if Path(self.state, LAUNCH).read_text(encoding="utf-8") != launch:
-                raise TakenOver(f"{self.state}: another launch of this job goes on with it")
+        """Looks whether a launch may write.
+
+        Raises:
+            TakenOver: if the state is another launch's by now.
+            NotShared: if this is not the folder that a launch has claimed.
+        """
+        try:
+            claimed = Path(self.state, LAUNCH).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise NotShared(
+                f"{self.state} is not the folder that this job was launched with: it must be the same one for who"
+                " launches and for every worker"
+            ) from None
+        if claimed != launch:
+            raise TakenOver(f"{self.state}: another launch of this job goes on with it")
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         """The snapshots in a checkpoint."""

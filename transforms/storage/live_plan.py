@@ -18,7 +18,7 @@ import pyarrow as pa
 from transforms import ledger
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql, topics
-from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, Place, TakenOver
+from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, NotShared, Place, TakenOver
 from transforms.storage.error import SinkError
 from transforms.storage.kafka import KafkaFenced
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
@@ -189,7 +189,7 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     while True:
         try:
             result = action()
-        except (KafkaFenced, TakenOver):
+        except (KafkaFenced, NotShared, TakenOver):
             raise
         except SinkError as error:
             if time.monotonic() - began > patience:

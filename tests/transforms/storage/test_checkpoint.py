@@ -9,7 +9,15 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from transforms.storage.checkpoint import FOLDER, MANIFEST, Checkpoint, CheckpointFolder, StateRefused, TakenOver
+from transforms.storage.checkpoint import (
+    FOLDER,
+    MANIFEST,
+    Checkpoint,
+    CheckpointFolder,
+    NotShared,
+    StateRefused,
+    TakenOver,
+)
 from transforms.storage.error import SinkError
 
 
@@ -164,6 +172,8 @@ def test_a_rewind_to_before_every_checkpoint_leaves_nothing_to_go_on_from(tmp_pa
 
 def test_a_launch_that_was_left_over_must_not_write(tmp_path: Path) -> None:
     folder = CheckpointFolder(str(tmp_path))
+    with pytest.raises(NotShared, match="the same one for who launches and for every worker"):
+        folder.check_claim("first")
     folder.claim("first")
     folder.check_claim("first")
     folder.claim("second")
