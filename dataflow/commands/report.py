@@ -1,6 +1,7 @@
 """`report`: the report, from the stored tables."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,12 +9,14 @@ import click
 import pyarrow as pa
 
 from dataflow import __version__
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
+from dataflow.submission import Submission
 from transforms import durable, ledger
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
@@ -32,21 +35,43 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     if target is None:
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
     settle(job.state)
-    ran = Ran.read(job.state)
+    ran = _last_run(job)
     if ran is None:
         raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")
     render_stored(job, target, ran)
     click.echo(target)
 
 
-def render_stored(job: Job, target: str, ran: Ran) -> None:
-    """Writes the report of a job that has run."""
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """A live job that has not ended: on what it runs, and when its newest checkpoint was taken."""
+
+    runner: str
+    finished: datetime
+    seconds: None = None
+
+
+def _last_run(job: Job) -> Ran | GoesOn | None:
+    """How the job ran last; None: it never ran."""
+    ran = Ran.read(job.state)
+    manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
+    if manifest is None:
+        return ran
+    told = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
+    if ran is not None and ran.finished >= told:
+        return ran
+    record = Submission.read(job.state)
+    return GoesOn(f"Flink at {record.cluster}" if record else "this machine", told)
+
+
+def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
+    """Writes the report of a job that has run, or runs."""
     letters = read_table(job, DEAD_LETTERS)
     page = render(
         ReportData(
             job=job.spec.job,
             versions={"streamgauge": __version__, **_versions()},
-            finished=ran.finished.astimezone(timezone.utc) if ran.finished else datetime.now(timezone.utc),
+            finished=ran.finished.astimezone(timezone.utc),
             seconds=ran.seconds,
             runner=ran.runner,
             ledger=ledger.totals(read_table(job, LEDGER)),

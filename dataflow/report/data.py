@@ -61,8 +61,8 @@ class ReportData:
     Args:
         job: the job's name.
         versions: versions by distribution name, ours first.
-        finished: when the run ended, aware.
-        seconds: how long it ran.
+        finished: when the run ended, or up to when its tables are told; aware.
+        seconds: how long it ran; None: it goes on.
         runner: the runner's name.
         ledger: `read` and the five terms it is the sum of; `partly_late` may stand beside them.
         dead_letters: columns `reason`, `stage`, `letters`, `example_detail`; a row a (reason, stage).
@@ -76,7 +76,7 @@ class ReportData:
     job: str
     versions: Mapping[str, str]
     finished: datetime
-    seconds: float
+    seconds: float | None
     runner: str
     ledger: Mapping[str, int]
     dead_letters: pa.Table

@@ -58,7 +58,7 @@ def render(data: ReportData) -> str:
         terms=[(term, data.ledger[term], _share(data.ledger, term)) for term in LEDGER_TERMS],
         is_balanced=data.ledger["read"] == sum(data.ledger[term] for term in LEDGER_TERMS),
         partly_late=data.ledger.get("partly_late", 0),
-        duration=duration(data.seconds),
+        duration=None if data.seconds is None else duration(data.seconds),
         sections=sections,
         series=[_script_json(section.series.json) for section in sections],
         specs=_script_json(json.dumps(specs(reasons=len(reasons)))),
@@ -101,7 +101,8 @@ def chart_library() -> str:
 
 def _summary(data: ReportData, letters: int, reasons: int) -> list[tuple[str, str, str]]:
     read, accepted = data.ledger["read"], data.ledger["accepted"]
-    rate = f"{read / data.seconds:,.0f} records a second" if read and data.seconds > 0 else ""
+    rate = f"{read / data.seconds:,.0f} records a second" if read and data.seconds else ""
+    took = duration(data.seconds) if data.seconds is not None else "goes on"
     letters_note = f"for {reasons} reason{'' if reasons == 1 else 's'}" if reasons else "none at all"
     rows = sum(view.table.num_rows for view in data.aggregations)
     tables = len(data.aggregations)
@@ -110,7 +111,7 @@ def _summary(data: ReportData, letters: int, reasons: int) -> list[tuple[str, st
         ("Accepted", f"{accepted:,}", f"{_share(data.ledger, 'accepted'):.4g} % of those read" if read else ""),
         ("Dead letters", f"{letters:,}", letters_note),
         ("Result rows", f"{rows:,}", f"in {tables} aggregation{'' if tables == 1 else 's'}"),
-        ("Duration", duration(data.seconds), data.runner),
+        ("Duration", took, data.runner),
     ]
 
 

@@ -56,6 +56,10 @@ class Stack:
         assert bool(ran.returncode) == fails, f"{arguments}: {ran.stdout}{ran.stderr}"
         return ran.stdout
 
+    def use(self, image: str) -> None:
+        """From now on ours are of another image."""
+        self._environment["STREAMGAUGE_IMAGE"] = image
+
     def get(self, name: str, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
             return json.loads(answer.read())
@@ -123,31 +127,51 @@ def test_a_job_runs_on_its_flink(stack: Stack) -> None:
     started = time.monotonic()
     said = stack.compose("run", "--rm", "streamgauge", *submit, "--flink_job_server_jar=/opt/flink-job-server.jar")
     print(f"{said} {time.monotonic() - started:.1f} s")
-    count = "select count(*) from by_device_on_flink where final and temperature_count = 10"
-    query = (
-        "exec",
-        "-T",
-        "-e",
-        "PGPASSWORD=streamgauge",
-        "postgres",
-        "psql",
-        "-h",
-        "/tmp",
-        "-U",
-        "streamgauge",
-        "-Atc",
-    )
-    until(
-        lambda: int(stack.compose(*query, count)),
-        "18 windows",
-        lambda windows: windows >= 18,
-        seconds=120,
-        said=lambda: _said(stack, "pool-1"),
-    )
+    _has_windows(stack, 18, "final and temperature_count = 10")
     print(f"the windows of all records are there {time.monotonic() - started:.1f} s after submission began")
     listed = stack.compose("run", "--rm", "streamgauge", "flink", "list")
     assert "readings_on_flink" in listed
-    stack.compose("run", "--rm", "streamgauge", "flink", "cancel", "/etc/streamgauge/flink.yaml")
+
+
+SEND: Final = """
+import json, subprocess, sys, time
+sys.path.insert(0, "/etc/streamgauge")
+import see
+begin_ms = (int(time.time() * 1000) // see.WINDOW_MS + 1) * see.WINDOW_MS
+with open("/tmp/more.jsonl", "w") as file:
+    file.writelines(json.dumps(reading) + "\\n" for reading in see.readings(begin_ms))
+send = ["send", "/tmp/more.jsonl", "--to", "collector:8080", "--source", "more"]
+subprocess.run([sys.executable, "-m", "dataflow.main", *send], check=True)
+"""
+
+
+def test_an_upgrade_brings_another_image_with_another_report_and_a_new_statistic(
+    stack: Stack, image: str, tmp_path: Path
+) -> None:
+    job = "/etc/streamgauge/flink.yaml"
+    template = "/opt/streamgauge/dataflow/report/template.html.jinja"
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {image}\nUSER 0:0\nRUN sed -i 's/Streamgauge report/The second edition/' {template}\nUSER 10001:10001\n"
+    )
+    stack.on.docker("build", "--network=none", "--tag=streamgauge-tests/newer", str(tmp_path))
+    stack.use("streamgauge-tests/newer")
+    stack.compose("up", "--detach", "pool-1", "pool-2")
+    for pool in ("pool-1", "pool-2"):
+        _healthy(stack, pool)
+    statistic = ("--set", "aggregations.0.statistics.temperature=[count, mean, min, max, p90]")
+    started = time.monotonic()
+    said = stack.compose("run", "--rm", "streamgauge", "flink", "upgrade", job, *statistic)
+    print(f"{said} {time.monotonic() - started:.1f} s")
+    assert "temperature_p90 joined by_device_on_flink" in said
+    stack.compose("run", "--rm", "--entrypoint", "python", "streamgauge", "-c", SEND)
+    _has_windows(stack, 15, "final and temperature_count = 10 and temperature_p90 is not null")
+    _has_windows(stack, 18, "final and temperature_count = 10 and temperature_p90 is null")
+    told = stack.compose("run", "--rm", "streamgauge", "verify", job, *statistic)
+    assert "are what chunks" in told
+    page = "/var/lib/streamgauge/report.html"
+    stack.compose("run", "--rm", "streamgauge", "report", job, *statistic, "--output", page)
+    assert "The second edition" in stack.compose("run", "--rm", "--entrypoint", "cat", "streamgauge", page)
+    stack.compose("run", "--rm", "streamgauge", "flink", "cancel", job)
 
 
 def test_a_taskmanager_that_is_killed_comes_back_to_its_pool(stack: Stack) -> None:
@@ -222,6 +246,19 @@ def _healthy(stack: Stack, service: str) -> None:
         lambda state: state == "running healthy",
         seconds=90,
         said=lambda: _said(stack, service),
+    )
+
+
+def _has_windows(stack: Stack, count: int, where: str) -> None:
+    """Waits for rows of the job on Flink."""
+    login = ("-e", "PGPASSWORD=streamgauge", "postgres", "psql", "-h", "/tmp", "-U", "streamgauge")
+    question = f"select count(*) from by_device_on_flink where {where}"
+    until(
+        lambda: int(stack.compose("exec", "-T", *login, "-Atc", question)),
+        f"{count} windows that are {where}",
+        lambda windows: windows >= count,
+        seconds=120,
+        said=lambda: _said(stack, "pool-1"),
     )
 
 

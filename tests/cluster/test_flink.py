@@ -241,6 +241,8 @@ def test_an_upgrade_brings_another_report_and_new_statistics(live: Live) -> None
     known = table.filter(pc.is_valid(table["value_p90"]))
     assert 0 < known.num_rows < table.num_rows
     assert pc.min(known["window_end"]).as_py() > pc.min(table["window_end"]).as_py()
+    live.done(streamgauge("report", live.job))
+    assert f"a live job on Flink at {live.cluster.address}" in (live.folder / "other.html").read_text()
     live.done(live.flink("stop"))
     live.done(live.flink("resume", "--from", "latest"))
     live.write(20)

@@ -33,15 +33,24 @@ def feed(tmp_path: Path) -> Iterator[Feed]:
     feed.writer.close()
 
 
+def reported(folder: Path) -> str:
+    """What `report` makes of the job as it stands."""
+    ended = streamgauge("report", folder / "job.yaml", "-o", folder / "report.html")
+    assert (ended.code, ended.err) == (0, "")
+    return (folder / "report.html").read_text()
+
+
 def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_path: Path, feed: Feed) -> None:
     feed.write(30)
     process = start("run", tmp_path / "job.yaml", "--streaming")
     until(lambda: rows(tmp_path, "fixed"), "the rows of a window", lambda count: count >= 4)
     feed.write(100)
     until(lambda: kept_up_to(tmp_path), "chunk 131 as the next one", lambda chunk: chunk == 131)
+    assert "a live job on this machine" in reported(tmp_path)
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
+    assert "on Prism" in reported(tmp_path)
     assert "stopped at chunk 131" in ended.out
     verified(tmp_path)
     book = parquet_table(tmp_path / "out/ledger")

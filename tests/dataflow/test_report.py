@@ -89,6 +89,12 @@ def test_ledger_identity_is_shown_and_an_imbalance_is_called_out() -> None:
     assert "does not balance" in render(replace(report(), ledger={**report().ledger, "read": 1101}))
 
 
+def test_a_job_that_goes_on_has_no_end_and_no_rate() -> None:
+    ended, on = (re.sub(r"<[^>]+>", "", render(replace(report(), seconds=seconds))) for seconds in (12.44, None))
+    assert "Finished 1 January 2026, 00:00 UTC, after 12.4 s on DirectRunner." in ended and "records a second" in ended
+    assert "As of 1 January 2026, 00:00 UTC, a live job on DirectRunner." in on and "records a second" not in on
+
+
 def test_prediction_takes_the_model_of_the_window_before() -> None:
     view = aggregation(["AA", "UA"], 4)
     assert view.models_table is not None
