@@ -6,9 +6,13 @@ can be reached from a query, and no setting can be changed by one.
 
 import threading
 from collections.abc import Mapping
+from typing import Final
 
 import duckdb
 import pyarrow as pa
+
+_ROWS: Final = 1 << 20
+"""Rows of a result that come in one piece; several would have to be joined, which is a copy."""
 
 _local = threading.local()
 
@@ -50,7 +54,7 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch], time_zone: 
     for name, table in tables.items():
         database.register(name, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table)
     try:
-        result = database.sql(sql).to_arrow_table()
+        result = database.sql(sql).to_arrow_table(_ROWS)
     except UnicodeDecodeError as error:
         # The engine quotes the value that it fails on, and may cut it in the middle of a character.
         raise duckdb.InvalidInputException(error.object.decode("utf-8", "replace")) from None

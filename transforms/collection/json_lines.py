@@ -267,11 +267,12 @@ def _trailing_commas(lines: Lines) -> Bools:
     """Lines that may have a comma before a closing brace or bracket, which the engine lets pass and JSON does not."""
     suspect = np.zeros(len(lines), bool)
     for start, piece in pieces(lines.octets, overlap=1):
-        closes = (piece[1:] | _CASE) == ord("}")  # the bit in which } and ] differ
-        commas = closes & (piece[:-1] == ord(","))
-        spaces = closes & (piece[:-1] <= ord(" "))
-        if commas.any() or spaces.any():
-            places = start + np.flatnonzero(commas | _after_comma(lines.octets, start, spaces))
+        before = piece[:-1]
+        odd = (piece[1:] | _CASE) == ord("}")  # the bit in which } and ] differ
+        odd &= (before == ord(",")) | (before <= ord(" "))
+        if odd.any():
+            spaces = odd & (before <= ord(" "))
+            places = start + np.flatnonzero((odd & ~spaces) | _after_comma(lines.octets, start, spaces))
             suspect[np.searchsorted(lines.offsets, places, side="right") - 1] = True
     return suspect
 

@@ -16,7 +16,7 @@ from transforms.dead_letter import shown
 Octets = npt.NDArray[np.uint8]
 
 _NEWLINE: Final = 10
-_PIECE: Final = 1 << 19
+_PIECE: Final = 1 << 18
 
 
 @dataclass(frozen=True)
