@@ -71,7 +71,7 @@ def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
         ReportData(
             job=job.spec.job,
             versions={"streamgauge": __version__, **_versions()},
-            finished=ran.finished.astimezone(timezone.utc),
+            finished=ran.finished,
             seconds=ran.seconds,
             runner=ran.runner,
             ledger=ledger.totals(read_table(job, LEDGER)),

@@ -17,13 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.batch import filled
-from transforms.collection.json_records import parse_one_by_one
+from transforms.collection.json_records import SPACE, in_braces, parse_one_by_one
 from transforms.collection.lines import Lines, Octets, pieces
 from transforms.collection.parsed import Schema
-from transforms.collection.values import EXACT, Refusals, from_text, whole
+from transforms.collection.values import EXACT, Bools, Refusals, from_text, whole
 from transforms.engine import query
-
-Bools = npt.NDArray[np.bool_]
 
 _SHAPE: Final = {"string": "VARCHAR", "int64": "DOUBLE", "float64": "DOUBLE", "bool": "VARCHAR", "timestamp": "VARCHAR"}
 _WIDE: Final = "DECIMAL(38, 18)"
@@ -258,8 +256,7 @@ def _framed(text: pa.Array) -> Bools:
     framed: Bools = (last == ord("}")) & (octets[np.minimum(offsets[:-1], len(octets) - 1)] == ord("{"))
     rows = np.flatnonzero(~framed)
     for row, line in zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True):
-        line = (line or "").strip()
-        framed[row] = line.startswith("{") and line.endswith("}")
+        framed[row] = in_braces((line or "").strip(SPACE))
     return framed
 
 

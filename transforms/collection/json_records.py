@@ -29,6 +29,9 @@ _DECODER: Final = json.JSONDecoder(
     parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_first_wins
 )
 _STRINGS_AND_OTHERS: Final = re.compile(r'("(?:[^"\\]|\\.)*")|-?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
+SPACE: Final = " \t\r\n"
+"""What JSON takes for white space."""
+
 _Texts = dict[str, list[str | None]]
 
 
@@ -43,14 +46,19 @@ def _decoded(text: str) -> Any:
         return _DECODER.decode(respelt)
 
 
+def in_braces(text: str) -> bool:
+    """Whether a text, without the white space of JSON around it, can be an object."""
+    return text.startswith("{") and text.endswith("}")
+
+
 def parse_one_by_one(payloads: Sequence[bytes], schema: Schema) -> tuple[dict[str, pa.Array], Refusals]:
     """The columns of a few lines, by Python's parser and the value rules, and which of them are no records."""
     texts: _Texts = {name: [None] * len(payloads) for name in schema.columns}
     refused: Refusals = {}
     numbers: list[tuple[str, int, str]] = []
     for row, payload in enumerate(payloads):
-        text = payload.decode("utf-8").strip(" \t\r\n")
-        if not (text.startswith("{") and text.endswith("}")):
+        text = payload.decode("utf-8").strip(SPACE)
+        if not in_braces(text):
             refused[row] = ("malformed", f"not a JSON object: {shown(text)}")
             continue
         try:
