@@ -29,6 +29,7 @@ setup(
         "duckdb>=2.0,<2.1",  # its JSON and cast rules are part of the value rules
         "fsspec>=2025.3",
         "jinja2>=3.1,<4",
+        "numba>=0.68,<0.69",  # an option of its own that is not public: transforms/collection/compiled
         "numpy>=2.2,<2.5",
         "pandas>=2.2,<3",
         "prometheus-client>=0.22,<1",

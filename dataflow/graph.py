@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -72,6 +72,10 @@ class LiveRun:
     since: Since = field(default_factory=dict)
 
 
+STAGES: Final = ("read", "preprocess", "lateness")
+"""What has dead letters, in the order of `Records`."""
+
+
 class Records(NamedTuple):
     """Batches that are ready to be counted, and the books of those that are not among them."""
 
@@ -90,7 +94,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     execution = job.spec.execution
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
-    tables: dict[str, Batches] = {}
+    tables: dict[str, Batches | tuple[Batches, ...]] = {}
     part = run.part or Part(Rest(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
@@ -106,10 +110,9 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
         if SNAPSHOTS in tables:
             save = beam.ParDo(SaveFn(part.snapshots)).with_output_types(str)
             _ = tables.pop(SNAPSHOTS) | f"Save {aggregation.spec.name}" >> save
-    tables[DEAD_LETTERS] = (
-        records.dead_letters
-        | "Dead letters" >> beam.Flatten()
-        | "Stamp" >> StampLetters(failed_at=run.began, attempts=run.attempts)
+    stamp = StampLetters(failed_at=run.began, attempts=run.attempts)
+    tables[DEAD_LETTERS] = tuple(
+        letters | f"Stamp {stage}" >> stamp for stage, letters in zip(STAGES, records.dead_letters, strict=False)
     )
     tables[LEDGER] = records.ledger | "Entries" >> beam.Flatten() | "Ledger" >> CloseLedger()
     fail_above = job.spec.dead_letters.fail_above

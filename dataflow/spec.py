@@ -77,7 +77,7 @@ class ExecutionSpec(Spec):
     """
 
     shards: int | None = Field(default=None, ge=1, le=4096)
-    range: ByteSize = Field(default=ByteSize(16 << 20), ge=1, le=1 << 30)
+    range: ByteSize = Field(default=ByteSize(8 << 20), ge=1, le=1 << 30)
     batch_rows: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=256)
     checkpoint: Duration = timedelta(seconds=10)

@@ -5,7 +5,7 @@ record holds can stop a job: it ends here instead, and `replay` can bring it bac
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 
@@ -42,6 +42,9 @@ SCHEMA: Final = pa.schema(
 )
 KEY: Final = ("source", "position", "stage")
 
+Payloads: TypeAlias = Sequence[bytes | None] | pa.BinaryArray
+"""Original bytes, one each."""
+
 
 def dead_letters(
     source: str,
@@ -50,7 +53,7 @@ def dead_letters(
     positions: Sequence[int],
     reasons: Sequence[str],
     details: Sequence[str],
-    payloads: Sequence[bytes | None],
+    payloads: Payloads,
     event_times: Sequence[int | None] | None = None,
 ) -> pa.RecordBatch:
     """Dead letters of one stage as a batch of SCHEMA.
@@ -71,7 +74,7 @@ def dead_letters(
             pa.array([stage] * size, pa.string()),
             pa.array(reasons, pa.string()),
             pa.array(details, pa.string()),
-            pa.array(payloads, pa.binary()),
+            payloads if isinstance(payloads, pa.BinaryArray) else pa.array(payloads, pa.binary()),
             pa.array(event_times or [None] * size, pa.int64()).cast(pa.timestamp("us", "UTC")),
             pa.array([1] * size, pa.int64()),
             pa.nulls(size, pa.timestamp("us", "UTC")),

@@ -86,7 +86,7 @@ class ChunkParser:
             parse_json(lines, self.schema, refused),
             refused,
             positions=positions,
-            payload=lines.payload,
+            payloads_of=lines.payloads,
             payloads=lines.payloads,
             origin=Origin(SOURCE),
         )

@@ -157,7 +157,7 @@ class KafkaParser:
             parse_json(lines, self.schema, refused),
             refused,
             positions=np.arange(len(values), dtype=np.int64),
-            payload=lambda row: values[row] or b"",
+            payloads_of=lambda rows: [values[row] or b"" for row in rows],
             payloads=lambda: pa.array(values, pa.binary()),
             origin=Origin(),
         )

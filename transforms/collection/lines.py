@@ -1,6 +1,6 @@
 """Lines: a block of text as records, without copying a byte, and which of them cannot be records at all."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -10,13 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.collection.scratch import room
 from transforms.collection.values import Refusals
 from transforms.dead_letter import shown
 
 Octets = npt.NDArray[np.uint8]
 
 _NEWLINE: Final = 10
-_PIECE: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,22 @@ class Lines:
         return np.frombuffer(self.data, np.uint8, count=len(self.data) if self.size is None else self.size)
 
     @cached_property
+    def _found(self) -> tuple[npt.NDArray[np.int32], list[int]]:
+        """Where each line begins and the last one ends, and the lines that are no UTF-8."""
+        from transforms.collection.compiled.bounds import find_lines  # what compiles takes time and memory to import
+
+        octets, size = self.octets, len(self.octets)
+        starts = room("starts", (size + 2,), np.int32)
+        unreadable = room("unreadable", (size // 2 + 1,), np.int32)
+        found = find_lines(octets, np.frombuffer(self.data, np.uint64, count=size // 8), starts[1:], unreadable)
+        rows = found.newlines + (size > 0 and not self.ends_in_newline)
+        starts[0], starts[rows] = 0, size
+        return starts[: rows + 1].copy(), unreadable[: found.unreadable].tolist()
+
+    @property
     def offsets(self) -> npt.NDArray[np.int32]:
         """Where each line begins, and where the last one ends; newlines belong to the line they end."""
-        found = [np.flatnonzero(piece == _NEWLINE) + start for start, piece in pieces(self.octets)]
-        ends = np.concatenate(found) if found else np.empty(0, np.intp)
-        size = len(self.octets)
-        open_ended = size and not (len(ends) and ends[-1] == size - 1)
-        offsets = np.zeros(1 + len(ends) + open_ended, np.int32)
-        np.add(ends, 1, out=offsets[1 : 1 + len(ends)], casting="unsafe")
-        if open_ended:
-            offsets[-1] = size
-        return offsets
+        return self._found[0]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -60,6 +65,11 @@ class Lines:
         """The bytes of each line, the newline that ends it counted."""
         return np.diff(self.offsets)
 
+    @property
+    def ends_in_newline(self) -> bool:
+        """Whether the last line does."""
+        return len(self.octets) > 0 and bool(self.octets[-1] == _NEWLINE)
+
     def payload(self, row: int) -> bytes:
         """The original bytes of a line, without its newline."""
         start, end = self.offsets.item(row), self.offsets.item(row + 1)
@@ -71,12 +81,12 @@ class Lines:
         offsets, data = pa.py_buffer(self.offsets), pa.py_buffer(self.data)
         return pa.StringArray.from_buffers(len(self), offsets, data)
 
-    def payloads(self) -> pa.BinaryArray:
-        """The original bytes of every line."""
-        if not len(self.octets) or self.octets[-1] != _NEWLINE:
-            return pa.array([self.payload(row) for row in range(len(self))], pa.binary())
+    def payloads(self, rows: Sequence[int] | None = None) -> pa.BinaryArray:
+        """The original bytes of some lines, or of every line."""
+        if not self.ends_in_newline:
+            return pa.array([self.payload(row) for row in (range(len(self)) if rows is None else rows)], pa.binary())
         whole = pa.BinaryArray.from_buffers(pa.binary(), len(self), [None, *self.text.buffers()[1:]])
-        return pc.binary_slice(whole, 0, -1)
+        return pc.binary_slice(whole if rows is None else whole.take(pa.array(rows, pa.int64())), 0, -1)
 
     def unreadable(self, max_line: int) -> Refusals:
         """Lines that are too long, empty, or no UTF-8: no format can read these."""
@@ -88,29 +98,16 @@ class Lines:
         for row in np.flatnonzero(self.lengths <= 2).tolist():
             if not self.payload(row).strip():
                 refused[row] = ("malformed", "the line is empty")
-        if not self.data.isascii():
-            try:
-                self.text.validate(full=True)
-            except pa.ArrowInvalid:
-                self._find_invalid_utf8(refused)
+        for row in self._found[1]:
+            if row not in refused:
+                refused[row] = "invalid_utf8", _not_utf8(self.payload(row))
         return refused
 
-    def _find_invalid_utf8(self, refused: Refusals) -> None:
-        high = [start + np.flatnonzero(piece >= 0x80) for start, piece in pieces(self.octets)]
-        for row in np.unique(np.searchsorted(self.offsets, np.concatenate(high), side="right") - 1).tolist():
-            if row in refused:
-                continue
-            try:
-                self.payload(row).decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = shown(error.object[error.start : error.start + 1])
-                refused[row] = ("invalid_utf8", f"byte {byte} at {error.start} of the line is not UTF-8")
 
-
-def pieces(octets: Octets, overlap: int = 0) -> Iterator[tuple[int, Octets]]:
-    """Where each piece begins, and the piece with `overlap` octets of the next.
-
-    Pieces stay in the processor's cache while something is looked for in them, which a block does not.
-    """
-    for start in range(0, len(octets) - overlap, _PIECE):
-        yield start, octets[start : start + _PIECE + overlap]
+def _not_utf8(payload: bytes) -> str:
+    """Which byte of a payload is none of UTF-8's."""
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"byte {shown(error.object[error.start : error.start + 1])} at {error.start} of the line is not UTF-8"
+    raise AssertionError("the line is UTF-8")

@@ -1,7 +1,8 @@
 """From converted columns to a batch: what is missing is refused, what is refused becomes a dead letter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pyarrow as pa
 from transforms.batch import ARROW, EVENT_TIME, PAYLOAD, POSITION, Origin, with_origin
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.collection.values import Refusals, event_times
-from transforms.dead_letter import PARSE, dead_letters
+from transforms.dead_letter import PARSE, Payloads, dead_letters
 
 Values = Mapping[str, pa.Array]
 
@@ -29,6 +30,13 @@ class Schema:
         return pa.schema([pa.field(name, ARROW[column.type]) for name, column in self.columns.items()])
 
 
+class Rows(NamedTuple):
+    """The columns of records, and which records of their block these are; None: all."""
+
+    values: Values
+    places: npt.NDArray[np.int32] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What a stretch of a source held: good records, dead letters, and how many were read."""
@@ -40,57 +48,65 @@ class Parsed:
 
 def conform(
     schema: Schema,
-    values: Values,
+    rows: Rows,
     refused: Refusals,
     *,
     positions: npt.NDArray[np.int64],
-    payload: Callable[[int], bytes],
+    payloads_of: Callable[[Sequence[int]], Payloads],
     payloads: Callable[[], pa.Array] | None,
     origin: Origin,
 ) -> Parsed:
     """Makes a batch of the good rows and dead letters of the others.
 
     Args:
-        values: the columns, one row a record, of the types that `schema` says.
-        refused: rows that are bad already; the first reason found for a row counts.
-        payload: the original bytes of a row.
-        payloads: the payloads of all rows, for batches that carry them on; None: they do not.
+        rows: the columns, of the types that `schema` says. Records without a row are all refused.
+        refused: records that are bad already; the first reason found for one counts.
+        positions: those of all records.
+        payloads_of: the original bytes of some records.
+        payloads: what of all records batches carry on as their payloads; None: nothing.
     """
     refused = dict(refused)
+    values, places = rows
     good = np.ones(len(positions), bool)
     good[list(refused)] = False
+    all_positions = positions
+    if places is not None:
+        good, positions = good[places], positions[places]
+
+    def refuse(row: int, why: tuple[str, str]) -> None:
+        refused.setdefault(row if places is None else int(places[row]), why)
+        good[row] = False
+
     columns = {name: values[name] for name in schema.columns}
     for name, column in schema.columns.items():
         if not column.nullable and values[name].null_count:
             missing = np.flatnonzero(good & values[name].is_null().to_numpy(zero_copy_only=False))
-            why = "missing_field", f"{name} is missing or null, and is not {column.type}?"
-            refused.update(dict.fromkeys(missing.tolist(), why))
-            good[missing] = False
+            for row in missing.tolist():
+                refuse(row, ("missing_field", f"{name} is missing or null, and is not {column.type}?"))
             columns[name] = _without_nulls(values[name])
     times = values[schema.event_time.column]
     if times.null_count:
         times = times.fill_null(0)
     converted = event_times(times, schema.event_time.unit, schema.event_time.column)
     for row, why in converted.refused.items():
-        refused.setdefault(row, why)
+        refuse(row, why)
     columns[POSITION] = pa.array(positions)
     columns[EVENT_TIME] = converted.values
     if payloads is not None:
-        columns[PAYLOAD] = payloads()
+        columns[PAYLOAD] = payloads() if places is None else payloads().take(pa.array(places))
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    rows = sorted(refused)
-    if rows:
-        good[rows] = False
+    if not good.all():
         batch = batch.filter(pa.array(good))
+    bad = sorted(refused)
     dead = dead_letters(
         origin.source,
         PARSE,
-        positions=positions[rows].tolist(),
-        reasons=[refused[row][0] for row in rows],
-        details=[refused[row][1] for row in rows],
-        payloads=[payload(row) for row in rows],
+        positions=all_positions[bad].tolist(),
+        reasons=[refused[row][0] for row in bad],
+        details=[refused[row][1] for row in bad],
+        payloads=payloads_of(bad),
     )
-    return Parsed(with_origin(batch, origin), dead, len(positions))
+    return Parsed(with_origin(batch, origin), dead, len(all_positions))
 
 
 def _without_nulls(values: pa.Array) -> pa.Array:

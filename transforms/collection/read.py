@@ -1,7 +1,7 @@
 """Reading: ranges in; batches, dead letters and ledger entries out."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,18 +20,18 @@ from transforms.batch import Origin, one_batch
 from transforms.branches import BOOKS, branching
 from transforms.collection.csv_lines import parse_csv
 from transforms.collection.files import FileRange, open_part
-from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import convert
-from transforms.collection.parsed import Parsed, Schema, conform
+from transforms.collection.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.repair import Overlay, Positions, Repair, one_line_each, replaced_rows, without
 from transforms.collection.spec import LONGEST_LINE
 from transforms.collection.values import Refusals
+from transforms.dead_letter import Payloads
 from transforms.payload import as_json, as_struct
 from transforms.progress import TALLY
 from transforms.threads import pool
 
-BLOCK_BYTES: Final = 16 << 20
+BLOCK_BYTES: Final = 8 << 20
 """Text parsed at a time: below it, two threads gain nothing over one."""
 
 _PARQUET_ROWS: Final = 1 << 19
@@ -104,10 +104,12 @@ class FileReader:
         refused: Refusals = lines.unreadable(self.schema.max_line)
         replaced = replaced_rows(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
-            values = parse_csv(lines, self.schema, refused, part.header)
+            found = Rows(parse_csv(lines, self.schema, refused, part.header))
         else:
-            values = parse_json(lines, self.schema, refused)
-        return without(replaced, self._conform(values, refused, part, positions, lines.payload, lines.payloads))
+            from transforms.collection.json_lines import parse_json  # what compiles takes time and memory to import
+
+            found = parse_json(lines, self.schema, refused)
+        return without(replaced, self._conform(found, refused, part, positions, lines.payloads, lines.payloads))
 
     def _row_groups(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
         if part.end is not None and part.end - part.start <= _PARQUET_ROWS:
@@ -145,10 +147,13 @@ class FileReader:
 
         replaced = replaced_rows(repairs, positions, payload, applied, refused)
 
+        def payloads_of(refused: Sequence[int]) -> Payloads:
+            return [payload(row) for row in refused]
+
         def payloads() -> pa.Array:
             return as_struct(rows)
 
-        return without(replaced, self._conform(values, refused, part, positions, payload, payloads))
+        return without(replaced, self._conform(Rows(values), refused, part, positions, payloads_of, payloads))
 
     def _repaired(self, part: FileRange, applied: Mapping[int, bytes]) -> Parsed:
         """The records of the overlay that lie in the range; those of Parquet are JSON."""
@@ -159,19 +164,19 @@ class FileReader:
 
     def _conform(
         self,
-        values: Mapping[str, pa.Array],
+        rows: Rows,
         refused: Refusals,
         part: FileRange,
         positions: Positions,
-        payload: Callable[[int], bytes],
+        payloads_of: Callable[[Sequence[int]], Payloads],
         payloads: Callable[[], pa.Array],
     ) -> Parsed:
         return conform(
             self.schema,
-            values,
+            rows,
             refused,
             positions=positions,
-            payload=payload,
+            payloads_of=payloads_of,
             payloads=payloads if self.keep_payload else None,
             origin=Origin(part.source, part.ordinal, part.start),
         )

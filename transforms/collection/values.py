@@ -178,6 +178,22 @@ def whole(floats: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> npt.
     return exact | ~valid
 
 
+_UNITS: Final = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
+"""How many µs a unit is, and how many of it a µs is."""
+
+
+def event_time_bounds(unit: str) -> tuple[int, int]:
+    """Event times in `unit` since the epoch, as int64 holds them, lie in [the first, the second)."""
+    per_unit, shrink = _UNITS[unit]
+    bounds = np.iinfo(np.int64)  # nanoseconds since the year 2 are beyond it
+    return max(EARLIEST * shrink // per_unit, bounds.min), min(LATEST * shrink // per_unit, bounds.max)
+
+
+def outside_of_time(column: str, value: object) -> tuple[str, str]:
+    """The reason and the detail for a number that is no event time."""
+    return "bad_event_time", f"{column}: {shown(value)} lies outside the years 2 to 9997"
+
+
 def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
     """A column without nulls as timestamp[us, UTC].
 
@@ -190,12 +206,9 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
         instants = plain
     else:
         numbers = values.to_numpy(zero_copy_only=False)
-        per_unit = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}[unit]
-        shrink = 1_000 if unit == "ns" else 1
-        low, high = EARLIEST * shrink // per_unit, LATEST * shrink // per_unit
-        # Nanoseconds since the year 2 are beyond int64: its own bounds hold there.
-        bounds = np.iinfo(np.int64)
-        good = (numbers >= max(low, bounds.min)) & (numbers < min(high, bounds.max))
+        per_unit, shrink = _UNITS[unit]
+        begin, end = event_time_bounds(unit)
+        good = (numbers >= begin) & (numbers < end)
         kept = np.where(good, numbers, 0)
         if np.issubdtype(numbers.dtype, np.floating):
             # What was written may lie half a step of float64 above: 1700000000.123456 s is …455.88 µs, and means …456.
@@ -205,5 +218,5 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
             instants = kept * per_unit // shrink
     refused: Refusals = {}
     for row in np.flatnonzero(~good).tolist():
-        refused[row] = ("bad_event_time", f"{column}: {shown(values[row].as_py())} lies outside the years 2 to 9997")
+        refused[row] = outside_of_time(column, values[row].as_py())
     return Converted(pa.array(np.where(good, instants, 0), pa.int64()).cast(TIMESTAMP), refused)

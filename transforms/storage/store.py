@@ -1,8 +1,8 @@
 """Storing: every table staged by the workers that made it, and all of them published by one step behind."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,6 +13,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms.storage.publish import Outcome, Plan, publish
 from transforms.storage.staging import Receipt, StagedFile, Table
+
+Rows: TypeAlias = "beam.PCollection[pa.RecordBatch] | tuple[beam.PCollection[pa.RecordBatch], ...]"
 
 
 class StageFn(beam.DoFn):
@@ -52,7 +54,8 @@ class PublishFn(beam.DoFn):
 class Store(beam.PTransform):
     """Stages every table of `plan` and, when all are complete, publishes them together.
 
-    In: a dictionary from table to a `PCollection[RecordBatch]` of its schema. Out: the run's Outcome.
+    In: a dictionary from table to a `PCollection[RecordBatch]` of its schema, or several: each is staged where it is
+    made, while joining them first would send their rows from worker to worker. Out: the run's Outcome.
     """
 
     plan: Plan
@@ -60,14 +63,19 @@ class Store(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, tables: dict[str, beam.PCollection[pa.RecordBatch]]) -> Any:
+    def expand(self, tables: Mapping[str, Rows]) -> Any:
+        parts = [
+            (name, index, number, rows)
+            for index, (name, table) in enumerate(tables.items())
+            for number, rows in enumerate(table if isinstance(table, tuple) else (table,))
+        ]
         staged = [
             rows
-            | f"Stage {name}"
+            | f"Stage {name}" + (f", part {number + 1}" if number else "")
             >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}")).with_output_types(Receipt)
-            for index, (name, rows) in enumerate(tables.items())
+            for name, index, number, rows in parts
         ]
-        pipeline = next(iter(tables.values())).pipeline
+        pipeline = staged[0].pipeline
         # One element of our own: a run without a single row is published too.
         signal = pipeline | "Signal" >> beam.Create([None])
         return (

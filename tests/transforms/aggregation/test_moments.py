@@ -16,6 +16,7 @@ from tests.columns import figure, figures
 
 STATISTICS = ("count", "missing", "mean", "std", "var", "sum")
 EPSILON = 2.0**-52
+SMALLEST = 5e-324
 batchings = pytest.mark.parametrize("batch_rows", [None, 1, 7])
 
 
@@ -40,7 +41,8 @@ def test_any_batching_equals_exact_arithmetic(values: list[float], batch_rows: i
     size = sum(map(abs, values))
     assert (got["count"], got["missing"]) == (len(values), 0)
     assert abs(Fraction(got["sum"]) - mean * len(values)) <= 8 * EPSILON * size
-    assert abs(Fraction(got["mean"]) - mean) <= 8 * EPSILON * size / len(values)
+    # Beside 0 the nearest float64 may lie further away than any fraction of the values says.
+    assert abs(Fraction(got["mean"]) - mean) <= 8 * EPSILON * size / len(values) + SMALLEST
     variance = float(squares / (len(values) - 1))
     assert got["var"] == pytest.approx(variance, rel=1e-12, abs=1e-300)
     assert got["std"] == pytest.approx(math.sqrt(variance), rel=1e-12, abs=1e-150)

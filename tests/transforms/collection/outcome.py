@@ -11,7 +11,7 @@ from transforms.collection.csv_lines import parse_csv
 from transforms.collection.files import list_ranges
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
-from transforms.collection.parsed import Parsed, Schema, conform
+from transforms.collection.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.read import FileReader
 from transforms.collection.repair import Overlay
 from transforms.collection.spec import Column, EventTimeSpec, FilesSpec
@@ -33,13 +33,13 @@ def parse(data: bytes, schema: Schema, header: tuple[str, ...] = ()) -> Parsed:
     """What one block of text holds: CSV if there is a header, JSON lines otherwise."""
     lines = Lines(data, 0)
     refused = lines.unreadable(schema.max_line)
-    values = parse_csv(lines, schema, refused, header) if header else parse_json(lines, schema, refused)
+    rows = Rows(parse_csv(lines, schema, refused, header)) if header else parse_json(lines, schema, refused)
     return conform(
         schema,
-        values,
+        rows,
         refused,
         positions=lines.positions,
-        payload=lines.payload,
+        payloads_of=lines.payloads,
         payloads=lines.payloads,
         origin=Origin(),
     )

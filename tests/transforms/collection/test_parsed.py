@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from tests.transforms.collection.outcome import TIME, parse, schema_of
 from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, Origin, origin_of
-from transforms.collection.parsed import Parsed, conform
+from transforms.collection.parsed import Parsed, Rows, conform
 
 SCHEMA = schema_of({TIME: "int64", "v": "float64?", "w": "string"})
 
@@ -14,10 +14,10 @@ def conformed(refused: dict[int, tuple[str, str]], *, carried: bool = False, **c
     rows = len(columns[TIME])
     return conform(
         SCHEMA,
-        columns,
+        Rows(columns),
         refused,
         positions=np.arange(100, 100 + rows, dtype=np.int64),
-        payload=lambda row: b"%d" % row,
+        payloads_of=lambda rows: [b"%d" % row for row in rows],
         payloads=(lambda: pa.array([b"%d" % row for row in range(rows)])) if carried else None,
         origin=Origin("a.csv", 2, 100),
     )
