@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -34,7 +34,7 @@ from transforms.storage.live import SaveFn, StoreLive
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
 from transforms.storage.records import CloseLedger, StampLetters
-from transforms.storage.store import Store
+from transforms.storage.store import Store, TableRows
 
 Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
@@ -72,15 +72,11 @@ class LiveRun:
     since: Since = field(default_factory=dict)
 
 
-STAGES: Final = ("read", "preprocess", "lateness")
-"""What has dead letters, in the order of `Records`."""
-
-
 class Records(NamedTuple):
     """Batches that are ready to be counted, and the books of those that are not among them."""
 
     batches: Batches
-    dead_letters: tuple[Batches, ...]
+    dead_letters: Mapping[str, Batches]
     ledger: tuple[Batches, ...]
 
 
@@ -94,7 +90,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
     execution = job.spec.execution
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
-    tables: dict[str, Batches | tuple[Batches, ...]] = {}
+    tables: dict[str, TableRows] = {}
     part = run.part or Part(Rest(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
@@ -112,7 +108,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
             _ = tables.pop(SNAPSHOTS) | f"Save {aggregation.spec.name}" >> save
     stamp = StampLetters(failed_at=run.began, attempts=run.attempts)
     tables[DEAD_LETTERS] = tuple(
-        letters | f"Stamp {stage}" >> stamp for stage, letters in zip(STAGES, records.dead_letters, strict=False)
+        letters | f"Stamp {refuser}" >> stamp for refuser, letters in records.dead_letters.items()
     )
     tables[LEDGER] = records.ledger | "Entries" >> beam.Flatten() | "Ledger" >> CloseLedger()
     fail_above = job.spec.dead_letters.fail_above
@@ -138,7 +134,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
         inputs = {"batches": records.batches, "ticks": read.ticks}
         parcels.append(inputs | f"Aggregate {aggregation.spec.name}" >> live)
     books: dict[str, Any] = {
-        DEAD_LETTERS: records.dead_letters | "Dead letters" >> beam.Flatten(),
+        DEAD_LETTERS: tuple(records.dead_letters.values()) | "Dead letters" >> beam.Flatten(),
         LEDGER: records.ledger | "Entries" >> beam.Flatten(),
     }
     books["parcels"] = parcels | "Closed" >> beam.Flatten()
@@ -164,8 +160,13 @@ def _records(read: Any, job: Job) -> Records:
     """What was read, cleaned, and of an endless source without what came too late."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
     if job.spec.source.files is not None:
-        return Records(clean.batches, (read.dead_letters, clean.dead_letters), (read.ledger, clean.ledger))
+        dead_letters = {"read": read.dead_letters, "preprocess": clean.dead_letters}
+        return Records(clean.batches, dead_letters, (read.ledger, clean.ledger))
     specs = [aggregation.spec for aggregation in job.aggregations]
     judged = clean.batches | "Lateness" >> JudgeLateness(aggregations=specs)
-    dead_letters = (read.dead_letters, clean.dead_letters, judged.dead_letters)
+    dead_letters = {
+        "read": read.dead_letters,
+        "preprocess": clean.dead_letters,
+        "lateness": judged.dead_letters,
+    }
     return Records(judged.batches, dead_letters, (read.ledger, clean.ledger, judged.ledger))

@@ -43,7 +43,7 @@ def random_log(chance: Random, chunks: int) -> list[Chunk]:
     wall, elapsed = BEGIN / SECOND + chance.random() * 40, 0.0
     lag = {"s1": 0.0, "s2": chance.choice([0.0, 2.0, 15.0]), "s3": chance.choice([0.0, 4.0])}
     pace = {source: chance.choice([0.2, 0.6, 0.95]) for source in lag}
-    broken = chance.choice([0.0, 0.0, 0.0, 0.1])  # parsing them one by one takes its time
+    broken = chance.choice([0.0, 0.0, 0.0, 0.1])
     silent = dict.fromkeys(lag, 0.0)
     if chance.random() < 0.5:
         del pace["s3"]

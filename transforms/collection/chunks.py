@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from transforms import ledger
+from transforms.arrays import Longs
 from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, Origin, empty, one_batch, set_column
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
@@ -23,8 +23,6 @@ from transforms.watermark import NEVER, Progress, WatermarkSpec
 
 SOURCE: Final = "log"
 """What the tables call a log."""
-
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +84,8 @@ class ChunkParser:
             parse_json(lines, self.schema, refused),
             refused,
             positions=positions,
-            payloads_of=lines.payloads,
-            payloads=lines.payloads,
+            originals=lines.payloads,
+            carried=lines.payloads,
             origin=Origin(SOURCE),
         )
 

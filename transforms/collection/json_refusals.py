@@ -9,13 +9,11 @@ from transforms.collection.compiled import verdicts
 from transforms.collection.lines import Lines
 from transforms.collection.parsed import Schema, as_event_time
 from transforms.collection.spec import Column
-from transforms.collection.values import Refusals, outside_of_time, refusal
+from transforms.collection.values import Refusals, Why, missing, outside_of_time, refusal
 from transforms.dead_letter import shown
 
 _QUOTED: Final = 400
 """Octets of what cannot be read that are looked at; a detail quotes fewer."""
-
-_Why = tuple[str, str]
 
 
 def in_words(
@@ -32,7 +30,7 @@ def in_words(
             refused[row] = "malformed", f"not JSON at byte {at}: {rest or 'the line ends too early'}"
         elif verdict == verdicts.MISSING:
             name, column = columns[place]
-            refused[row] = "missing_field", f"{name} is missing or null, and is not {column.type}?"
+            refused[row] = missing(name, column.type)
         elif verdict == verdicts.UNKNOWN:
             refused[row] = "unknown_field", f"record.columns does not name {shown(json.loads(lines.data[begin:end]))}"
         else:
@@ -47,7 +45,7 @@ def _rest(lines: Lines, row: int, begin: int) -> str:
     return shown(rest) if rest else ""
 
 
-def _value_refused(verdict: int, written: bytes, name: str, column: Column, schema: Schema) -> _Why:
+def _value_refused(verdict: int, written: bytes, name: str, column: Column, schema: Schema) -> Why:
     """Why a value cannot be one of its column."""
     if verdict == verdicts.NESTED:
         return "wrong_type", f"{name}: {'an object' if written.startswith(b'{') else 'an array'} is not {column.type}"
@@ -58,5 +56,6 @@ def _value_refused(verdict: int, written: bytes, name: str, column: Column, sche
         return as_event_time(refusal(name, column.type, value, out_of_range=False), name, schema)
     if verdict == verdicts.HALF_PAIR:
         return "malformed", f"{name}: {shown(value)} holds half a surrogate pair"
-    is_text = verdict == verdicts.NO_NUMBER and column.type == "string"
-    return refusal(name, "float64" if is_text else column.type, value, out_of_range=True)
+    if verdict == verdicts.NO_NUMBER and column.type == "string":
+        return refusal(name, "float64", value, out_of_range=True)
+    return refusal(name, column.type, value, out_of_range=True)

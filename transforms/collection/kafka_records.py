@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from transforms import ledger
+from transforms.arrays import Longs
 from transforms.batch import (
     EVENT_TIME,
     PAYLOAD,
@@ -43,8 +43,6 @@ RANGE_OFFSETS: Final = 10_000
 
 NO_TIME: Final = -1
 """The timestamp of a message that has none."""
-
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +155,8 @@ class KafkaParser:
             parse_json(lines, self.schema, refused),
             refused,
             positions=np.arange(len(values), dtype=np.int64),
-            payloads_of=lambda rows: [values[row] or b"" for row in rows],
-            payloads=lambda: pa.array(values, pa.binary()),
+            originals=lambda rows: [values[row] or b"" for row in rows],
+            carried=lambda: pa.array(values, pa.binary()),
             origin=Origin(),
         )
 

@@ -6,15 +6,13 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.arrays import Ints, Longs, Octets
 from transforms.collection.scratch import room
 from transforms.collection.values import Refusals
 from transforms.dead_letter import shown
-
-Octets = npt.NDArray[np.uint8]
 
 _NEWLINE: Final = 10
 
@@ -35,9 +33,10 @@ class Lines:
         return np.frombuffer(self.data, np.uint8, count=len(self.data) if self.size is None else self.size)
 
     @cached_property
-    def _found(self) -> tuple[npt.NDArray[np.int32], list[int]]:
+    def _bounds(self) -> tuple[Ints, list[int]]:
         """Where each line begins and the last one ends, and the lines that are no UTF-8."""
-        from transforms.collection.compiled.bounds import find_lines  # what compiles takes time and memory to import
+        # What compiles takes half a second and 125 MB, which jobs on Parquet need not spend.
+        from transforms.collection.compiled.bounds import find_lines
 
         octets, size = self.octets, len(self.octets)
         starts = room("starts", (size + 2,), np.int32)
@@ -48,20 +47,21 @@ class Lines:
         return starts[: rows + 1].copy(), unreadable[: found.unreadable].tolist()
 
     @property
-    def offsets(self) -> npt.NDArray[np.int32]:
+    def offsets(self) -> Ints:
         """Where each line begins, and where the last one ends; newlines belong to the line they end."""
-        return self._found[0]
+        offsets, _ = self._bounds
+        return offsets
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def positions(self) -> npt.NDArray[np.int64]:
+    def positions(self) -> Longs:
         """Where each line begins in the source."""
         return self.offsets[:-1].astype(np.int64) + self.position
 
     @cached_property
-    def lengths(self) -> npt.NDArray[np.int32]:
+    def lengths(self) -> Ints:
         """The bytes of each line, the newline that ends it counted."""
         return np.diff(self.offsets)
 
@@ -75,17 +75,12 @@ class Lines:
         start, end = self.offsets.item(row), self.offsets.item(row + 1)
         return self.data[start:end].removesuffix(b"\n")
 
-    @cached_property
-    def text(self) -> pa.StringArray:
-        """Every line as text, newline included; valid only for the rows that `unreadable` does not name."""
-        offsets, data = pa.py_buffer(self.offsets), pa.py_buffer(self.data)
-        return pa.StringArray.from_buffers(len(self), offsets, data)
-
     def payloads(self, rows: Sequence[int] | None = None) -> pa.BinaryArray:
         """The original bytes of some lines, or of every line."""
         if not self.ends_in_newline:
             return pa.array([self.payload(row) for row in (range(len(self)) if rows is None else rows)], pa.binary())
-        whole = pa.BinaryArray.from_buffers(pa.binary(), len(self), [None, *self.text.buffers()[1:]])
+        buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
+        whole = pa.BinaryArray.from_buffers(pa.binary(), len(self), buffers)
         return pc.binary_slice(whole if rows is None else whole.take(pa.array(rows, pa.int64())), 0, -1)
 
     def unreadable(self, max_line: int) -> Refusals:
@@ -98,13 +93,14 @@ class Lines:
         for row in np.flatnonzero(self.lengths <= 2).tolist():
             if not self.payload(row).strip():
                 refused[row] = ("malformed", "the line is empty")
-        for row in self._found[1]:
+        _, not_utf8 = self._bounds
+        for row in not_utf8:
             if row not in refused:
-                refused[row] = "invalid_utf8", _not_utf8(self.payload(row))
+                refused[row] = "invalid_utf8", _byte_that_is_not_utf8(self.payload(row))
         return refused
 
 
-def _not_utf8(payload: bytes) -> str:
+def _byte_that_is_not_utf8(payload: bytes) -> str:
     """Which byte of a payload is none of UTF-8's."""
     try:
         payload.decode("utf-8")

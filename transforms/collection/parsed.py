@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from transforms.arrays import Ints, Longs
 from transforms.batch import ARROW, EVENT_TIME, PAYLOAD, POSITION, Origin, with_origin
 from transforms.collection.spec import Column, EventTimeSpec
-from transforms.collection.values import Refusals, event_times
+from transforms.collection.values import Refusals, Why, event_times, missing
 from transforms.dead_letter import PARSE, Payloads, dead_letters
 
 Values = Mapping[str, pa.Array]
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
     """The columns of records, and which records of their block these are; None: all."""
 
     values: Values
-    places: npt.NDArray[np.int32] | None = None
+    places: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ def conform(
     rows: Rows,
     refused: Refusals,
     *,
-    positions: npt.NDArray[np.int64],
-    payloads_of: Callable[[Sequence[int]], Payloads],
-    payloads: Callable[[], pa.Array] | None,
+    positions: Longs,
+    originals: Callable[[Sequence[int]], Payloads],
+    carried: Callable[[], pa.Array] | None,
     origin: Origin,
 ) -> Parsed:
     """Makes a batch of the good rows and dead letters of the others.
@@ -62,27 +62,26 @@ def conform(
         rows: the columns, of the types that `schema` says. Records without a row are all refused.
         refused: records that are bad already; the first reason found for one counts.
         positions: those of all records.
-        payloads_of: the original bytes of some records.
-        payloads: what of all records batches carry on as their payloads; None: nothing.
+        originals: the original bytes of some records, for dead letters.
+        carried: what batches carry on of all records, for steps that may still refuse them; None: nothing.
     """
     refused = dict(refused)
     values, places = rows
-    good = np.ones(len(positions), bool)
+    good = np.ones(len(positions), np.bool_)
     good[list(refused)] = False
-    all_positions = positions
+    kept = positions
     if places is not None:
-        good, positions = good[places], positions[places]
+        good, kept = good[places], positions[places]
 
-    def refuse(row: int, why: tuple[str, str]) -> None:
+    def refuse(row: int, why: Why) -> None:
         refused.setdefault(row if places is None else int(places[row]), why)
         good[row] = False
 
     columns = {name: values[name] for name in schema.columns}
     for name, column in schema.columns.items():
         if not column.nullable and values[name].null_count:
-            missing = np.flatnonzero(good & values[name].is_null().to_numpy(zero_copy_only=False))
-            for row in missing.tolist():
-                refuse(row, ("missing_field", f"{name} is missing or null, and is not {column.type}?"))
+            for row in np.flatnonzero(good & values[name].is_null().to_numpy(zero_copy_only=False)).tolist():
+                refuse(row, missing(name, column.type))
             columns[name] = _without_nulls(values[name])
     times = values[schema.event_time.column]
     if times.null_count:
@@ -90,23 +89,23 @@ def conform(
     converted = event_times(times, schema.event_time.unit, schema.event_time.column)
     for row, why in converted.refused.items():
         refuse(row, why)
-    columns[POSITION] = pa.array(positions)
+    columns[POSITION] = pa.array(kept)
     columns[EVENT_TIME] = converted.values
-    if payloads is not None:
-        columns[PAYLOAD] = payloads() if places is None else payloads().take(pa.array(places))
+    if carried is not None:
+        columns[PAYLOAD] = carried() if places is None else carried().take(pa.array(places))
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     if not good.all():
         batch = batch.filter(pa.array(good))
-    bad = sorted(refused)
+    records = sorted(refused)
     dead = dead_letters(
         origin.source,
         PARSE,
-        positions=all_positions[bad].tolist(),
-        reasons=[refused[row][0] for row in bad],
-        details=[refused[row][1] for row in bad],
-        payloads=payloads_of(bad),
+        positions=positions[records].tolist(),
+        reasons=[refused[record][0] for record in records],
+        details=[refused[record][1] for record in records],
+        payloads=originals(records),
     )
-    return Parsed(with_origin(batch, origin), dead, len(all_positions))
+    return Parsed(with_origin(batch, origin), dead, len(positions))
 
 
 def _without_nulls(values: pa.Array) -> pa.Array:
@@ -114,7 +113,7 @@ def _without_nulls(values: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
-def as_event_time(why: tuple[str, str], name: str, schema: Schema) -> tuple[str, str]:
+def as_event_time(why: Why, name: str, schema: Schema) -> Why:
     """The refusal of a value; an event time that is no time has a reason of its own."""
     is_time = name == schema.event_time.column and schema.columns[name].type == "timestamp"
     return ("bad_event_time", why[1]) if is_time else why

@@ -10,24 +10,25 @@ second of them, and one that it skips is as long after the jump as the clock wou
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.arrays import Bools
 from transforms.batch import ARROW, filled
 from transforms.dead_letter import shown
 from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.specification import ColumnType
 
-Bools = npt.NDArray[np.bool_]
-Refusals = dict[int, tuple[str, str]]
-"""Row to (reason, detail)."""
+Why: TypeAlias = tuple[str, str]
+"""The reason for which a record is refused, and the detail."""
+Refusals: TypeAlias = dict[int, Why]
+"""By record, counted from the first of its block."""
 
-EXACT: Final = float(1 << 53)
+_EXACT: Final = float(1 << 53)
 """Whole numbers below this are exact as float64."""
 
 
@@ -110,8 +111,8 @@ def _int64(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
     plain, known = filled(doubles), _is_valid(doubles)
     is_true, is_false = _truths(texts, doubles)
     with np.errstate(invalid="ignore"):
-        large = known & (np.abs(plain) >= EXACT) & np.isfinite(plain)
-        is_whole = known & (np.abs(plain) < EXACT) & (np.floor(plain) == plain)
+        large = known & (np.abs(plain) >= _EXACT) & np.isfinite(plain)
+        is_whole = known & (np.abs(plain) < _EXACT) & (np.floor(plain) == plain)
     numbers = np.where(is_whole, plain, is_true).astype(np.int64)
     good, beyond = is_whole | is_true | is_false, known & (large | ~np.isfinite(plain))
     if rows := np.flatnonzero(large).tolist():
@@ -162,20 +163,13 @@ def _holds_zero(texts: pa.Array) -> bool:
     return data is not None and not np.frombuffer(data, np.uint8).all()
 
 
-def refusal(column: str, kind: ColumnType, value: object, *, out_of_range: bool) -> tuple[str, str]:
+def refusal(column: str, kind: ColumnType, value: object, *, out_of_range: bool) -> Why:
     """The reason and the detail for a value that cannot become one of `kind`."""
     if not out_of_range:
         return "wrong_type", f"{column}: {shown(value)} is not {_NOUNS[kind]}"
     if kind == "string":
         return "out_of_range", f"{column}: {shown(value)} holds U+0000"
     return "out_of_range", f"{column}: {shown(value)} is beyond {_NOUNS[kind]}"
-
-
-def whole(floats: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which entries are whole numbers that float64 holds exactly; invalid entries count as such."""
-    with np.errstate(invalid="ignore"):
-        exact: npt.NDArray[np.bool_] = (np.abs(floats) < EXACT) & (np.floor(floats) == floats)
-    return exact | ~valid
 
 
 _UNITS: Final = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
@@ -189,7 +183,12 @@ def event_time_bounds(unit: str) -> tuple[int, int]:
     return max(EARLIEST * shrink // per_unit, bounds.min), min(LATEST * shrink // per_unit, bounds.max)
 
 
-def outside_of_time(column: str, value: object) -> tuple[str, str]:
+def missing(name: str, kind: ColumnType) -> Why:
+    """The reason and the detail for a column that may not be null, and is."""
+    return "missing_field", f"{name} is missing or null, and is not {kind}?"
+
+
+def outside_of_time(column: str, value: object) -> Why:
     """The reason and the detail for a number that is no event time."""
     return "bad_event_time", f"{column}: {shown(value)} lies outside the years 2 to 9997"
 

@@ -14,7 +14,8 @@ import transforms.coder  # noqa: F401  # registers the Arrow coder
 from transforms.storage.publish import Outcome, Plan, publish
 from transforms.storage.staging import Receipt, StagedFile, Table
 
-Rows: TypeAlias = "beam.PCollection[pa.RecordBatch] | tuple[beam.PCollection[pa.RecordBatch], ...]"
+TableRows: TypeAlias = "beam.PCollection[pa.RecordBatch] | tuple[beam.PCollection[pa.RecordBatch], ...]"
+"""The rows of a table, or several parts of them."""
 
 
 class StageFn(beam.DoFn):
@@ -63,17 +64,13 @@ class Store(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, tables: Mapping[str, Rows]) -> Any:
-        parts = [
-            (name, index, number, rows)
-            for index, (name, table) in enumerate(tables.items())
-            for number, rows in enumerate(table if isinstance(table, tuple) else (table,))
-        ]
+    def expand(self, tables: Mapping[str, TableRows]) -> Any:
         staged = [
             rows
-            | f"Stage {name}" + (f", part {number + 1}" if number else "")
+            | f"Stage {name}{f', part {number + 1}' if number else ''}"
             >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}")).with_output_types(Receipt)
-            for name, index, number, rows in parts
+            for index, (name, table) in enumerate(tables.items())
+            for number, rows in enumerate(table if isinstance(table, tuple) else (table,))
         ]
         pipeline = staged[0].pipeline
         # One element of our own: a run without a single row is published too.

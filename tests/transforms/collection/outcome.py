@@ -39,8 +39,8 @@ def parse(data: bytes, schema: Schema, header: tuple[str, ...] = ()) -> Parsed:
         rows,
         refused,
         positions=lines.positions,
-        payloads_of=lines.payloads,
-        payloads=lines.payloads,
+        originals=lines.payloads,
+        carried=lines.payloads,
         origin=Origin(),
     )
 

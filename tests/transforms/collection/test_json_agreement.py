@@ -1,4 +1,4 @@
-"""The vectorised path, the one-by-one path and the documented rules agree on every line, whatever stands beside it."""
+"""Every line meets the documented rules, whatever stands beside it."""
 
 import json
 

@@ -17,8 +17,8 @@ def conformed(refused: dict[int, tuple[str, str]], *, carried: bool = False, **c
         Rows(columns),
         refused,
         positions=np.arange(100, 100 + rows, dtype=np.int64),
-        payloads_of=lambda rows: [b"%d" % row for row in rows],
-        payloads=(lambda: pa.array([b"%d" % row for row in range(rows)])) if carried else None,
+        originals=lambda rows: [b"%d" % row for row in rows],
+        carried=(lambda: pa.array([b"%d" % row for row in range(rows)])) if carried else None,
         origin=Origin("a.csv", 2, 100),
     )
 

@@ -6,12 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy import uint64
 
+from transforms.arrays import Ints, Octets
 from transforms.collection.compiled import compiled
+from transforms.collection.compiled.characters import NEWLINE
 
-Octets = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int32]
-
-_NEWLINE = 10
 _NONE, _ONES, _HIGHS = uint64(0), uint64(0x0101010101010101), uint64(0x8080808080808080)
 _NEWLINES = uint64(0x0A0A0A0A0A0A0A0A)
 
@@ -44,7 +42,7 @@ def find_lines(octets: Octets, words: npt.NDArray[np.uint64], starts: Ints, unre
             last = first + 8
         for at in range(first, last):
             octet = octets[at]
-            if octet == _NEWLINE:
+            if octet == NEWLINE:
                 if not is_ascii and not _is_utf8(octets, begin, at):
                     unreadable[odd] = newlines
                     odd += 1

@@ -2,23 +2,17 @@
 
 from typing import Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from transforms.arrays import Bools, Floats, Ints, Longs, Octets
 from transforms.collection.compiled import inlined
-
-Octets = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 STRING, INT64, FLOAT64, BOOL, TIMESTAMP = range(5)
 """The types of columns."""
 
-
 REMEMBERED: Final = 256
 """Fields of a record that are found by their place in the record before, which mostly had the same."""
+
+PENDING, SPARE = 0, 1
+"""Entries of `Notes.counts`."""
 
 
 class Wanted(NamedTuple):
@@ -43,7 +37,8 @@ class Columns(NamedTuple):
     """What is filled, an entry for each line that is not refused; `lines` says which these are.
 
     `numbers` and `floats` are the same memory, a row a column. `texts` has a row a column of texts; `used` counts the
-    octets in it, and `text_ends` is where each line's text ends there.
+    octets in it, and `text_ends` is where each line's text ends there. `may_have_nulls` says of which columns
+    `is_null` must be looked at.
     """
 
     lines: Ints
@@ -53,19 +48,22 @@ class Columns(NamedTuple):
     text_ends: Ints
     used: Longs
     is_null: Bools
-    null_counts: Longs
+    may_have_nulls: Bools
 
 
 class Notes(NamedTuple):
     """What is noted on the way.
 
-    `pending`, from entry 1 on, are the values that the value rules must judge: row, column, and where each ends in
-    `spare`. `faults` has, of each line refused here, the column, and where in the octets the fault begins and ends.
-    `known` has, of each field of the record before, where its name begins, how long that is, and its column, -1: none.
+    `pending` are the values that the value rules must judge: row, column, and where their text ends in `spare`;
+    `counts` has how many there are, and the octets of `spare` that they use. `faults` has, of each line refused here,
+    the column, and where in the octets the fault begins and ends. `known` has, of each field of the record before,
+    where its name begins, how long that is, and its column, -1: none. `seen_in` is the last line that had each column,
+    and `nesting` what is open around a value.
     """
 
     pending: Longs
     spare: Octets
+    counts: Longs
     faults: Longs
     known: Longs
     seen_in: Longs
@@ -74,7 +72,7 @@ class Notes(NamedTuple):
 
 @inlined
 def set_null(columns: Columns, column: int, row: int) -> None:
-    """Notes that a value is null."""
+    """Makes a value null."""
     columns.is_null[column, row] = True
-    columns.null_counts[column] += 1
+    columns.may_have_nulls[column] = True
     columns.numbers[column, row] = 0

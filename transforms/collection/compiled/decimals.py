@@ -7,32 +7,34 @@ import numpy as np
 import numpy.typing as npt
 from numpy import float64, uint64
 
+from transforms.arrays import Octets
 from transforms.collection.compiled import compiled
-
-Octets = npt.NDArray[np.uint8]
+from transforms.collection.compiled.characters import MINUS, PLUS, POINT, TO_SMALL, ZERO
 
 MOST_DIGITS: Final = 19
 """So many decimal digits always fit into 64 bits."""
 
-_MINUS, _PLUS, _POINT, _ZERO = ord("-"), ord("+"), ord("."), ord("0")
-_SMALL, _LARGE = -342, 308
+SMALLEST_POWER: Final = -342
+LARGEST_POWER: Final = 308
+"""Of ten, beyond which 19 digits are 0 or more than float64 holds."""
+
 _NO_BITS, _ONE, _THREE, _TEN = uint64(0), uint64(1), uint64(3), uint64(10)
-_HALF, _LOW_HALF = uint64(32), uint64(0xFFFFFFFF)
+_HALF_WIDTH, _LOW_HALF = uint64(32), uint64(0xFFFFFFFF)
 _EXACT = uint64(1 << 53)
 _TENS: Final = np.array([10.0**power for power in range(23)])
 
 
 def _fives() -> npt.NDArray[np.uint64]:
     """The first 128 bits of 5^q for every q of float64, cut off, or rounded up where q is negative."""
-    powers = np.empty((_LARGE - _SMALL + 1, 2), np.uint64)
-    for q in range(_SMALL, _LARGE + 1):
+    powers = np.empty((LARGEST_POWER - SMALLEST_POWER + 1, 2), np.uint64)
+    for q in range(SMALLEST_POWER, LARGEST_POWER + 1):
         five = 5 ** abs(q)
         if q >= 0:
             bits = five << 128 >> five.bit_length()
         else:
             bits = (1 << (127 + five.bit_length())) // five + 1
             bits >>= bits.bit_length() - 128
-        powers[q - _SMALL] = bits >> 64, bits & 0xFFFFFFFFFFFFFFFF
+        powers[q - SMALLEST_POWER] = bits >> 64, bits & 0xFFFFFFFFFFFFFFFF
     return powers
 
 
@@ -53,26 +55,26 @@ class Number(NamedTuple):
 @compiled
 def read_number(octets: Octets, start: int) -> Number:
     """Reads the number that begins at `start`, by the grammar of RFC 8259; more than MOST_DIGITS digits overflow."""
-    is_negative = octets[start] == _MINUS
+    is_negative = octets[start] == MINUS
     at = start + 1 if is_negative else start
     first = at
     digits = _NO_BITS
     while True:
-        digit = octets[at] - np.uint8(_ZERO)
+        digit = octets[at] - np.uint8(ZERO)
         if digit > 9:
             break
         digits = digits * _TEN + uint64(digit)
         at += 1
     length = at - first
-    is_number = length > 0 and (length == 1 or octets[first] != _ZERO)
+    is_number = length > 0 and (length == 1 or octets[first] != ZERO)
     is_integer = True
     power = 0
-    if octets[at] == _POINT:
+    if octets[at] == POINT:
         is_integer = False
         at += 1
         first = at
         while True:
-            digit = octets[at] - np.uint8(_ZERO)
+            digit = octets[at] - np.uint8(ZERO)
             if digit > 9:
                 break
             digits = digits * _TEN + uint64(digit)
@@ -80,16 +82,16 @@ def read_number(octets: Octets, start: int) -> Number:
         power = first - at
         length -= power
         is_number = is_number and power < 0
-    if octets[at] | 0x20 == ord("e"):
+    if octets[at] | TO_SMALL == ord("e"):
         is_integer = False
         at += 1
-        falls = octets[at] == _MINUS
-        if falls or octets[at] == _PLUS:
+        falls = octets[at] == MINUS
+        if falls or octets[at] == PLUS:
             at += 1
         first = at
         exponent = 0
         while True:
-            digit = octets[at] - np.uint8(_ZERO)
+            digit = octets[at] - np.uint8(ZERO)
             if digit > 9:
                 break
             exponent = min(exponent * 10 + int(digit), 99_999)
@@ -112,13 +114,13 @@ def nearest_float64(digits: uint64, power: int, is_negative: bool) -> float:
         return -number if is_negative else number
     if digits == _NO_BITS:
         return -0.0 if is_negative else 0.0
-    if power < _SMALL or power > _LARGE:
+    if power < SMALLEST_POWER or power > LARGEST_POWER:
         return np.nan
     shift = _leading_zeros(digits)
     digits = digits << uint64(shift)
-    high, low = _product(digits, _FIVES[power - _SMALL, 0])
+    high, low = _product(digits, _FIVES[power - SMALLEST_POWER, 0])
     if high & uint64(0x1FF) == uint64(0x1FF):
-        more, _ = _product(digits, _FIVES[power - _SMALL, 1])
+        more, _ = _product(digits, _FIVES[power - SMALLEST_POWER, 1])
         low = low + more
         if low < more:
             high = high + _ONE
@@ -142,13 +144,13 @@ def nearest_float64(digits: uint64, power: int, is_negative: bool) -> float:
 @compiled
 def _product(left: uint64, right: uint64) -> tuple[uint64, uint64]:
     """The upper and the lower 64 bits of a product."""
-    left_high, left_low = left >> _HALF, left & _LOW_HALF
-    right_high, right_low = right >> _HALF, right & _LOW_HALF
+    left_high, left_low = left >> _HALF_WIDTH, left & _LOW_HALF
+    right_high, right_low = right >> _HALF_WIDTH, right & _LOW_HALF
     low = left_low * right_low
-    middle = left_high * right_low + (low >> _HALF)
+    middle = left_high * right_low + (low >> _HALF_WIDTH)
     other = left_low * right_high + (middle & _LOW_HALF)
-    high = left_high * right_high + (middle >> _HALF) + (other >> _HALF)
-    return high, (other << _HALF) | (low & _LOW_HALF)
+    high = left_high * right_high + (middle >> _HALF_WIDTH) + (other >> _HALF_WIDTH)
+    return high, (other << _HALF_WIDTH) | (low & _LOW_HALF)
 
 
 @compiled

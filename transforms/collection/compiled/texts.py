@@ -1,36 +1,34 @@
 """JSON's texts, words and white space; values that nobody wants."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from transforms.collection.compiled import compiled
+from transforms.arrays import Octets
+from transforms.collection.compiled import compiled, inlined
+from transforms.collection.compiled.characters import (
+    COLON,
+    COMMA,
+    ESCAPE,
+    MINUS,
+    OPEN,
+    OPEN_LIST,
+    QUOTE,
+    RETURN,
+    SPACE,
+    TAB,
+    TO_CLOSING,
+    TO_SMALL,
+)
 from transforms.collection.compiled.decimals import read_number
-
-Octets = npt.NDArray[np.uint8]
-
-QUOTE: Final = ord('"')
-OPEN: Final = ord("{")
-CLOSE: Final = ord("}")
-COMMA: Final = ord(",")
-COLON: Final = ord(":")
-OPEN_LIST: Final = ord("[")
-MINUS: Final = ord("-")
-NEWLINE: Final = ord("\n")
-_ESCAPE = ord("\\")
-_SPACE, _TAB, _RETURN = ord(" "), ord("\t"), ord("\r")
-_CAPITAL = 0x20
 
 TRUE, FALSE, NULL, NOT_FINITE = 1, 2, 3, 4
 """The words that are values; the last is NaN or an infinity, which JSON has not."""
 
-GOOD, HALF, ZERO, BROKEN = 0, 1, 2, 3
+PLAIN, HALF, NUL, BROKEN = range(4)
 """A text; one that holds half a surrogate pair; one that holds U+0000; none."""
 
 
 class Text(NamedTuple):
-    """A text: where it ends, how much of `out` is used behind it, and GOOD, HALF, ZERO or BROKEN (`end` says where)."""
+    """A text: where it ends, how much of `out` is used behind it, and PLAIN, HALF, NUL or BROKEN (`end` says where)."""
 
     end: int
     used: int
@@ -44,10 +42,16 @@ class Word(NamedTuple):
     word: int
 
 
+@inlined
+def broken_at(place: int) -> int:
+    """An end that is none: it says where something breaks; and of such an end, the place."""
+    return -1 - place
+
+
 @compiled
 def skip_space(octets: Octets, at: int) -> int:
     """Where the white space of JSON within a line ends."""
-    while octets[at] == _SPACE or octets[at] == _TAB or octets[at] == _RETURN:
+    while octets[at] == SPACE or octets[at] == TAB or octets[at] == RETURN:
         at += 1
     return at
 
@@ -55,14 +59,14 @@ def skip_space(octets: Octets, at: int) -> int:
 @compiled
 def read_text(octets: Octets, at: int, out: Octets, used: int) -> Text:
     """Writes the text whose opening quote stands before `at` to `out`, behind what is used of it, as UTF-8."""
-    kind = GOOD
+    kind = PLAIN
     while True:
         octet = octets[at]
         if octet == QUOTE:
             return Text(at + 1, used, kind)
         if octet < 0x20:
             return Text(at, used, BROKEN)
-        if octet != _ESCAPE:
+        if octet != ESCAPE:
             out[used] = octet
             used += 1
             at += 1
@@ -79,21 +83,21 @@ def read_text(octets: Octets, at: int, out: Octets, used: int) -> Text:
             return Text(at, used, BROKEN)
         at += 5
         if 0xD800 <= point < 0xE000:
-            lower = _hex(octets, at + 1) if octets[at] == _ESCAPE else -1
+            lower = _hex(octets, at + 1) if octets[at] == ESCAPE else -1
             if point >= 0xDC00 or not 0xDC00 <= lower < 0xE000:
                 kind = HALF
                 continue
             at += 6
             point = 0x10000 + ((point - 0xD800) << 10) + (lower - 0xDC00)
-        if point == 0 and kind == GOOD:
-            kind = ZERO
+        if point == 0 and kind == PLAIN:
+            kind = NUL
         used = _write(point, out, used)
 
 
 @compiled
 def _short_escape(octet: int) -> int:
     """What a backslash and this mean; 0: nothing."""
-    if octet in (QUOTE, _ESCAPE, ord("/")):
+    if octet in (QUOTE, ESCAPE, ord("/")):
         return octet
     if octet == ord("n"):
         return ord("\n")
@@ -159,11 +163,11 @@ def read_word(octets: Octets, at: int) -> Word:
         return Word(at + 4, NULL)
     if octets[at] == MINUS:
         at += 1
-    if _spells(octets, at, b"nan", _CAPITAL):
+    if _spells(octets, at, b"nan", TO_SMALL):
         return Word(at + 3, NOT_FINITE)
-    if _spells(octets, at, b"infinity", _CAPITAL):
+    if _spells(octets, at, b"infinity", TO_SMALL):
         return Word(at + 8, NOT_FINITE)
-    if _spells(octets, at, b"inf", _CAPITAL):
+    if _spells(octets, at, b"inf", TO_SMALL):
         return Word(at + 3, NOT_FINITE)
     return Word(at, 0)
 
@@ -179,7 +183,7 @@ def _spells(octets: Octets, at: int, word: bytes, also: int) -> bool:
 
 @compiled
 def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Octets) -> int:
-    """Where the value that begins at `at` ends; -1 - (where it breaks) if it is none.
+    """Where the value that begins at `at` ends, or `broken_at`.
 
     Args:
         scratch: texts are written to it, behind what is used.
@@ -193,7 +197,7 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
             nesting[depth] = octet
             depth += 1
             at = skip_space(octets, at + 1)
-            if octets[at] != octet + 2:
+            if octets[at] != octet + TO_CLOSING:
                 if octet == OPEN:
                     at = _skip_name(octets, at, scratch, used)
                     if at < 0:
@@ -202,7 +206,7 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
         elif octet == QUOTE:
             text = read_text(octets, at + 1, scratch, used)
             if text.kind == BROKEN:
-                return -1 - text.end
+                return broken_at(text.end)
             at = text.end
         else:
             number = read_number(octets, at)
@@ -211,7 +215,7 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
             else:
                 word = read_word(octets, at)
                 if not word.word:
-                    return -1 - at
+                    return broken_at(at)
                 at = word.end
         # A value, or the beginning of an empty object or list, ended here.
         while True:
@@ -226,21 +230,21 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
                     if at < 0:
                         return at
                 break
-            if octets[at] != opened + 2:  # } is { and two, ] is [ and two
-                return -1 - at
+            if octets[at] != opened + TO_CLOSING:
+                return broken_at(at)
             depth -= 1
             at += 1
 
 
 @compiled
 def _skip_name(octets: Octets, at: int, scratch: Octets, used: int) -> int:
-    """Where the value of the field whose name begins at `at` begins; -1 - (where it breaks) if there is none."""
+    """Where the value of the field whose name begins at `at` begins, or `broken_at`."""
     if octets[at] != QUOTE:
-        return -1 - at
+        return broken_at(at)
     name = read_text(octets, at + 1, scratch, used)
     if name.kind == BROKEN:
-        return -1 - name.end
+        return broken_at(name.end)
     at = skip_space(octets, name.end)
     if octets[at] != COLON:
-        return -1 - at
+        return broken_at(at)
     return skip_space(octets, at + 1)

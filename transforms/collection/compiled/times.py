@@ -3,15 +3,15 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from transforms.arrays import Octets
 from transforms.collection.compiled import compiled
+from transforms.collection.compiled.characters import COLON, MINUS, PLUS, POINT, ZERO
 
-Octets = npt.NDArray[np.uint8]
-
-_ZERO, _DASH, _COLON, _POINT, _PLUS = ord("0"), ord("-"), ord(":"), ord("."), ord("+")
-_DAY: Final = 86_400_000_000
-_MINUTE: Final = 60_000_000
+_MICROS_A_DAY: Final = 86_400_000_000
+_MICROS_A_MINUTE: Final = 60_000_000
+_EARLIEST_YEAR: Final = 2  # as for event times: an offset may lead into the year before
+_WIDEST_OFFSET: Final = 14  # hours: that of Kiribati
 _MONTH_STARTS: Final = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 
 
@@ -33,10 +33,10 @@ def read_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
     """
     none = Time(-1, 0)
     year = _digits(octets, start, 4)
-    if year < 2 or octets[start + 4] != _DASH:
+    if year < _EARLIEST_YEAR or octets[start + 4] != MINUS:
         return none
     month = _digits(octets, start + 5, 2)
-    if not 1 <= month <= 12 or octets[start + 7] != _DASH:
+    if not 1 <= month <= 12 or octets[start + 7] != MINUS:
         return none
     day = _digits(octets, start + 8, 2)
     is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
@@ -44,17 +44,17 @@ def read_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
     if not 1 <= day <= length or (octets[start + 10] != ord("T") and octets[start + 10] != ord(" ")):
         return none
     hour = _digits(octets, start + 11, 2)
-    if not 0 <= hour <= 23 or octets[start + 13] != _COLON:
+    if not 0 <= hour <= 23 or octets[start + 13] != COLON:
         return none
     minute = _digits(octets, start + 14, 2)
-    if not 0 <= minute <= 59 or octets[start + 16] != _COLON:
+    if not 0 <= minute <= 59 or octets[start + 16] != COLON:
         return none
     second = _digits(octets, start + 17, 2)
     if not 0 <= second <= 59:
         return none
     at = start + 19
     fraction, unit = 0, 1_000_000
-    if octets[at] == _POINT:
+    if octets[at] == POINT:
         at += 1
         digit = _digits(octets, at, 1)
         if digit < 0:
@@ -67,15 +67,15 @@ def read_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
     offset = 0
     if octets[at] == ord("Z"):
         at += 1
-    elif octets[at] == _PLUS or octets[at] == _DASH:
+    elif octets[at] == PLUS or octets[at] == MINUS:
         hours = _digits(octets, at + 1, 2)
-        if not 0 <= hours <= 14 or octets[at + 3] != _COLON:
+        if not 0 <= hours <= _WIDEST_OFFSET or octets[at + 3] != COLON:
             return none
         minutes = _digits(octets, at + 4, 2)
         if not 0 <= minutes <= 59:
             return none
         offset = hours * 60 + minutes
-        if octets[at] == _DASH:
+        if octets[at] == MINUS:
             offset = -offset
         at += 6
     elif not may_lack_offset:
@@ -84,7 +84,7 @@ def read_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
     leap_days = before // 4 - before // 100 + before // 400 + (is_leap and month > 2)
     days = before * 365 + leap_days + _MONTH_STARTS[month - 1] + day - 719_163  # the days of the years 1 to 1969, and 1
     seconds = (hour * 60 + minute) * 60 + second
-    return Time(at, days * _DAY + seconds * 1_000_000 + fraction - offset * _MINUTE)
+    return Time(at, days * _MICROS_A_DAY + seconds * 1_000_000 + fraction - offset * _MICROS_A_MINUTE)
 
 
 @compiled
@@ -92,7 +92,7 @@ def _digits(octets: Octets, start: int, count: int) -> int:
     """The number that `count` decimal digits write, -1 where there is something else."""
     number = 0
     for at in range(start, start + count):
-        digit = octets[at] - np.uint8(_ZERO)
+        digit = octets[at] - np.uint8(ZERO)
         if digit > 9:
             return -1
         number = number * 10 + int(digit)

@@ -1,4 +1,4 @@
-"""What becomes of a line, or is wrong with one of its values."""
+"""What becomes of a line, or is wrong with a value."""
 
-GOOD, SKIPPED, NO_OBJECT, NO_JSON, HALF_PAIR, UNKNOWN, MISSING, NESTED, NO_NUMBER, ZERO_TEXT, WRONG, BEYOND = range(12)
-"""SKIPPED: refused before; NO_NUMBER: NaN, an infinity or an overflow; BEYOND: an integer that is no event time."""
+GOOD, SKIPPED, NO_OBJECT, NO_JSON, UNKNOWN, MISSING, NESTED, WRONG, BEYOND, NO_NUMBER, HALF_PAIR, HAS_NUL = range(12)
+"""SKIPPED: refused before; BEYOND: an integer that is no event time; NO_NUMBER: NaN, an infinity or an overflow."""

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transforms.collection.compiled.texts import BROKEN, HALF, ZERO, read_text, skip_value
+from transforms.collection.compiled.texts import BROKEN, HALF, NUL, read_text, skip_value
 
 ESCAPES = [
     r"\"",
@@ -53,7 +53,7 @@ def test_a_text_is_what_json_reads(text: str) -> None:
     assert kind != BROKEN and end == len(text[:length].encode())
     has_half = any(0xD800 <= ord(character) < 0xE000 for character in wanted)
     assert (kind == HALF) == has_half
-    assert (kind == ZERO) == ("\0" in wanted and not has_half)
+    assert (kind == NUL) == ("\0" in wanted and not has_half)
     assert said == "".join(character for character in wanted if not 0xD800 <= ord(character) < 0xE000)
 
 
