@@ -3,6 +3,7 @@
 import json
 import random
 import time
+import tracemalloc
 
 import pytest
 
@@ -163,3 +164,59 @@ def test_sparse_records_cost_a_few_times_full_ones_and_not_a_hundred_times() -> 
         assert parse(data, schema_of(columns)).batch.num_rows == 20_000
         seconds.append(time.process_time() - began)
     assert seconds[1] < 8 * seconds[0]
+
+
+@pytest.mark.parametrize("name", [r"v\ud800", r"\udc00v", r"\ud800"])
+def test_a_name_with_half_a_character_is_no_column(name: str) -> None:
+    assert only(f'{{"{name}":5}}'.encode(), v="int64?") == {"v": None}
+    assert only(f'{{"{name}":"x","v":7}}'.encode(), v="int64") == {"v": 7}
+    strict = schema_of({TIME: "int64?", "v": "int64?"}, strict=True)
+    assert reasons(parse(f'{{"{name}":5}}'.encode(), strict)) == {0: "unknown_field"}
+
+
+@pytest.mark.parametrize("entries", [1, 7, 40])
+def test_rows_are_the_same_however_many_there_is_room_for_at_a_time(
+    entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(3)
+    values = {"i": [1, "2", None, 1.7, "x"], "f": [0.5, "0.5", None, [1]], "s": ["a", "\u00e9", 1.50, None, {}]}
+    records = [{TIME: row, **{name: rng.choice(written) for name, written in values.items()}} for row in range(300)]
+    lines = [json.dumps(record) if rng.random() < 0.9 else "{}x" for record in records]
+    schema = schema_of({TIME: "int64", "i": "int64?", "f": "float64?", "s": "string?"})
+    data = "\n".join(lines).encode()
+    whole = parse(data, schema)
+    monkeypatch.setattr("transforms.collection.json_columns._ENTRIES", entries)
+    portions = parse(data, schema)
+    assert good(portions) == good(whole) and len(good(whole)) > 50
+    assert portions.dead.equals(whole.dead)
+
+
+def test_many_columns_and_a_long_line_need_no_more_memory_than_the_block() -> None:
+    schema = schema_of({TIME: "int64", **{f"c{index}": "string?" for index in range(600)}}, max_line=1000)
+    data = b'{"ts":1,"c7":"x"}\n' + b" " * 60_000_000 + b'\n{"ts":2}\n' + b"x\n" * 100_000
+    tracemalloc.start()
+    parsed = parse(data, schema)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [record["c7"] for record in good(parsed).values()] == ["x", None]
+    assert parsed.dead.num_rows == 100_001
+    assert peak < 2_000_000_000
+
+
+@pytest.mark.slow
+def test_a_field_is_found_among_a_thousand_as_fast_as_among_ten() -> None:
+    seconds = []
+    for count in (10, 1000):
+        names = [f"a long name that others begin with too, number {index}" for index in range(count)]
+        rng = random.Random(1)
+        lines = []
+        for row in range(60_000 // count):
+            rng.shuffle(names)
+            lines.append(json.dumps({TIME: row, **dict.fromkeys(names, 1)}))
+        schema = schema_of({TIME: "int64", **dict.fromkeys(names, "int64")})
+        data = "\n".join(lines).encode()
+        parse(data, schema)
+        began = time.process_time()
+        assert parse(data, schema).batch.num_rows == len(lines)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 5 * seconds[0]

@@ -7,8 +7,9 @@ the user's cache folder, under a digest of this folder's files, for Numba itself
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
 
@@ -34,11 +35,23 @@ def compiled(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """The function as machine code. Where no folder can be written, every process compiles it again: some seconds."""
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE  # it is looked at now, not at the call
     try:
-        return numba.njit(function, cache=True, **_OPTIONS)
+        dispatcher = numba.njit(function, cache=True, **_OPTIONS)
+        dispatcher._cache.save_overload = _unless_it_fails(dispatcher._cache.save_overload)
+        return dispatcher
     except RuntimeError:
         return numba.njit(function, **_OPTIONS)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _unless_it_fails(save: Callable[..., None]) -> Callable[..., None]:
+    """A disk may be full when something is to be kept, which is a matter of seconds and of nothing else."""
+
+    def saved(*given: Any) -> None:
+        with suppress(OSError):
+            save(*given)
+
+    return saved
 
 
 def inlined(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:

@@ -11,9 +11,9 @@ from transforms.collection.compiled.columns import (
     FLOAT64,
     INT64,
     PENDING,
-    SPARE,
     STRING,
     TIMESTAMP,
+    USED,
     Columns,
     Notes,
     Wanted,
@@ -78,10 +78,10 @@ def read_field(octets: Octets, at: int, row: int, column: int, wanted: Wanted, c
     octet = octets[at]
     if octet == QUOTE:
         if wanted.kinds[column] == STRING:
-            return _read_string(octets, at, wanted.text_rows[column], columns)
+            return _read_string(octets, at, row, wanted.text_rows[column], columns, notes)
         return _read_quoted(octets, at, row, column, wanted, columns, notes)
     if octet in (OPEN, OPEN_LIST):
-        return Field(skip_value(octets, at, notes.spare, notes.counts[SPARE], notes.nesting), NESTED)
+        return Field(skip_value(octets, at, notes.texts, notes.counts[USED], notes.nesting), NESTED)
     number = read_number(octets, at)
     if number.end >= 0:
         return _take_number(octets, at, number, row, column, wanted, columns, notes)
@@ -92,9 +92,9 @@ def read_field(octets: Octets, at: int, row: int, column: int, wanted: Wanted, c
 
 
 @inlined
-def _read_string(octets: Octets, at: int, text_row: int, columns: Columns) -> Field:
-    text = read_text(octets, at + 1, columns.texts[text_row], columns.used[text_row])
-    columns.used[text_row] = text.used
+def _read_string(octets: Octets, at: int, row: int, text_row: int, columns: Columns, notes: Notes) -> Field:
+    text = read_text(octets, at + 1, notes.texts, notes.counts[USED])
+    _take_text(row, text_row, text.used, columns, notes)
     if text.kind == PLAIN:
         return Field(text.end, GOOD)
     if text.kind == BROKEN:
@@ -113,7 +113,7 @@ def _read_quoted(
         if time.end >= 0 and octets[time.end] == QUOTE and _is_within(wanted, column, time.instant):
             columns.numbers[column, row] = time.instant
             return Field(time.end + 1, GOOD)
-    text = read_text(octets, at + 1, notes.spare, notes.counts[SPARE])
+    text = read_text(octets, at + 1, notes.texts, notes.counts[USED])
     if text.kind == BROKEN:
         return Field(broken_at(text.end), GOOD)
     if text.kind == HALF:
@@ -155,9 +155,11 @@ def _take_number(
                 return Field(number.end, NO_NUMBER)
     elif kind == STRING and number.is_integer and not (number.is_negative and number.digits == np.uint64(0)):
         # Other numbers have a shortest form to find, and -0 is 0.
-        _copy_to_text(octets, at, number.end, wanted.text_rows[column], columns)
+        _take_text(row, wanted.text_rows[column], _copy(octets, at, number.end, notes), columns, notes)
         return Field(number.end, GOOD)
-    _leave_to_rules(notes, row, column, _copy(octets, at, number.end, notes.spare, notes.counts[SPARE]))
+    elif kind == STRING:
+        _take_text(row, wanted.text_rows[column], notes.counts[USED], columns, notes)  # until the rules have judged
+    _leave_to_rules(notes, row, column, _copy(octets, at, number.end, notes))
     return Field(number.end, GOOD)
 
 
@@ -185,15 +187,15 @@ def _take_word(
 ) -> Field:
     kind = wanted.kinds[column]
     if word.word == NULL:
-        set_null(columns, column, row)
+        set_null(wanted, columns, column, row)
         return Field(word.end, MISSING if wanted.is_required[column] else GOOD)
     if kind == TIMESTAMP:
-        _leave_to_rules(notes, row, column, _copy(octets, at, word.end, notes.spare, notes.counts[SPARE]))
+        _leave_to_rules(notes, row, column, _copy(octets, at, word.end, notes))
         return Field(word.end, GOOD)
     if word.word == NOT_FINITE:
         return Field(word.end, NO_NUMBER)
     if kind == STRING:
-        _copy_to_text(octets, at, word.end, wanted.text_rows[column], columns)
+        _take_text(row, wanted.text_rows[column], _copy(octets, at, word.end, notes), columns, notes)
     elif kind == FLOAT64:
         columns.floats[column, row] = 1.0 if word.word == TRUE else 0.0
     else:
@@ -207,23 +209,26 @@ def _is_within(wanted: Wanted, column: int, number: int) -> bool:
 
 
 @inlined
-def _copy_to_text(octets: Octets, begin: int, end: int, text_row: int, columns: Columns) -> None:
-    columns.used[text_row] = _copy(octets, begin, end, columns.texts[text_row], columns.used[text_row])
-
-
-@compiled
-def _copy(octets: Octets, begin: int, end: int, out: Octets, used: int) -> int:
-    """How much of `out` is used then."""
+def _copy(octets: Octets, begin: int, end: int, notes: Notes) -> int:
+    """Writes what stands there to the texts; returns how much of these is used then."""
+    used = notes.counts[USED]
     for at in range(begin, end):
-        out[used] = octets[at]
+        notes.texts[used] = octets[at]
         used += 1
     return used
 
 
 @inlined
+def _take_text(row: int, text_row: int, used: int, columns: Columns, notes: Notes) -> None:
+    """Takes what was written to the texts for the column's."""
+    columns.text_begins[text_row, row] = notes.counts[USED]
+    columns.text_ends[text_row, row] = notes.counts[USED] = used
+
+
+@inlined
 def _leave_to_rules(notes: Notes, row: int, column: int, used: int) -> None:
-    """Notes that the text up to `used` of `spare` is pending."""
+    """Notes that what was written to the texts is pending."""
     entry = notes.counts[PENDING]
-    notes.pending[entry, 0], notes.pending[entry, 1], notes.pending[entry, 2] = row, column, used
-    notes.counts[PENDING] = entry + 1
-    notes.counts[SPARE] = used
+    notes.pending[entry, 0], notes.pending[entry, 1] = row, column
+    notes.pending[entry, 2], notes.pending[entry, 3] = notes.counts[USED], used
+    notes.counts[PENDING], notes.counts[USED] = entry + 1, used

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from transforms.arrays import Octets
+from transforms.arrays import Ints, Octets
 from transforms.collection.compiled import compiled, inlined
 from transforms.collection.compiled.characters import (
     COLON,
@@ -248,3 +248,15 @@ def _skip_name(octets: Octets, at: int, scratch: Octets, used: int) -> int:
     if octets[at] != COLON:
         return broken_at(at)
     return skip_space(octets, at + 1)
+
+
+@compiled
+def gather_texts(texts: Octets, begins: Ints, ends: Ints, out: Octets) -> None:
+    """Writes texts behind each other; `ends` is where each ends in `out`, which is as long as the last says."""
+    at = 0
+    for entry in range(len(begins)):
+        source = begins[entry]
+        while at < ends[entry]:
+            out[at] = texts[source]
+            at += 1
+            source += 1

@@ -60,3 +60,12 @@ def test_a_process_that_can_keep_nothing_compiles_for_itself(tmp_path: Path) -> 
     taken.touch()
     nowhere_else = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     assert run(ONE, XDG_CACHE_HOME=str(taken), **nowhere_else) == "{0: {'ts': 1}}"
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_nothing_and_stops_nothing(tmp_path: Path) -> None:
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+    nowhere_else = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    assert (
+        run(full + ONE, XDG_CACHE_HOME=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", **nowhere_else) == "{0: {'ts': 1}}"
+    )
