@@ -52,13 +52,16 @@ def joined(args: Sequence[str]) -> list[str]:
 @_FLINK
 @_PARALLELISM
 @_NO_WAIT
+@click.option("--begin-anew", is_flag=True, help="Empties the tables and starts from nothing.")
 @click.pass_context
-def submit(ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bool, **where: Any) -> None:
+def submit(
+    ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bool, begin_anew: bool, **where: Any
+) -> None:
     """Submits a job. An endless one is left to the cluster, one that ends is waited for."""
     from dataflow.commands.flink import submit_job
 
     flags = _flags(ctx.args, **where) if where["address"] else _flags(ctx.args, "localhost:8081", where["parallelism"])
-    leave(submit_job(job, settings, flags, wait=not no_wait))
+    leave(submit_job(job, settings, flags, wait=not no_wait, anew=begin_anew))
 
 
 @flink.command()
@@ -121,6 +124,7 @@ def cancel(job: str, settings: Sequence[str]) -> None:
 @_NO_WAIT
 @click.option("--from", "savepoint", metavar="SAVEPOINT", help="One that was taken of this job, or `latest`.")
 @click.option("--from-checkpoint", is_flag=True, help="The job's own checkpoint, in its state folder.")
+@click.option("--force-history", is_flag=True, help="Also from a savepoint that the job has left for an older one.")
 @click.pass_context
 def resume(
     ctx: click.Context,
@@ -129,6 +133,7 @@ def resume(
     settings: Sequence[str],
     savepoint: str | None,
     from_checkpoint: bool,
+    force_history: bool,
     no_wait: bool,
     **where: Any,
 ) -> None:
@@ -136,7 +141,8 @@ def resume(
     from dataflow.commands.flink import resume_job
 
     flags = _flags(ctx.args, **where)
-    leave(resume_job(job, settings, flags, savepoint=savepoint, from_checkpoint=from_checkpoint, wait=not no_wait))
+    force, wait = force_history, not no_wait
+    leave(resume_job(job, settings, flags, savepoint, from_checkpoint=from_checkpoint, force=force, wait=wait))
 
 
 @flink.command(context_settings=PASS_ON)

@@ -3,53 +3,114 @@
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+import pyarrow as pa
 
 from dataflow.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
 from dataflow.graph import LiveRun
 from dataflow.job import Job
 from dataflow.overlay import ReplayOverlay
+from dataflow.run import JobRunning, locked
 from dataflow.source import source_of
+from dataflow.submission import Mark, Savepoint, Submission
 from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import Manifest, Place, StateRefused
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.checkpoint import BEGIN_ANEW, Checkpoint, CheckpointDamaged, Manifest, StateRefused
+from transforms.storage.history import NOTHING, Line, Place
+from transforms.storage.live_plan import LivePlan, Waiting
 from transforms.storage.topics import begin as begin_topics
+from transforms.watermark import NEVER
+
+LONGEST: Final = timedelta(days=32)
+"""The longest window of a calendar, a month, and a day more."""
 
 
-def launch(job: Job, say: Callable[[str], None], *, drain: bool = False) -> LiveRun:
+def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: bool = False) -> LiveRun:
     """What a live run begins with: nothing, or the job's newest checkpoint.
+
+    Args:
+        anew: whether the job starts from nothing whatever its state and its tables hold.
 
     Raises:
         SourceError: if the source cannot be read, or does not hold any more what comes next.
         SinkError: if the sinks cannot be taken back to the checkpoint, or the state does not fit the job.
     """
+    if anew:
+        with suppress(FileNotFoundError):
+            os.remove(replaying(job))
     _refuse_half_replayed(job)
     source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
     plan = plan_of(job, overlay)
-    manifest = plan.checkpoints.read()
+    manifest = None if anew else plan.checkpoints.read()
     source.hold(manifest)
     if manifest is None:
+        if not anew:
+            plan.refuse_full(plan.checkpoints.root())
         rest = source.begin(say)
-        plan = claimed(plan)
-        return LiveRun(replace(plan, start=plan.begin()), following, rest, overlay.repairs)
-    newest, rest = manifest.newest, place_to_go_on(job, manifest)
-    plan = claimed(replace(plan, start=Place(newest.name, newest.topics)))
-    plan.rewind(newest.name)
+        plan, manifest = claimed(plan, anew=anew)
+        return LiveRun(replace(plan, start=plan.begin(manifest)), following, rest, overlay.repairs)
+    checkpoint, kept = _whole(plan, manifest, say)
+    rest = place_to_go_on(job, manifest, checkpoint)
+    follows_damage = manifest.is_behind
+    plan, manifest = claimed(plan)
+    manifest = plan.settle(manifest)
+    is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
+    if is_back:
+        manifest = plan.take_back(manifest, checkpoint.place, manifest.attempt)
+    if is_back or source.grows:  # of a topic, what is late may differ from one reading to the next
+        record = Submission.read(job.state)
+        known = passed(record.savepoints if record else (), manifest.line)
+        plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
+    plan = replace(plan, start=checkpoint.place)
     if manifest.since:
         plan.widen()
-    kept = plan.checkpoints.load(newest)
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
-    say(f"going on from the checkpoint at chunk {newest.chunk:,}, taken {time.time() - newest.taken:,.0f} s ago")
+    say(
+        f"resuming from the checkpoint at chunk {checkpoint.chunk:,}, taken {time.time() - checkpoint.taken:,.0f} s ago"
+    )
     return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept), manifest.since)
 
 
-def place_to_go_on(job: Job, manifest: Manifest) -> Rest:
-    """Where a job goes on from its newest checkpoint.
+def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tuple[Checkpoint, list[pa.RecordBatch]]:
+    """The newest checkpoint that is what was written, and its snapshots.
+
+    Raises:
+        StateRefused: if none is.
+    """
+    if manifest.is_behind:
+        say(f"{plan.checkpoints.state}: the newest version of the manifest is damaged; the one before it counts")
+    for checkpoint in reversed(manifest.checkpoints):
+        try:
+            return checkpoint, plan.checkpoints.load(checkpoint)
+        except CheckpointDamaged as error:
+            say(f"{error}; an older checkpoint is looked for")
+    raise StateRefused(
+        f"{plan.checkpoints.state}: all of its checkpoints are damaged; restore one, or let `{BEGIN_ANEW}` empty the"
+        " job's tables and begin with what its source still holds"
+    )
+
+
+def settle_live(job: Job) -> None:
+    """Shows what a live job has committed and was killed before it could show; one that runs does it itself.
+
+    Raises:
+        SinkError: if the state or a folder cannot be used.
+    """
+    manifest = checkpoint_folder(job).root() if job.spec.is_endless else None
+    if manifest is not None and manifest.files:
+        with suppress(JobRunning), locked(job.state):
+            plan_of(job, ReplayOverlay()).show(manifest, manifest.attempt, lambda: None)
+
+
+def place_to_go_on(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> Rest:
+    """Where a job goes on from its newest checkpoint, or from another one.
 
     Raises:
         SourceError: if the source does not hold any more what comes next.
@@ -57,30 +118,82 @@ def place_to_go_on(job: Job, manifest: Manifest) -> Rest:
     """
     _refuse_half_replayed(job)
     checkpoint_folder(job).refuse_taken_back(manifest)
-    if manifest.newest.drained:
+    checkpoint = checkpoint or manifest.newest
+    if checkpoint.drained:
         raise StateRefused(
-            f"{job.state}: this job was drained, which closed its windows before their time; remove {job.state} to"
-            " begin anew with what its source still holds"
+            f"{job.state}: this job was drained, which closed its windows before their time; `{BEGIN_ANEW}` empties its"
+            " tables and begins with what its source still holds"
         )
-    return source_of(job).resume(manifest.newest)
+    return source_of(job).resume(checkpoint)
 
 
-def rejoin(job: Job, start: int) -> LiveRun:
+def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
     """What a live run is built of when its engine goes on from a savepoint of its own, which holds everything else.
 
     Args:
-        start: the name of the checkpoint that the launch before the savepoint began at.
+        savepoint: None: it is not known yet, and the run is looked at only.
 
     Returns:
-        What can be looked at while the job still runs; to launch it, its plan must be `claimed`.
+        What can be looked at while the job still runs; to launch it, its plan must be `taken_to` the savepoint.
     """
     _refuse_half_replayed(job)
     overlay = ReplayOverlay.read(job.state)
     plan = plan_of(job, overlay)
     manifest = plan.checkpoints.read(taken_back=True)
-    place = _place(plan, manifest, start)
+    place = _place(plan, manifest, savepoint) if savepoint is not None else Place()
     since = manifest.since if manifest else {}
     return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs, since=since)
+
+
+def taken_to(
+    plan: LivePlan, savepoint: Savepoint, others: Sequence[Savepoint] = (), *, force: bool = False
+) -> LivePlan:
+    """The plan of a launch that goes on from a savepoint: what followed it is abandoned, in every sink.
+
+    Args:
+        others: the savepoints of the job.
+        force: whether it may be one that the job has left.
+
+    Raises:
+        StateRefused: if the job has left the savepoint's place.
+    """
+    plan, manifest = claimed(plan)
+    manifest = plan.settle(manifest)
+    mark = savepoint.mark
+    if mark is None:
+        return plan  # an earlier version took it: the first checkpoint finds its place
+    if force and not mark.is_on(manifest.line):
+        manifest = plan.switch(manifest, mark.line)
+    if not mark.place.is_at(manifest.at):
+        manifest = plan.take_back(manifest, mark.place, manifest.attempt)
+        if mark.reached is not None:
+            plan.take_out(max(mark.watermark, passed(others, manifest.line)), mark.reached)
+    return plan
+
+
+def passed(savepoints: Iterable[Savepoint], line: Line) -> int:
+    """Up to where event time has passed (µs) in some savepoint that the job may still resume from.
+
+    What had closed there is not stored again by who resumes there, and must stay.
+    """
+    marks = (savepoint.mark for savepoint in savepoints)
+    return max((mark.watermark for mark in marks if mark is not None and mark.is_on(line)), default=NEVER)
+
+
+def mark_of(job: Job) -> Mark | None:
+    """Where a job stands now, as a savepoint remembers it; None: it has never been launched.
+
+    A job that runs may be a step further than a savepoint that was just taken of it, and never less far.
+    """
+    plan = plan_of(job, ReplayOverlay())
+    manifest = plan.checkpoints.root()
+    if manifest is None:
+        return None
+    newest = manifest.newest if manifest.checkpoints else None
+    closed = plan.last_closed()
+    watermark = max(NEVER if closed is None else closed, NEVER if newest is None else newest.watermark)
+    reached = plan.reached(newest.source) if newest else {} if manifest.at.name == NOTHING else None
+    return Mark(manifest.at.name, manifest.at.history, manifest.at.topics, watermark, reached, manifest.line)
 
 
 def _refuse_half_replayed(job: Job) -> None:
@@ -99,22 +212,28 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
         attempts=overlay.attempts,
         topics=job.topics,
         grows=source_of(job).grows,
+        waiting={
+            output.table: Waiting(microseconds(a.spec.allowed_lateness), microseconds(a.spec.window.size or LONGEST))
+            for a in job.aggregations
+            for output in a.outputs
+        },
+        reached=source_of(job).reached(),
     )
 
 
-def _place(plan: LivePlan, manifest: Manifest | None, name: int) -> Place:
-    """Where a launch stood that began at this checkpoint, the topics included."""
+def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> Place:
+    """Where a launch stood that a savepoint is of, the topics included."""
+    if savepoint.mark is not None:
+        return savepoint.mark.place
     for checkpoint in manifest.checkpoints if manifest else ():
-        if checkpoint.name == name:
-            return Place(name, checkpoint.topics)
-    return Place(name, begin_topics(plan.topics, plan.tables, plan.job, plan.checkpoints.state))
+        if checkpoint.name == savepoint.start:
+            return checkpoint.place
+    return Place(savepoint.start, begin_topics(plan.topics, plan.tables, plan.job, plan.checkpoints.state))
 
 
-def claimed(plan: LivePlan) -> LivePlan:
+def claimed(plan: LivePlan, *, anew: bool = False) -> tuple[LivePlan, Manifest]:
     """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
-    launch = uuid.uuid4().hex
-    plan.checkpoints.claim(launch)
-    return replace(plan, launch=launch)
+    return plan.claimed(uuid.uuid4().hex, anew=anew)
 
 
 def _following(job: Job, *, drain: bool = False) -> Following:

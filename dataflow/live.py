@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -18,6 +18,8 @@ from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log import LogError
 from transforms.storage.checkpoint import CheckpointFolder
+from transforms.storage.history import Place
+from transforms.storage.parquet_log import sweep
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
@@ -43,12 +45,14 @@ class LiveFlags:
         to_end: stop by itself when everything that the source holds is read.
         serve: HOST:PORT of a page that shows the job; None: there is none.
         upgrade: let statistics that are new join the job's checkpoints first.
+        begin_anew: start from nothing, whatever the state and the tables hold.
     """
 
     drain: bool = False
     to_end: bool = False
     serve: str | None = None
     upgrade: bool = False
+    begin_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +87,25 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
             from dataflow.upgrade import upgrade
 
             upgrade(job, say)
-        before = folder.read()
+        before = None if live.begin_anew else folder.read()
         with _page(job, live.serve, say):
-            _until_it_ends(partial(_once, job, flags, live, say, []), folder, say)
+            _until_it_ends(partial(_once, job, flags, say, []), live, folder, say)
         manifest = folder.read()
-        if manifest is None or (before is not None and manifest.newest.name == before.newest.name):
-            raise JobFailed("the job ended without a checkpoint; the next start goes on from the one before")
+        if manifest is None or (before is not None and manifest.at.is_at(before.at)):
+            raise JobFailed("the job ended without a checkpoint; the next start resumes from the one before")
         newest = manifest.newest
         runner = direct.name(["--runner=PrismRunner"])
         earlier = Ran.read(job.state) if before is not None else None
         seconds = time.monotonic() - started + (earlier.seconds if earlier is not None else 0.0)
         ran = Ran("published", seconds, runner, datetime.now(timezone.utc))
         ran.write(job.state)
+        for target in job.targets:
+            if target.folder is not None:
+                sweep(target.folder, age=0.5)
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
-def _once(job: Job, flags: Sequence[str], live: LiveFlags, say: Callable[[str], None], asked: list[int]) -> None:
+def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], asked: list[int], live: LiveFlags) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.graph import build_live
     from dataflow.launch import launch
@@ -106,7 +113,7 @@ def _once(job: Job, flags: Sequence[str], live: LiveFlags, say: Callable[[str], 
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
-    run = launch(job, say, drain=live.drain)
+    run = launch(job, say, drain=live.drain, anew=live.begin_anew)
     pipeline = prism.endless_pipeline(flags)
     build_live(pipeline, job, run)
     if asked or live.to_end:
@@ -116,18 +123,28 @@ def _once(job: Job, flags: Sequence[str], live: LiveFlags, say: Callable[[str], 
     _run(pipeline, job, run.following.control, say, asked)
 
 
-def _until_it_ends(once: Callable[[], None], folder: CheckpointFolder, say: Callable[[str], None]) -> None:
+def _until_it_ends(
+    once: Callable[[LiveFlags], None], live: LiveFlags, folder: CheckpointFolder, say: Callable[[str], None]
+) -> None:
     """Runs it again from its checkpoint when the runner below it fails, unless it fails without getting anywhere."""
     failures = 0
     while True:
-        before = folder.read()
+        before = _place(folder)
         try:
-            return once()
+            return once(live)
         except RunnerFailed as error:
-            failures = failures + 1 if folder.read() == before else 1
+            now = _place(folder)
+            failures = failures + 1 if before is not None and now is not None and now.is_at(before) else 1
             if failures > MOST_FAILURES:
                 raise
-            say(f"{error}; going on from the last checkpoint")
+            live = replace(live, begin_anew=live.begin_anew and now is None)
+            say(f"{error}; resuming from the last checkpoint")
+
+
+def _place(folder: CheckpointFolder) -> Place | None:
+    """Where a job stands; None: it has no checkpoint yet."""
+    manifest = folder.of_any_job()
+    return manifest.at if manifest is not None and manifest.checkpoints else None
 
 
 def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:

@@ -44,6 +44,7 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
 @click.option("--upgrade", is_flag=True, help="With --streaming: takes up statistics that are new in the job file.")
+@click.option("--begin-anew", is_flag=True, help="With --streaming: empties the tables and starts from nothing.")
 @click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the log holds is read.")
 @click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
 @click.pass_context
@@ -54,6 +55,7 @@ def run(
     streaming: bool,
     drain: bool,
     upgrade: bool,
+    begin_anew: bool,
     to_end: bool,
     serve: str | None,
 ) -> None:
@@ -61,10 +63,10 @@ def run(
     from dataflow.commands.run import run_job, run_job_live
     from dataflow.live import LiveFlags
 
-    if not streaming and (drain or to_end or serve or upgrade):
-        raise click.UsageError("--drain, --to-end, --serve and --upgrade go with --streaming")
+    if not streaming and (drain or to_end or serve or upgrade or begin_anew):
+        raise click.UsageError("--drain, --to-end, --serve, --upgrade and --begin-anew go with --streaming")
     if streaming:
-        leave(run_job_live(job, settings, ctx.args, LiveFlags(drain, to_end, serve, upgrade)))
+        leave(run_job_live(job, settings, ctx.args, LiveFlags(drain, to_end, serve, upgrade, begin_anew)))
     else:
         leave(run_job(job, settings, ctx.args))
 

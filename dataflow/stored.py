@@ -8,6 +8,7 @@ from transforms.storage.error import SinkError
 from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown
+from transforms.storage.staging import Table
 
 
 def read_table(job: Job, name: str) -> pa.Table:
@@ -25,7 +26,15 @@ def read_target(job: Job, target: Target) -> pa.Table:
     Raises:
         SinkError: if it cannot be read.
     """
-    table = job.tables[target.table]
+    return read_stored(job.tables[target.table], target)
+
+
+def read_stored(table: Table, target: Target) -> pa.Table:
+    """A table as one sink holds it.
+
+    Raises:
+        SinkError: if it cannot be read.
+    """
     if target.folder is not None:
         return parquet.read(target.folder, table.schema)
     try:

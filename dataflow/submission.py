@@ -7,15 +7,46 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dataflow.run import JobRunning
 from transforms import durable
 from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.history import Line, Place, Stretch, holds
 
 FORMAT: Final = 1
 RECORD: Final = "flink.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a job stood when a savepoint was taken of it.
+
+    Args:
+        name: that of its last checkpoint; NOTHING: there was none.
+        history: the history of that checkpoint.
+        topics: how far the topics were.
+        watermark: up to where event time had passed at most (µs).
+        reached: of each source, the first position that was not read; None: it is not known.
+        line: the histories that led there.
+    """
+
+    name: int
+    history: str
+    topics: Sequence[Mapping[str, Any]]
+    watermark: int
+    reached: Mapping[str, int] | None
+    line: Line
+
+    @property
+    def place(self) -> Place:
+        """The checkpoint."""
+        return Place(self.name, self.topics, self.history)
+
+    def is_on(self, line: Line) -> bool:
+        """Whether the job has not left the place."""
+        return holds(line, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +57,7 @@ class Savepoint:
         labels: the transforms of the graph that it holds the state of.
         identity: what the states in it fit, part by part.
         start: the name of the checkpoint that its launch began at.
+        mark: where the job stood; None: it is not known.
     """
 
     path: str
@@ -34,6 +66,23 @@ class Savepoint:
     labels: Sequence[str]
     identity: Mapping[str, str]
     start: int
+    mark: Mark | None = None
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Savepoint":
+        """What a record holds."""
+        mark = content.get("mark")
+        if mark is not None:
+            mark = Mark(**{**mark, "line": tuple(Stretch(**entry) for entry in mark["line"])})
+        return Savepoint(**{**content, "mark": mark})
+
+    def is_abandoned(self, line: Line) -> bool:
+        """Whether the job has left its place."""
+        return self.mark is not None and not self.mark.is_on(line)
+
+    def is_after(self, other: "Savepoint") -> bool:
+        """Whether its place is one that a job leaves which goes back to another savepoint."""
+        return self.mark is not None and other.mark is not None and self.mark.name > other.mark.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +95,7 @@ class Submission:
         settings: what `--set` changed in the job file.
         flags: what went to Beam.
         before: the ids of earlier submissions.
+        launch: the launch that it is, as the manifest names it.
     """
 
     cluster: str
@@ -60,6 +110,7 @@ class Submission:
     flags: Sequence[str] = ()
     before: Sequence[str] = ()
     savepoints: Sequence[Savepoint] = ()
+    launch: str = ""
     format: int = FORMAT
 
     @staticmethod
@@ -76,7 +127,7 @@ class Submission:
                 raise StateRefused(
                     f"{path}: has format {content['format']}, this version reads {FORMAT}; use the one that wrote it"
                 )
-            savepoints = [Savepoint(**entry) for entry in content.pop("savepoints")]
+            savepoints = [Savepoint.from_json(entry) for entry in content.pop("savepoints")]
             return Submission(**content, savepoints=savepoints)
         except FileNotFoundError:
             return None
@@ -94,16 +145,25 @@ class Submission:
         with told_as_sink_error(state):
             durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
 
-    def with_savepoint(self, path: str) -> "Submission":
+    def with_savepoint(self, path: str, mark: Mark | None, taken: str | None = None) -> "Submission":
         """The record with one more savepoint of the job as it is."""
-        taken = Savepoint(path, now(), self.job, self.labels, self.identity, self.start)
-        return replace(self, savepoints=[*self.savepoints, taken])
+        savepoint = Savepoint(path, taken or now(), self.job, self.labels, self.identity, self.start, mark)
+        others = [entry for entry in self.savepoints if entry.path != path]
+        return replace(self, savepoints=sorted([*others, savepoint], key=lambda entry: entry.taken))
 
-    def savepoint(self, named: str) -> Savepoint | None:
-        """A savepoint by its path, or the last part of it: it may have been moved; `latest` is the last one."""
+    def path_of(self, path: str) -> Savepoint | None:
+        """The savepoint that lies there; None: it is not written down."""
+        name = os.path.basename(path.rstrip("/"))
+        return next((entry for entry in self.savepoints if os.path.basename(entry.path.rstrip("/")) == name), None)
+
+    def savepoint(self, named: str, line: Line) -> Savepoint | None:
+        """A savepoint by its path, or the last part of it: it may have been moved; `latest` is the last one that the
+        job has not left."""
         for entry in reversed(self.savepoints):
-            if named == "latest" or os.path.basename(named.rstrip("/")) == os.path.basename(entry.path):
-                return entry if named == "latest" else replace(entry, path=named)
+            if named == "latest" and not entry.is_abandoned(line):
+                return entry
+            if os.path.basename(named.rstrip("/")) == os.path.basename(entry.path):
+                return replace(entry, path=named)
         return None
 
 

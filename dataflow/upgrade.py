@@ -7,6 +7,7 @@ missing only in the windows that had closed.
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from dataflow.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
 from dataflow.job import Job, PlannedAggregation
@@ -41,11 +42,11 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
         SinkError: if a database refuses the columns, or the disk the manifest; the job of before can go on, if its
             tables are as they were.
     """
-    plan = claimed(plan_of(job, ReplayOverlay()))  # a launch that is left over must not write meanwhile
+    plan = plan_of(job, ReplayOverlay())
     folder = plan.checkpoints
-    manifest = folder.of_any_job()
-    if manifest is None:
+    if folder.of_any_job() is None:
         raise StateRefused(f"{job.state} holds no checkpoint: there is nothing that new statistics could join")
+    plan, manifest = claimed(plan)  # a launch that is left over must not write meanwhile
     new = _new_figures(folder, manifest, job)
     if not new:
         return
@@ -62,8 +63,8 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
             through = max(closed, whole.get(states[figure], opened))
             since.setdefault(name, {})[figure] = through
             told.setdefault((name, through), []).append(figure)
-    plan.widen()
-    folder.adopt(manifest, since)
+    manifest = plan.settle(manifest)
+    folder.commit(manifest, replace(manifest, identity=folder.identity, since=since))
     for (name, through), figures in told.items():
         where = f": null in windows that end by {as_text(through)}" if through > NEVER else ""
         say(f"{', '.join(figures)} joined {name}{where}")

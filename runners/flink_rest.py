@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -148,6 +149,21 @@ class Flink:
         asked = {"target-directory": folder, "cancel-job": False}
         request = self._post(f"jobs/{job}/savepoints", _given(asked), job)["request-id"]
         return self._savepoint_of(job, request, seconds)
+
+    def savepoints(self, job: str) -> list[tuple[str, str]]:
+        """The savepoints of a job that the cluster remembers, oldest first: where each is, and when it was taken.
+
+        Raises:
+            NoSuchJob: if the cluster does not know the job.
+        """
+        found = self.checkpoints(job)
+        latest = found.get("latest", {}).get("savepoint")
+        taken = {
+            str(entry["external_path"]): int(entry["trigger_timestamp"])
+            for entry in (*found.get("history", []), *([latest] if latest else []))
+            if entry["is_savepoint"] and entry["status"] == "COMPLETED" and entry.get("external_path")
+        }
+        return [(path, _moment(at)) for path, at in sorted(taken.items(), key=lambda entry: entry[1])]
 
     def stop(self, job: str, folder: str | None, seconds: float) -> str:
         """Stops a job behind a savepoint; where that is."""
@@ -302,6 +318,10 @@ def _errors(content: bytes) -> str:
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _moment(millis: int) -> str:
+    return datetime.fromtimestamp(millis / 1e3, timezone.utc).isoformat(timespec="seconds")
 
 
 def _pieces(head: bytes, path: str, tail: bytes) -> Iterator[bytes]:

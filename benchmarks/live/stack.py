@@ -1,6 +1,5 @@
 """A collector and a live job as processes, and what they cost."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,8 @@ import yaml
 
 from benchmarks.stopwatch import descendants, resident_bytes
 from tests.waiting import until
+from transforms import versions
+from transforms.storage.checkpoint import MANIFEST
 
 COMMAND: Final = (sys.executable, "-m", "dataflow.main")
 _PATIENCE_S: Final = 60.0
@@ -23,10 +24,10 @@ _PATIENCE_S: Final = 60.0
 def newest_checkpoint(state: Path) -> dict[str, Any]:
     """The newest checkpoint in a state folder; empty: there is none."""
     try:
-        text = (state / "checkpoint.json").read_text(encoding="utf-8")
+        kept = versions.content(str(state / MANIFEST))["checkpoints"]
     except FileNotFoundError:
         return {}
-    newest: dict[str, Any] = json.loads(text)["checkpoints"][-1]
+    newest: dict[str, Any] = kept[-1] if kept else {}
     return newest
 
 

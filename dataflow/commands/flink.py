@@ -9,15 +9,15 @@ import click
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.command_line import say_of
 from dataflow.commands.flink_start import Start, labels_of, refuse_other_state, submit, target_of
-from dataflow.commands.flink_state import cancel, placed, stop_at_savepoint, submitted, told_of_flink
+from dataflow.commands.flink_state import cancel, complete, placed, stop_at_savepoint, submitted, told_of_flink
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
 from dataflow.run import check_sinks, held, quieten
-from dataflow.submission import Submission, is_running, refuse_while_it_runs
+from dataflow.submission import Savepoint, is_running, refuse_while_it_runs
 
 
-def submit_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
+def submit_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool, anew: bool = False) -> int:
     """Submits a job: an endless one is left to the cluster, one that ends is waited for."""
     quieten()
     job = load_job(path, settings)
@@ -25,7 +25,7 @@ def submit_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait
         return _run_bounded(job, path, settings, flags)
     with told_of_flink(), held(job.state):
         refuse_while_it_runs(job.state)
-        submit(Start(job, tuple(flags), tuple(settings)), wait=wait)
+        submit(Start(job, tuple(flags), tuple(settings), anew=anew), wait=wait)
     return 0
 
 
@@ -39,12 +39,17 @@ def resume_job(
     path: str,
     settings: Sequence[str],
     flags: Sequence[str],
-    *,
     savepoint: str | None,
+    *,
     from_checkpoint: bool,
+    force: bool,
     wait: bool,
 ) -> int:
-    """Starts a job that does not run from a savepoint of the cluster's, or from its own checkpoint."""
+    """Starts a job that does not run from a savepoint of the cluster's, or from its own checkpoint.
+
+    Args:
+        force: whether the savepoint may be one that the job has left for an older one.
+    """
     if (savepoint is None) != from_checkpoint:
         raise UsageError("resume needs one of --from SAVEPOINT and --from-checkpoint")
     quieten()
@@ -52,20 +57,44 @@ def resume_job(
         start = _again(path, settings, flags)
         with held(start.job.state):
             refuse_while_it_runs(start.job.state)
-            if from_checkpoint:
+            if savepoint is None:
                 if checkpoint_folder(start.job).read() is None:
                     raise UsageError(f"{start.job.state} holds no checkpoint: `flink submit` begins anew")
                 submit(start, wait=wait)
             else:
-                record = Submission.read(start.job.state)
-                known = record.savepoint(savepoint or "") if record else None
-                if known is None:
-                    raise Refused(
-                        f"{savepoint} is no savepoint of this job"
-                        + (": it has " + ", ".join(entry.path for entry in record.savepoints) if record else "")
-                    )
-                submit(replace(start, savepoint=known), wait=wait)
+                known = _known(start.job, savepoint, force=force)
+                submit(replace(start, savepoint=known, force=force), wait=wait)
     return 0
+
+
+def _known(job: Job, named: str, *, force: bool) -> Savepoint:
+    """A savepoint of a job, by its name; says which others the job leaves with it.
+
+    Raises:
+        Refused: if it is none of this job, or the job has left it.
+    """
+    record, say = complete(job), say_of(job.spec.job)
+    root = checkpoint_folder(job).root()
+    line = root.line if root is not None else ()
+    found = record.savepoint(named, line)
+    if found is None:
+        left = ", ".join(
+            f"{entry.path} (abandoned)" if entry.is_abandoned(line) else entry.path for entry in record.savepoints
+        )
+        raise Refused(f"{named} is no savepoint that this job can resume from: it has {left or 'none'}")
+    if found.is_abandoned(line):
+        if not force:
+            raise Refused(
+                f"{found.path}: the job has left this savepoint: it resumed from an older one, and what followed was"
+                " taken out of its tables. `--force-history` resumes from it all the same, and the tables lack what"
+                " was taken out; `--from latest` and `--from-checkpoint` lack nothing"
+            )
+        say("the tables lack what this savepoint's history stored after the job left it: `verify` shows what")
+        return found
+    later = [entry for entry in record.savepoints if entry.is_after(found) and not entry.is_abandoned(line)]
+    if later:
+        say(f"abandons what came after {found.path}, and the savepoints of it: {', '.join(e.path for e in later)}")
+    return found
 
 
 def rescale_job(path: str, parallelism: int, settings: Sequence[str], flags: Sequence[str], *, wait: bool) -> int:
@@ -113,7 +142,7 @@ def _restart(start: Start, *, wait: bool) -> None:
     at = placed(start.job)
     check_sinks(start.job)
     target = target_of(start.flags, own=at.record.parallelism)
-    refuse_other_state(start.job, at.record.identity, at.record.labels, labels_of(start, at.record.start))
+    refuse_other_state(start.job, at.record.identity, at.record.labels, labels_of(start))
     say_of(start.job.spec.job)(f"stopping at a savepoint; {target.flink.address} has room for what comes")
     record = stop_at_savepoint(start.job, at)
     with _standing("at its savepoint: `flink resume --from latest`"):

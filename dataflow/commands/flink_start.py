@@ -16,6 +16,7 @@ from dataflow.run import JobFailed, check_sinks
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded
 from transforms.specification import microseconds
 from transforms.storage.checkpoint import NotShared
+from transforms.storage.history import NOTHING
 
 HOLD_SECONDS: Final = 5.0
 """How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
@@ -30,22 +31,31 @@ MOST_UNTOLD: Final = 128
 LIFE_SECONDS: Final = 60.0
 """How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
 
-NOTHING: Final = -1
+LEASE_SECONDS: Final = 10.0
+"""How long a worker may have been stopped and still write: Flink gives up on one that it does not hear of for
+`heartbeat.timeout`, 50 s unless it is set."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a job is started: what it is, where, and what it goes on from."""
+    """How a job is started: what it is, where, and what it goes on from.
+
+    Args:
+        force: whether the savepoint may be one that the job has left.
+        anew: whether it starts from nothing, whatever its state and its tables hold.
+    """
 
     job: Job
     flags: tuple[str, ...]
     settings: tuple[str, ...]
     savepoint: Savepoint | None = None
+    force: bool = False
+    anew: bool = False
 
 
 def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
-    from dataflow.launch import claimed, launch, rejoin
+    from dataflow.launch import launch, rejoin, taken_to
     from runners import flink, flink_jar
     from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
@@ -58,23 +68,21 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     for note in flink.notes_of(target):
         say(note)
     before = Submission.read(job.state)
-    if savepoint is None:
-        run = launch(job, say, drain=drain)
-    else:
-        run = rejoin(job, savepoint.start)
-        run = replace(run, plan=claimed(run.plan))
-    pipeline = _built(start, run)
-    proto = flink.proto_of(pipeline)
-    labels = list(flink_jar.names_of(proto))
+    run = launch(job, say, drain=drain, anew=start.anew) if savepoint is None else rejoin(job, savepoint)
     if savepoint is not None:
+        labels = _labels(start, run)
         refuse_other_state(job, savepoint.identity, savepoint.labels, labels)
+        # Behind this, the job stands at the savepoint, whatever becomes of the submission.
+        others = before.savepoints if before else ()
+        run = replace(run, plan=taken_to(run.plan, savepoint, others, force=start.force))
+    proto, options = _built(start, run)
     record = Submission(
         cluster=target.flink.address,
         job=flink.new_id(),
         jar=str(target.jar.path),
         parallelism=parallelism,
         submitted=now(),
-        labels=labels,
+        labels=list(flink_jar.names_of(proto)),
         identity=identity(job),
         start=run.plan.start.name,
         settings=start.settings,
@@ -82,15 +90,14 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         before=[*before.before, before.job] if before else [],
         # Behind a beginning from nothing, which emptied the tables, no savepoint fits them.
         savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
+        launch=run.plan.launch,
     )
     kept = _newest(job)
     if drain:
         ask(run.following.control, STOP)
     with recorded(job.state, record):
         try:
-            flink.submit(
-                proto, pipeline._options, target, record.job, parallelism, savepoint.path if savepoint else None
-            )
+            flink.submit(proto, options, target, record.job, parallelism, savepoint.path if savepoint else None)
             try:
                 Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
             except FlinkJobFailed as error:
@@ -147,27 +154,35 @@ def target_of(flags: Sequence[str], own: int = 0) -> Any:
     return flink.target_of(flags, flink.parallelism_of(flags), own=own)
 
 
-def labels_of(start: Start, began: int) -> list[str]:
-    """The transforms of the graph as it would be submitted."""
+def labels_of(start: Start) -> list[str]:
+    """The transforms of the graph as it would be submitted to go on from a savepoint."""
     from dataflow.launch import rejoin
-    from runners import flink, flink_jar
 
-    return list(flink_jar.names_of(flink.proto_of(_built(start, rejoin(start.job, began)))))
+    return _labels(start, rejoin(start.job))
 
 
-def _built(start: Start, run: Any) -> Any:
+def _labels(start: Start, run: Any) -> list[str]:
+    from runners import flink_jar
+
+    return list(flink_jar.names_of(_built(start, run)[0]))
+
+
+def _built(start: Start, run: Any) -> tuple[Any, Any]:
+    """The graph of a run, and its options."""
     from dataflow.graph import build_live
     from runners import flink
 
     pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
     patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_untold=MOST_UNTOLD)
-    build_live(pipeline, start.job, replace(run, following=patient))
-    return pipeline
+    leased = replace(run.plan, lease=LEASE_SECONDS)
+    build_live(pipeline, start.job, replace(run, following=patient, plan=leased))
+    return flink.proto_of(pipeline), pipeline._options
 
 
-def _newest(job: Job) -> int:
-    manifest = checkpoint_folder(job).read()
-    return manifest.newest.name if manifest else NOTHING
+def _newest(job: Job) -> tuple[str, int]:
+    """The newest checkpoint: its history, and its name."""
+    manifest = checkpoint_folder(job).read(taken_back=True)
+    return (manifest.newest.history, manifest.newest.name) if manifest and manifest.checkpoints else ("", NOTHING)
 
 
 def _owes(start: Start) -> bool:
@@ -176,11 +191,15 @@ def _owes(start: Start) -> bool:
         return True
     from dataflow.source import source_of
 
-    manifest = checkpoint_folder(start.job).read()
-    return manifest is None or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
+    manifest = checkpoint_folder(start.job).read(taken_back=True)
+    return (
+        manifest is None
+        or manifest.taken_back
+        or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
+    )
 
 
-def _see_it_live(job: Job, record: Submission, before: int) -> None:
+def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
     """Waits until a job's first checkpoint is in its folder: everything works as far as the sinks.
 
     Raises:

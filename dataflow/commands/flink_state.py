@@ -16,6 +16,7 @@ from dataflow.commands.flink_start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
+from dataflow.launch import mark_of
 from dataflow.run import JobFailed, held, quieten
 from dataflow.submission import Submission
 from transforms.event_time import as_text
@@ -91,6 +92,31 @@ def placed(job: Job) -> Placed:
     return Placed(record, flink)
 
 
+def complete(job: Job) -> Submission:
+    """The record of a job with the savepoints that its cluster knows of, too: a command may have been killed between
+    taking one and writing it down.
+
+    Raises:
+        Refused: if it was never submitted.
+    """
+    from runners.flink_rest import Flink, FlinkError, NoSuchJob
+
+    record = submitted(job)
+    root = checkpoint_folder(job).root()
+    try:
+        taken = Flink(record.cluster).savepoints(record.job)
+    except (FlinkError, NoSuchJob):  # the cluster may be gone: what is written down is what there is
+        return record
+    for path, at in taken:
+        if record.path_of(path) is None:
+            # Where the job stood is known as long as no other launch has gone on since.
+            is_here = root is not None and root.launch == record.launch
+            record = record.with_savepoint(path, mark_of(job) if is_here else None, at)
+            say_of(job.spec.job)(f"the cluster has a savepoint that was not written down: {path}")
+    record.write(job.state)
+    return record
+
+
 def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
     """Takes a savepoint of a job that goes on."""
     quieten()
@@ -98,7 +124,7 @@ def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> in
     with told_of_flink(), held(job.state):
         at, began = placed(job), time.monotonic()
         location = at.flink.savepoint(at.record.job, folder, SAVEPOINT_SECONDS)
-        at.record.with_savepoint(location).write(job.state)
+        at.record.with_savepoint(location, mark_of(job)).write(job.state)
         say_of(job.spec.job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
     return 0
 
@@ -139,7 +165,7 @@ def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submis
     """Stops a job behind a savepoint, and records that."""
     began = time.monotonic()
     location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)
-    record = at.record.with_savepoint(location)
+    record = at.record.with_savepoint(location, mark_of(job))
     record.write(job.state)
     say_of(job.spec.job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
     return record
@@ -177,8 +203,10 @@ def show_status(path: str, settings: Sequence[str]) -> int:
         if not state.startswith("unknown"):
             _show_cluster(flink, record)
         _show_progress(job, runs=state not in ENDED and not state.startswith("unknown"))
+        root = checkpoint_folder(job).root()
         for savepoint in record.savepoints[-3:]:
-            click.echo(f"  savepoint     {savepoint.path}, {savepoint.taken}")
+            is_left = root is not None and savepoint.is_abandoned(root.line)
+            click.echo(f"  savepoint     {savepoint.path}, {savepoint.taken}" + (", abandoned" if is_left else ""))
     return 0
 
 

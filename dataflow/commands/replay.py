@@ -20,11 +20,13 @@ from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import locked, quieten, settle
-from dataflow.stored import read_table
+from dataflow.stored import read_stored, read_table
 from dataflow.submission import forget_savepoints
 from transforms import ledger
 from transforms.collection.repair import Repair, digest
-from transforms.storage.checkpoint import read_snapshots
+from transforms.storage import parquet
+from transforms.storage.checkpoint import Manifest, read_snapshots
+from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, last_published
 
 
@@ -70,11 +72,11 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
     the two, a mark keeps the job from being started.
     """
-    from dataflow.checkpoints import checkpoint_folder
+    from dataflow.launch import claimed, plan_of
     from dataflow.source import source_of
 
-    folder, source = checkpoint_folder(job), source_of(job)
-    manifest = folder.read()
+    plan, source = plan_of(job, overlay), source_of(job)
+    manifest = plan.checkpoints.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
     part = source.until(manifest.newest)
@@ -90,6 +92,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
     before, was_interrupted = last_published(job.state), mark.exists()
+    plan, manifest = claimed(plan)  # a launch that is left over must not write meanwhile
     mark.touch()
     try:
         code = _run(again, overlay, repairs, flags, part)
@@ -101,15 +104,16 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
         if not was_interrupted:
             mark.unlink()
         return code
+    snapshots = None
+    files = {str(target.folder): parquet.read_manifest(str(target.folder))["files"] for target in plan.folders}
     if not newest.drained:
         snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
         if len(snapshots) != shards * len(job.aggregations):
             raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
-        carried = _taken_out(job, newest.name) if source.grows else []
-        folder.keep(newest, [*snapshots, *carried], instead=True)
-        forget_savepoints(job.state)
-    else:
-        folder.adopt(manifest, {})  # every figure is known of every window now
+        if source.grows:
+            snapshots += _taken_out(plan, manifest, files)
+    plan.replaced(manifest, newest, snapshots, files)
+    forget_savepoints(job.state)
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     return code
@@ -123,19 +127,20 @@ def _lacks_figures(job: Job) -> bool:
     return manifest is not None and bool(manifest.since)
 
 
-def _taken_out(job: Job, tick: int) -> list[pa.RecordBatch]:
+def _taken_out(plan: LivePlan, manifest: Manifest, files: dict[str, list[str]]) -> list[pa.RecordBatch]:
     """The ledger rows that may still grow, as what a checkpoint leaves for the next one; files hold them apart."""
     from transforms.storage import parquet_log
     from transforms.tick import ROWS, parcel
 
-    done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
-    for target in job.targets:
-        if target.table == LEDGER and target.folder is not None:
-            table = job.tables[LEDGER]
-            parquet_log.begin(target.folder, job.spec.job)
-            parquet_log.append(target.folder, table, [done], job.spec.job, tick)
-            parquet_log.put_tail(target.folder, table, growing, job.spec.job, tick)
-    return [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
+    table, tick, growing = plan.tables[LEDGER], manifest.newest.name, None
+    for target in plan.targets:
+        if target.table == LEDGER:
+            done, growing = ledger.divide(ledger.merge(read_stored(table, target).to_batches()))
+            if target.folder is not None:
+                folder = target.folder
+                files[folder] = parquet_log.append(folder, table, [done], tick, manifest.attempt)
+                files[folder] += parquet_log.put_tail(folder, table, growing, tick, manifest.attempt)
+    return [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing is not None and growing.num_rows else []
 
 
 def _run(

@@ -13,6 +13,7 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job, PlannedAggregation
+from dataflow.launch import settle_live
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
@@ -35,6 +36,7 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     if target is None:
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
     settle(job.state)
+    settle_live(job)
     ran = _last_run(job)
     if ran is None:
         raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")
@@ -55,7 +57,7 @@ def _last_run(job: Job) -> Ran | GoesOn | None:
     """How the job ran last; None: it never ran."""
     ran = Ran.read(job.state)
     manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
-    if manifest is None:
+    if manifest is None or not manifest.checkpoints:
         return ran
     told = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
     if ran is not None and ran.finished >= told:

@@ -1,7 +1,6 @@
 """`run`: a job from its file to its report."""
 
 import difflib
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from transforms.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 
 TOO_MANY_DEAD = 3
-_OURS = ("--streaming", "--to-end", "--drain", "--serve", "--upgrade", "--set")
+_OURS = ("--streaming", "--to-end", "--drain", "--serve", "--upgrade", "--begin-anew", "--set")
 
 
 def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
@@ -50,11 +49,11 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
     if flink.is_cluster(flags):
         from dataflow.commands.flink import submit_job
 
-        if live != LiveFlags():
+        if live != LiveFlags(begin_anew=live.begin_anew):
             raise UsageError(
                 "--drain, --to-end, --serve and --upgrade are for jobs of this machine: see `flink --help`"
             )
-        return submit_job(path, settings, flags, wait=True)
+        return submit_job(path, settings, flags, wait=True, anew=live.begin_anew)
     return run_live(job, flags, live)
 
 
@@ -71,9 +70,9 @@ def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
 
 
 def _refuse_live_state(job: Job) -> None:
-    from transforms.storage.checkpoint import MANIFEST
+    from transforms.storage.checkpoint import CheckpointFolder
 
-    if os.path.exists(f"{job.state}/{MANIFEST}"):
+    if CheckpointFolder(job.state).root() is not None:
         raise UsageError(
             f"{job.state} is that of a job which runs live: go on with --streaming; `verify` runs its log as a batch;"
             " or give this run another `state` and other sinks"
@@ -102,7 +101,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     if ended.drained:
         say("drained: every window is closed")
     else:
-        say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start goes on there")
+        say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start resumes there")
     return 0
 
 

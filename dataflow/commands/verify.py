@@ -51,8 +51,10 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     if not job.spec.is_endless:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
     from dataflow.checkpoints import bounded, checkpoint_folder, seeds_of, with_live_shards
+    from dataflow.launch import settle_live
     from dataflow.source import source_of
 
+    settle_live(job)
     folder = checkpoint_folder(job)
     manifest = folder.read()
     if manifest is None:

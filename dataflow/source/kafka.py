@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -26,6 +27,11 @@ from transforms.collection.rest import Rest
 from transforms.storage.checkpoint import MANIFEST, Checkpoint, Manifest
 
 
+def reached(topic: str, source: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of a checkpoint's source: the first offset of each partition that was not read."""
+    return {f"{topic}/{partition}": offset for partition, offset in offsets_in(source).items()}
+
+
 @dataclass(frozen=True)
 class KafkaSource:
     """A topic, all its partitions."""
@@ -41,6 +47,9 @@ class KafkaSource:
 
     def describe(self) -> str:
         return f"topic {self.spec.topic} on {self.spec.brokers}"
+
+    def reached(self) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
+        return partial(reached, self.spec.topic)
 
     def span(self) -> tuple[int, int]:
         with self._reader() as reader:

@@ -42,6 +42,9 @@ class LiveSource(Protocol):
     def describe(self) -> str:
         """What it is, for people."""
 
+    def reached(self) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
+        """What finds in a checkpoint's source, by each source of the ledger, the first position that was not read."""
+
     def span(self) -> tuple[int, int]:
         """The position of the first record that it holds, and that behind the last; of partitions, the sums."""
 

@@ -1,9 +1,10 @@
 """The collector's log as a source that can be followed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -24,6 +25,11 @@ from transforms.storage.checkpoint import MANIFEST, Checkpoint, Manifest
 from transforms.watermark import Progress
 
 
+def reached(source: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of a checkpoint's source: the position of the log's first record that was not read."""
+    return {SOURCE: int(source["position"])}
+
+
 @dataclass(frozen=True)
 class LogSource:
     """The collector's log."""
@@ -33,6 +39,9 @@ class LogSource:
 
     def describe(self) -> str:
         return f"log {self.job.log.path}"
+
+    def reached(self) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
+        return reached
 
     def span(self) -> tuple[int, int]:
         extent = self.job.log_extent()

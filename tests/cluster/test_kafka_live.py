@@ -112,7 +112,7 @@ def test_it_goes_on_where_it_was_killed_however_often(tmp_path: Path, topic: Top
     for _ in range(3):
         followed_and_killed(tmp_path, dice, write)
         topic.write(dice.randrange(20))
-    assert "going on from the checkpoint" in to_end(tmp_path)
+    assert "resuming from the checkpoint" in to_end(tmp_path)
     assert read_so_far(tmp_path) == topic.sent
     verified(tmp_path)
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from tests.dataflow.jobs import finished, start, streamgauge
 from tests.waiting import until
+from transforms import versions
 from transforms.collection.log import LogWriter, Run
+from transforms.storage.checkpoint import MANIFEST
 
 BEGAN_US: Final = 1_700_000_000_000_000
 JOB: Final[dict[str, Any]] = {
@@ -81,7 +83,9 @@ class Feed:
 
 def newest(folder: Path) -> dict[str, Any]:
     """The newest checkpoint."""
-    content: dict[str, Any] = json.loads((folder / ".streamgauge/live/checkpoint.json").read_text())
+    content = versions.content(str(folder / ".streamgauge/live" / MANIFEST))
+    if not content["checkpoints"]:
+        raise FileNotFoundError("no checkpoint yet")
     return content["checkpoints"][-1]  # type: ignore[no-any-return]
 
 

@@ -19,8 +19,10 @@ from dataflow.live import watch
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end, verified
 from tests.waiting import until
+from transforms import versions
 from transforms.collection.log import LogReader, LogWriter
 from transforms.progress import BULLETIN
+from transforms.storage.checkpoint import MANIFEST
 
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
 
@@ -70,7 +72,7 @@ def test_it_goes_on_where_it_was_killed_however_often(tmp_path: Path, feed: Feed
     for _ in range(3):
         followed_and_killed(tmp_path, dice, write)
         feed.write(dice.randrange(20))
-    assert "going on from the checkpoint" in to_end(tmp_path)
+    assert "resuming from the checkpoint" in to_end(tmp_path)
     assert kept_up_to(tmp_path) == feed.writer.extent.end_chunk
     verified(tmp_path)
 
@@ -128,8 +130,8 @@ def letters(folder: Path) -> list[dict[str, Any]]:
 def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, feed: Feed) -> None:
     feed.write(40)
     to_end(tmp_path)
-    state = tmp_path / ".streamgauge/live/checkpoint.json"
-    content = json.loads(state.read_text())
+    state = str(tmp_path / ".streamgauge/live" / MANIFEST)
+    content = versions.content(state)
     first = {**JOB["aggregations"][0], "statistics": {"value": ["count"]}}
     for job, written, words in (
         (changed(JOB, aggregations=[first, JOB["aggregations"][1]]), content, "another `statistics of fixed`"),
@@ -138,10 +140,10 @@ def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, fe
         (JOB, {**content, "identity": {**content["identity"], "job": "other"}}, "another `job`"),
     ):
         write_job(tmp_path, job)
-        state.write_text(json.dumps(written))
+        versions.write(state, versions.numbers_in(state)[-1] + 1, json.dumps(written).encode())
         ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
         assert (ended.code, words in ended.message, len(ended.message.splitlines())) == (2, True, 1), ended
-    state.write_text(json.dumps(content))
+    versions.write(state, versions.numbers_in(state)[-1] + 1, json.dumps(content).encode())
     write_job(tmp_path, JOB)
     ended = streamgauge("run", tmp_path / "job.yaml")
     assert (ended.code, "runs live" in ended.message) == (2, True)
@@ -207,7 +209,7 @@ def test_replayed_records_come_in_once_however_late_and_the_job_goes_on(tmp_path
     assert len(letters(tmp_path)) == len(before) - len(broken)
     verified(tmp_path)
     feed.write(60)
-    assert "going on from the checkpoint" in to_end(tmp_path)
+    assert "resuming from the checkpoint" in to_end(tmp_path)
     verified(tmp_path)
     stored = [row for row in parquet_table(tmp_path / "out/fixed").to_pylist() if row["key"] == "repaired"]
     assert sum(row["rows"] for row in stored) == len(broken)
@@ -236,5 +238,5 @@ def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) ->
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
-    assert "going on from the last checkpoint" in ended.out
+    assert "resuming from the last checkpoint" in ended.out
     verified(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from dataflow.run import JobRunning, held, locked
 from dataflow.submission import (
     RECORD,
+    Mark,
     Submission,
     forget_savepoints,
     is_running,
@@ -21,6 +22,7 @@ from dataflow.submission import (
 from tests.runners.test_flink import server  # noqa: F401  # a fixture
 from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError
+from transforms.storage.history import Stretch
 
 SUBMITTED = Submission(
     cluster="localhost:1",
@@ -37,6 +39,9 @@ SUBMITTED = Submission(
     savepoints=[],
 )
 
+LINE = (Stretch("first"),)
+MARK = Mark(8, "first", [], 1_000, {"log": 5}, LINE)
+
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[str]:
@@ -51,7 +56,7 @@ def there(server: Any, status: str | None) -> Submission:  # noqa: F811
 
 def test_a_record_is_read_as_it_was_written(state: str) -> None:
     assert Submission.read(state) is None
-    record = SUBMITTED.with_savepoint("file:/savepoints/savepoint-1")
+    record = SUBMITTED.with_savepoint("file:/savepoints/savepoint-1", MARK)
     record.write(state)
     assert Submission.read(state) == record
     assert os.listdir(state) == [RECORD]
@@ -59,18 +64,36 @@ def test_a_record_is_read_as_it_was_written(state: str) -> None:
 
 def test_savepoints_are_forgotten_where_tables_were_made_anew(state: str) -> None:
     forget_savepoints(state)
-    SUBMITTED.with_savepoint("file:/s/savepoint-1").write(state)
+    SUBMITTED.with_savepoint("file:/s/savepoint-1", MARK).write(state)
     forget_savepoints(state)
     left = Submission.read(state)
     assert left is not None and (list(left.savepoints), left.job) == ([], SUBMITTED.job)
 
 
 def test_a_savepoint_is_found_by_its_name_wherever_it_is_now() -> None:
-    record = SUBMITTED.with_savepoint("file:/a/savepoint-1").with_savepoint("file:/a/savepoint-2")
-    latest, moved = record.savepoint("latest"), record.savepoint("s3://b/savepoint-1/")
+    record = SUBMITTED.with_savepoint("file:/a/savepoint-1", MARK).with_savepoint("file:/a/savepoint-2", None)
+    latest, moved = record.savepoint("latest", LINE), record.savepoint("s3://b/savepoint-1/", LINE)
     assert latest and latest.path == "file:/a/savepoint-2"
     assert moved and (moved.path, moved.labels) == ("s3://b/savepoint-1/", ["a", "b"])
-    assert record.savepoint("file:/a/savepoint-3") is None
+    assert record.savepoint("file:/a/savepoint-3", LINE) is None
+
+
+def test_the_latest_savepoint_is_one_that_the_job_has_not_left() -> None:
+    """It went back to checkpoint 8: what followed in that history is no place to resume from."""
+    later = replace(MARK, name=12)
+    record = SUBMITTED.with_savepoint("file:/a/savepoint-1", MARK).with_savepoint("file:/a/savepoint-2", later)
+    line = (Stretch("first", 8), Stretch("second"))
+    latest, named = record.savepoint("latest", line), record.savepoint("savepoint-2", line)
+    assert latest and latest.path == "file:/a/savepoint-1" and not latest.is_abandoned(line)
+    assert named and named.is_abandoned(line)
+    assert named.is_after(latest) and not latest.is_after(named)
+
+
+def test_savepoints_stand_in_the_order_they_were_taken_in_and_once() -> None:
+    record = SUBMITTED.with_savepoint("file:/a/savepoint-2", MARK, "2026-01-02T00:00:00+00:00")
+    record = record.with_savepoint("file:/a/savepoint-1", None, "2026-01-01T00:00:00+00:00")
+    record = record.with_savepoint("file:/a/savepoint-1", MARK, "2026-01-01T00:00:00+00:00")
+    assert [(entry.path[-1], entry.mark) for entry in record.savepoints] == [("1", MARK), ("2", MARK)]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}'])

@@ -15,6 +15,7 @@ import pytest
 
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, newest, to_end, verified
+from transforms.storage.checkpoint import CheckpointFolder
 
 MORE: Final[dict[str, Any]] = {
     "fixed": {"value": ["count", "sum", "mean", "p50", "std", "max"], "key": ["top2", "distinct"]},
@@ -166,7 +167,7 @@ def test_what_cannot_go_on_is_refused_before_anything_changes(tmp_path: Path, fe
     feed.write(40)
     to_end(tmp_path)
     state = tmp_path / ".streamgauge/live"
-    before = (state / "checkpoint.json").read_bytes()
+    before = CheckpointFolder(str(state)).root()
     write_job(tmp_path, with_more(JOB))
     (state / "replaying").touch()
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
@@ -177,7 +178,9 @@ def test_what_cannot_go_on_is_refused_before_anything_changes(tmp_path: Path, fe
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
     assert ended.code == 1
     assert "was not made by Streamgauge" in ended.err
-    assert (state / "checkpoint.json").read_bytes() == before
+    after = CheckpointFolder(str(state)).root()
+    assert before is not None and after is not None
+    assert (after.checkpoints, after.identity, after.files) == (before.checkpoints, before.identity, before.files)
 
 
 def test_a_drained_job_is_not_upgraded_and_its_replay_knows_everything(tmp_path: Path, feed: Feed) -> None:

@@ -1,7 +1,9 @@
 """Faults that are planted in the product, each called in a new process first: what the scenarios must find."""
 
+import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 from unittest import mock
 
@@ -41,36 +43,53 @@ def acknowledge_before_commit() -> None:
 
 
 def checkpoint_before_rows() -> None:
-    """The job writes a checkpoint, and a while later what should be behind it."""
+    """The job writes a checkpoint, and a while later what should be there before it."""
     from transforms.storage.checkpoint import Checkpoint
-    from transforms.storage.live_plan import LivePlan
+    from transforms.storage.history import Place
+    from transforms.storage.keeper import Keeper
     from transforms.tick import SNAPSHOT, Tick, label_of
 
-    true_keep = LivePlan.keep
+    true_keep = Keeper.keep
 
-    def keep(plan: LivePlan, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Any, writing: Any) -> Any:
-        parcels = list(parcels)
+    def keep(keeper: Keeper, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Place) -> Any:
+        parcels, folder = list(parcels), keeper._plan.checkpoints
         snapshots = [batch for batch in parcels if label_of(batch)["kind"] == SNAPSHOT]
-        plan.checkpoints.keep(Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, time.time()), snapshots)
+        manifest = keeper._held(before)
+        early = Checkpoint(
+            *(tick.name, tick.chunk, tick.watermark, tick.source, time.time()), history=manifest.line[-1].history
+        )
+        early = folder.put(early, snapshots, manifest.attempt)
+        kept = folder.with_checkpoint(manifest.checkpoints, early)
+        manifest = folder.commit(manifest, replace(manifest, checkpoints=kept, at=early.place))
         time.sleep(DELAY_SECONDS)
-        return true_keep(plan, tick, parcels, before, writing)
+        with mock.patch.object(keeper, "_held", lambda _: manifest):
+            return true_keep(keeper, tick, parcels, before)
 
-    mock.patch.object(LivePlan, "keep", keep).start()
+    mock.patch.object(Keeper, "keep", keep).start()
 
 
 def no_rewind() -> None:
-    """The job leaves what it wrote after its last checkpoint, and writes it again."""
-    from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, Manifest
+    """The job shows files before their checkpoint, and a restart takes them for its own and writes them again."""
+    from transforms.storage import parquet_log
+    from transforms.storage.checkpoint import CheckpointFolder, Manifest
+    from transforms.storage.keeper import Keeper
     from transforms.storage.live_plan import LivePlan
 
-    true_keep = CheckpointFolder.keep
+    true_written, true_settle = Keeper._written, LivePlan.settle
 
-    def keep(folder: CheckpointFolder, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch]) -> Manifest:
+    def written(keeper: Keeper, manifest: Manifest, *what: Any) -> Any:
+        files = true_written(keeper, manifest, *what)
+        keeper._show(replace(manifest, files=files))
         time.sleep(DELAY_SECONDS)
-        return true_keep(folder, checkpoint, snapshots)
+        return files
 
-    def rewind(plan: LivePlan, name: int) -> None:
-        pass
+    def settle(plan: LivePlan, manifest: Manifest) -> Manifest:
+        shown = {
+            str(target.folder): [name for name in os.listdir(str(target.folder)) if parquet_log.is_ours(name)]
+            for target in plan.folders
+        }
+        folder: CheckpointFolder = plan.checkpoints
+        return true_settle(plan, folder.commit(manifest, replace(manifest, files=shown)))
 
-    mock.patch.object(CheckpointFolder, "keep", keep).start()
-    mock.patch.object(LivePlan, "rewind", rewind).start()
+    mock.patch.object(Keeper, "_written", written).start()
+    mock.patch.object(LivePlan, "settle", settle).start()

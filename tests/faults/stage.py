@@ -1,6 +1,5 @@
 """A case's stage: a collector, a live job and senders in a folder, and the hands that disturb them."""
 
-import json
 import random
 import shutil
 import signal
@@ -18,7 +17,9 @@ from tests.faults.data import JOB, Sent, made
 from tests.faults.processes import Nursery, Process
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
+from transforms import versions
 from transforms.collection.log import LogReader
+from transforms.storage.checkpoint import MANIFEST
 
 RATES: Final = {"a": 2500.0, "b": 900.0}
 FREE_PORTS: Final = range(20_000, 32_000)
@@ -154,20 +155,19 @@ class Stage:
     def await_part(self) -> None:
         """Waits until the job has begun a checkpoint: it has written a file of it, unless that has nothing to hold."""
         folder, job, name = self.folder / "disk/out/ledger", self.running["job"], self.checkpoint().get("name")
-        before = set(folder.glob("part-*"))
 
         def has_begun() -> bool:
-            return not before.issuperset(folder.glob("part-*")) or self.checkpoint().get("name") != name
+            return any(folder.glob(".part-*")) or self.checkpoint().get("name") != name
 
         until(lambda: has_begun() or job.code is not None, "a part of a checkpoint")
 
     def checkpoint(self) -> dict[str, Any]:
         """The newest checkpoint of the job; empty: there is none."""
         try:
-            content = json.loads((self.folder / "disk/state/checkpoint.json").read_text())
+            content = versions.content(str(self.folder / "disk/state" / MANIFEST))
         except FileNotFoundError:
             return {}
-        newest: dict[str, Any] = content["checkpoints"][-1]
+        newest: dict[str, Any] = content["checkpoints"][-1] if content["checkpoints"] else {}
         return newest
 
     def end_of_log(self) -> int:

@@ -27,6 +27,12 @@ class History:
         self.by_window: dict[tuple[str, Key], list[Published]] = {}
         self._ticks: dict[str, Any] = {}
 
+    def copy(self) -> "History":
+        """What was published so far, for a life that nobody looks at any more."""
+        copied = History()
+        copied.by_window = {place: list(entries) for place, entries in self.by_window.items()}
+        return copied
+
     def begin(self, name: int) -> None:
         """A life begins at a checkpoint: what came after it was not seen by its state."""
         self.by_window = {

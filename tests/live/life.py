@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -19,24 +18,30 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
 from dataflow.checkpoints import carried_in, seeds_of, timeline_of
+from dataflow.launch import passed, taken_to
+from dataflow.source.log import reached
+from dataflow.submission import Mark, Savepoint
 from tests.live.history import History, Published
 from tests.live.plan import DRAIN, Plan
 from tests.live.shard import Shard
 from tests.live.source import Source
-from tests.live.study import Key, Study, remembered_hashes
-from tests.live.world import Checkpoints, World, Wrong
-from transforms.aggregation import summary
+from tests.live.study import Key, Study
+from tests.live.world import Checkpoints, Killed, World, Wrong
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
 from transforms.collection.control import STOP
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import PreprocessFn
-from transforms.storage.checkpoint import Checkpoint, Place
+from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.history import NOTHING, Place
+from transforms.storage.keeper import Keeper, Lease
 from transforms.storage.live import KeepFn, LabelFn, StoreRowsFn
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.live_plan import FOREVER, LivePlan, Waiting
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.tick import READ, ROWS, label_of, name_of, tick_of
 from transforms.watermark import END, NEVER, Progress
+
+LONGEST = 400 * 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,17 @@ class Saved:
     progress: int
     fired: Mapping[int, Mapping[tuple[int, int], int]]
     published: Mapping[Any, Sequence[Published]]
+    savepoint: Savepoint
 
 
 class Life:
     """One process of the live job, from its launch to its end."""
 
-    saved: Saved | None = None
-    """The newest checkpoint of the engine."""
+    lease = FOREVER
+    """s that it may have been stopped and still write."""
+
+    takes_out = 0.5
+    """How likely a launch takes out of the database what came after its checkpoint."""
 
     def __init__(self, study: Study, world: World, chance: Random, plan: Plan, history: History):
         self.study, self.world, self.chance, self.plan, self.history = study, world, chance, plan, history
@@ -65,6 +74,24 @@ class Life:
         self.shards = {(n, s): Shard() for n in range(len(self.job.aggregations)) for s in range(plan.shards)}
         self.keeper = Shard()
         self.fired: dict[int, dict[tuple[int, int], int]] = {}
+        self.savepoints: Sequence[Savepoint] = ()
+        self.saved: list[Saved] = []
+        """The checkpoints of the engine."""
+        self.is_left_over = False
+        self._steps, self._stopped_at = 0, -1
+
+    def stop(self) -> None:
+        """It is stopped here, and another goes on in its place; it will go on with what it is doing, and no further."""
+        self.is_left_over, self._stopped_at = True, self._steps
+        self.history = self.history.copy()
+
+    # Its pulse.
+
+    def clock(self) -> float:
+        return float(self._steps)
+
+    def stopped(self, since: float) -> float:
+        return 60.0 if self._stopped_at >= since else 0.0
 
     def live(self, saved: Saved | None = None) -> None:
         """Launches, or goes on from a checkpoint of the engine, and works until the end.
@@ -73,34 +100,63 @@ class Life:
             Killed: if the world has had enough.
             Wrong: if something was published that must not be.
         """
-        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
-            rest = self._launch() if saved is None else self._taken_back(saved)
-            self.source = Source(self.study, rest)
-            if saved is not None:
-                self.source.progress = saved.progress
-            self.source.drains = self.plan.ending == DRAIN
-            self.source.visible = max(self.plan.visible, rest.chunk - 1)
-            self.keep_fn = KeepFn(self.live_plan)
-            self.keep_fn.setup()
-            self.store_fn = StoreRowsFn(self.live_plan)
-            self.timeline_fns = [
-                self.timeline_fn(timeline_of(aggregation), number)
-                for number, aggregation in enumerate(self.job.aggregations)
-            ]
-            while self._step():
-                if self.plan.saves and self.chance.random() < self.plan.saves:
-                    self.saved = self._save()
+        rest = self._launch() if saved is None else self._taken_back(saved)
+        self.source = Source(self.study, rest)
+        if saved is not None:
+            self.source.progress = saved.progress
+        self.source.drains = self.plan.ending == DRAIN
+        self.source.visible = max(self.plan.visible, rest.chunk - 1)
+        self.keep_fn = KeepFn(self.live_plan)
+        self.keep_fn._keeper = self.keeper_of(self.live_plan)
+        self.store_fn = StoreRowsFn(self.live_plan)
+        self.store_fn._lease = Lease(self.lease, self)
+        self.timeline_fns = [
+            self.timeline_fn(timeline_of(aggregation), number)
+            for number, aggregation in enumerate(self.job.aggregations)
+        ]
+        while not self.is_left_over and self._step():
+            if self.plan.saves and self.chance.random() < self.plan.saves and self._is_placed():
+                self.saved.append(self._save())
+        if self.is_left_over:  # its engine ends it
+            raise Killed
+
+    def _is_placed(self) -> bool:
+        """Whether the manifest says where the engine's state stands: not from where it went back to the next keep."""
+        kept = self.keeper.kept.read()
+        place = self.live_plan.start if kept is None else Place.from_json(kept)
+        return self.world.manifest is not None and place.is_at(self.world.manifest.at)
 
     def _save(self) -> Saved:
         shards = {place: shard.copy() for place, shard in self.shards.items()}
         fired = {tick: dict(done) for tick, done in self.fired.items()}
         published = {place: list(entries) for place, entries in self.history.by_window.items()}
         rest, progress = self.source.rest, self.source.progress
-        return Saved(self.plan, self.live_plan, shards, self.keeper.copy(), rest, progress, fired, published)
+        savepoint = Savepoint("", "", "", [], {}, 0, self._mark())
+        return Saved(self.plan, self.live_plan, shards, self.keeper.copy(), rest, progress, fired, published, savepoint)
+
+    def _mark(self) -> Mark:
+        """Where the tables stand, as a command that takes a savepoint writes it down."""
+        manifest = self.world.manifest
+        assert manifest is not None
+        newest = manifest.newest if manifest.checkpoints else None
+        closed = [
+            int(row["window_end"].timestamp() * 1e6) + lateness
+            for table, lateness in self.study.lateness.items()
+            for row in self.world.tables[table].values()
+            if row["final"]
+        ]
+        watermark = max(NEVER if newest is None else newest.watermark, *closed, NEVER)
+        read = reached(newest.source) if newest is not None else {} if manifest.at.name == NOTHING else None
+        return Mark(manifest.at.name, manifest.at.history, [], watermark, read, manifest.line)
 
     def _taken_back(self, saved: Saved) -> Rest:
-        """The engine goes on where it was; nobody tells the sinks."""
-        self.live_plan = saved.live_plan
+        """The engine goes on where it was: by itself, or because a command resumes the job there."""
+        manifest = self.world.manifest
+        assert manifest is not None
+        if manifest.launch == saved.live_plan.launch and self.chance.random() < 0.5:
+            self.live_plan = saved.live_plan
+        else:
+            self.live_plan = self.resumed(saved)
         self.shards = {place: shard.copy() for place, shard in saved.shards.items()}
         self.keeper = saved.keeper.copy()
         self.fired = {tick: dict(done) for tick, done in saved.fired.items()}
@@ -109,17 +165,21 @@ class Life:
 
     def _launch(self) -> Rest:
         checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
-        self.live_plan = self.plan_to_store(checkpoints)
         manifest = checkpoints.read()
+        plan, claimed = self.plan_to_store(checkpoints).claimed(str(self.chance.random()))
+        self.live_plan = plan
         if manifest is None:
-            self.live_plan.begin()
+            self.live_plan = replace(plan, start=plan.begin(claimed))
             self.history.begin(NEVER)
             return self.start(Rest(1, Progress()))
-        newest = manifest.newest
+        newest = claimed.newest
         if newest.drained:
             raise AssertionError("nobody goes on from here")
-        self.live_plan = replace(self.live_plan, start=Place(newest.name))
-        self.live_plan.rewind(newest.name)
+        self.live_plan = replace(plan, start=newest.place)
+        self.live_plan.settle(claimed)
+        if self.chance.random() < self.takes_out:  # as for sources that may decide otherwise what is late
+            watermark = max(newest.watermark, passed(self.savepoints, claimed.line))
+            self.live_plan.take_out(watermark, plan.reached(newest.source))
         self.history.begin(newest.name)
         kept = checkpoints.load(newest)
         for number, seeds in seeds_of(self.job, kept, self.plan.shards).items():
@@ -132,7 +192,19 @@ class Life:
 
     def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
         job, grows = self.job, len(self.study.log) % 2 == 0
-        return LivePlan(job.spec.job, job.tables, job.targets, checkpoints, len(self.shards), grows=grows)
+        waiting = {table: Waiting(lateness, LONGEST) for table, lateness in self.study.lateness.items()}
+        return LivePlan(
+            *(job.spec.job, job.tables, job.targets, checkpoints, len(self.shards)),
+            grows=grows,
+            waiting=waiting,
+            reached=reached,
+        )
+
+    def resumed(self, saved: Saved) -> LivePlan:
+        return taken_to(saved.live_plan, saved.savepoint, self.savepoints)
+
+    def keeper_of(self, plan: LivePlan) -> Keeper:
+        return Keeper(plan, Lease(self.lease, self))
 
     def rest_of(self, newest: Checkpoint) -> Rest:
         progress, position = Progress.from_json(newest.source["progress"]), newest.source["position"]
@@ -160,6 +232,9 @@ class Life:
     def _step(self) -> bool:
         """Does one thing that may be done; False: there is nothing left to do."""
         source, chance = self.source, self.chance
+        self._steps += 1
+        self.store_fn.start_bundle()
+        self.keep_fn.start_bundle()
         if not source.rest.ended and chance.random() < self.plan.busy:
             self._read()
             return True

@@ -2,20 +2,24 @@
 
 A `Study` (`tests.live.study`) is a log and a job, with what one batch computation over the whole log gives. A `Life`
 (`tests.live.life`) is one process. Each life ends by a kill, by a stop, or at the end of the log; the next one begins
-with what was durable.
+with what was durable. A life may also be stopped instead of killed, and go on when others have taken its place.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
+from unittest import mock
 
 from tests.live.history import History, Published
 from tests.live.life import Life, Saved
 from tests.live.plan import DRAIN, Plan
-from tests.live.study import Study
+from tests.live.process import Process
+from tests.live.study import Study, remembered_hashes
 from tests.live.world import Killed, World, Wrong
 from transforms import ledger
+from transforms.aggregation import summary
 from transforms.storage.checkpoint import Checkpoint
 from transforms.storage.publish import LEDGER
 from transforms.watermark import END
@@ -44,9 +48,16 @@ class Simulation:
     """Whether a drain was tried."""
     saves: float = 0.0
     """How likely the engine keeps a checkpoint of its own after a step."""
-    saved: Saved | None = None
+    saved: list[Saved] = field(default_factory=list)
     returns: int = 0
     """How often the engine went back to one."""
+    refuses_left: bool = True
+
+    stops: float = 0.0
+    """How many kills are none: the life is stopped there, another begins, and it goes on later."""
+    left_over: list[Process] = field(default_factory=list)
+    woken: int = 0
+    """How often a life that was stopped has gone on."""
 
     def run(self) -> None:
         """Lives until the end; the tables are then checked.
@@ -54,6 +65,10 @@ class Simulation:
         Raises:
             Wrong: if they are not those of the batch.
         """
+        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
+            self._run()
+
+    def _run(self) -> None:
         while True:
             plan = Plan.at_random(self.chance, len(self.study.log))
             self.visible = max(self.visible, plan.visible)
@@ -65,22 +80,20 @@ class Simulation:
                 plan, self.kill = replace(plan, visible=len(self.study.log)), 0.0
             self.world.changed = self._changed
             plan, saved = replace(plan, saves=self.saves), None
-            if self.saved is not None and (self.world.taken_back or self.chance.random() < 0.7):
-                saved, self.returns = self.saved, self.returns + 1
+            known = self._known()
+            if known and (self.world.taken_back or self.chance.random() < 0.7):
+                saved, self.returns = self.chance.choice(known), self.returns + 1
                 plan = replace(saved.plan, visible=plan.visible, ending=plan.ending)
-            elif self.saved is not None and (self.saved.rest.ended or not self.world.checkpoints):
-                # It would end where others have gone on, or go on in tables that a beginning has emptied.
-                self.saved = None
+            elif not self.world.checkpoints:
+                self.saved = []  # the tables are about to be emptied
             life = self.life_of(self.study, self.world, self.chance, plan, self.history)
-            try:
-                life.live(saved)
-                is_done = True
-            except Killed:
-                self.kills += 1
-                is_done = False
-            # An older one may be gone back to as well.
-            if life.saved is not None and (self.saved is None or self.chance.random() < 0.8):
-                self.saved = life.saved
+            life.lease = 10.0 if self.saves else life.lease
+            life.savepoints = [entry.savepoint for entry in self.saved]
+            process = Process(life, saved)
+            process.go()
+            is_done = not (process.is_killed or process.is_left_over)
+            self.kills += not is_done
+            self.saved += life.saved
             newest = self.world.checkpoints[-1] if self.world.checkpoints else None
             if (
                 newest is not None
@@ -89,19 +102,61 @@ class Simulation:
             ):
                 break
         self.world.changed = lambda: None
+        while self.left_over:
+            self._wake(self.left_over[0])
+        if self.world.checkpoints[-1] != newest:
+            raise Wrong("a process that was left over has kept a checkpoint")
         if newest.drained and newest.chunk <= len(self.study.log):
             return self._check(Study(self.study.job, self.study.log[: newest.chunk - 1]), newest)
         self._check(self.study, newest)
         return None
 
+    def _settle(self) -> None:
+        """What a job that was killed has committed and not shown, whoever reads its tables shows first."""
+        manifest = self.world.manifest
+        assert manifest is not None
+        for path, files in manifest.files.items():
+            self.world.Showing("", manifest.owner, manifest.attempt, lambda: None).show(path, files)
+
+    def _known(self) -> list[Saved]:
+        """What an engine has saved of any life, where something is still to be read, and which the job has not left."""
+        manifest = self.world.manifest
+        if manifest is None:
+            return []
+        return [
+            saved
+            for saved in self.saved
+            if not saved.rest.ended and not (self.refuses_left and saved.savepoint.is_abandoned(manifest.line))
+        ]
+
     def _changed(self) -> None:
         if self.watches:
             entries = {place: list(kept) for place, kept in self.history.by_window.items()}
             self.seen.append((self.world.copy(), entries))
-        if self.kill and self.chance.random() < self.kill:
-            raise Killed
+        process = threading.current_thread()
+        assert isinstance(process, Process)
+        if process.is_left_over:
+            if self.chance.random() < 0.2:
+                process.stop()
+        elif self.kill and self.chance.random() < self.kill:
+            if self.chance.random() >= self.stops:
+                raise Killed
+            process.is_left_over = True
+            process.life.stop()
+            self.left_over.append(process)
+            process.stop()
+        elif self.left_over and self.chance.random() < 0.1:
+            self._wake(self.chance.choice(self.left_over))
+
+    def _wake(self, process: Process) -> None:
+        """Lets a life that was stopped go on, until it ends or is stopped again."""
+        self.woken += 1
+        process.go()
+        if process.has_ended:
+            self.left_over.remove(process)
 
     def _check(self, study: Study, newest: Checkpoint) -> None:
+        self._settle()
         through = END if newest.drained else newest.watermark
         position = int(newest.source["position"])
         for target in study.job.targets:

@@ -4,7 +4,7 @@ import builtins
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
-from dataflow.launch import launch
+from dataflow.launch import launch, settle_live
 from dataflow.stored import read_target
 from tests.live.history import History
 from tests.live.jobs import JOBS, planned
@@ -27,6 +27,7 @@ from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.log import Chunk, LogWriter
 from transforms.collection.rest import Rest
+from transforms.storage import exchange
 from transforms.storage import live_plan as storing
 from transforms.watermark import NEVER
 
@@ -40,7 +41,7 @@ class Disk(World):
 
     @contextmanager
     def as_sinks(self) -> Iterator[None]:
-        folder = self.job.folder
+        folder, renameat2 = self.job.folder, exchange._renameat2()
 
         def between(operation: Any, *, always: bool = False) -> Any:
             def attempt(*arguments: Any, **options: Any) -> Any:
@@ -57,6 +58,9 @@ class Disk(World):
         builtin_open = builtins.open
         with (
             mock.patch.object(os, "replace", between(os.replace)),
+            mock.patch.object(os, "link", between(os.link)),
+            mock.patch.object(os, "rename", between(os.rename)),
+            mock.patch.object(exchange, "_renameat2", lambda: between(renameat2, always=True)),
             mock.patch.object(os, "remove", between(os.remove)),
             mock.patch.object(builtins, "open", between(builtin_open)),
             mock.patch.object(storing, "_publish", between(storing._publish, always=True)),
@@ -69,8 +73,12 @@ class Disk(World):
         return rows
 
 
+@dataclass
 class OnDisk(Simulation):
     """Checks what anybody would read."""
+
+    def _settle(self) -> None:
+        settle_live(self.study.job)
 
     def _check(self, study: Study, newest: Any) -> None:
         for target in study.job.targets:
@@ -90,7 +98,7 @@ class LaunchedLife(Life):
             self._find()
         self.live_plan = run.plan
         manifest = run.plan.checkpoints.read()
-        self.history.begin(NEVER if manifest is None else manifest.newest.name)
+        self.history.begin(manifest.newest.name if manifest else NEVER)
         for number, seeds in run.seeds.items():
             for shard, snapshot in seeds:
                 self.shards[number, shard].inbox.append((MIN_TIMESTAMP, snapshot))
@@ -104,8 +112,7 @@ class LaunchedLife(Life):
             self._find()
 
     def _find(self) -> None:
-        manifest = checkpoint_folder(self.job).read()
-        self.world.checkpoints = tuple(manifest.checkpoints) if manifest else ()
+        self.world.manifest = checkpoint_folder(self.job).root()
 
     def _check_closed(self, watermark: int) -> None:
         """Reading the database at each tick would take too long."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from dataflow.checkpoints import timeline_of
 from tests.live.history import History
 from tests.live.jobs import JOBS, job_of
-from tests.live.life import Life
+from tests.live.life import Life, Saved
 from tests.live.logs import BEGIN, SECOND, chunk_after, random_log
 from tests.live.plan import Plan
 from tests.live.simulator import LifeOf, Simulation
@@ -30,11 +31,13 @@ from transforms.batch import WATERMARK, set_column
 from transforms.collection.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
-from transforms.storage.checkpoint import Place
+from transforms.storage import live_plan as storing
+from transforms.storage.error import SinkError
+from transforms.storage.keeper import Keeper
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
 from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
-from transforms.watermark import END, Progress, WatermarkSpec
+from transforms.watermark import Progress, WatermarkSpec
 
 TIMES = int(os.environ.get("STREAMGAUGE_SIMULATIONS", "1"))
 
@@ -100,11 +103,30 @@ def test_an_engine_that_goes_back_to_a_checkpoint_of_its_own_changes_nothing(nam
     assert returns > 10 * TIMES
 
 
+@pytest.mark.parametrize("saves", [0.0, 0.1], ids=["launches", "engine"])
+@pytest.mark.parametrize("name", JOBS)
+def test_a_process_that_was_stopped_and_goes_on_when_others_have_taken_its_place_changes_nothing(
+    name: str, saves: float
+) -> None:
+    woken = 0
+    for seed in range(4000, 4000 + 20 * TIMES):
+        tried = simulation(name, seed, 0.1)
+        tried.saves, tried.stops = saves, 0.7
+        try:
+            tried.run()
+        except Wrong as wrong:
+            pytest.fail(f"seed {seed} of {name}: {wrong}")
+        woken += tried.woken
+    assert woken > 10 * TIMES
+
+
 # Planted mistakes: each is something that a driver like this one could do, and the simulator must tell.
 
 
 class LettersTwice(Life):
     """A dead letter that comes again is another row."""
+
+    takes_out = 0.0
 
     def plan_to_store(self, checkpoints: Any) -> LivePlan:
         plan = super().plan_to_store(checkpoints)
@@ -125,25 +147,27 @@ class Spanning(Life):
 class ManifestFirst(Life):
     """The checkpoint's manifest is written before its rows."""
 
-    def plan_to_store(self, checkpoints: Any) -> LivePlan:
-        plan = super().plan_to_store(checkpoints)
-
-        class Hasty(LivePlan):
-            def keep(self, tick: Any, parcels: Any, before: Any, writing: Any) -> Any:
-                kept = list(parcels)
+    def keeper_of(self, plan: LivePlan) -> Keeper:
+        class Hasty(Keeper):
+            def keep(self, tick: Any, parcels: Any, before: Any) -> Any:
+                kept, folder = list(parcels), self._plan.checkpoints
                 snapshots = [batch for batch in kept if label_of(batch)["kind"] == "snapshot"]
-                early = live_checkpoint(tick)
-                self.checkpoints.keep(early, snapshots)
-                return super().keep(tick, kept, before, writing)
+                manifest = self._held(before)
+                early = folder.put(live_checkpoint(tick, manifest), snapshots, self._number)
+                found = folder.with_checkpoint(manifest.checkpoints, early)
+                manifest = folder.commit(manifest, replace(manifest, checkpoints=found, at=early.place))
+                with mock.patch.object(self, "_held", lambda _: manifest):
+                    return super().keep(tick, kept, before)
 
-        return Hasty(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
+        return Hasty(plan)
 
 
-def live_checkpoint(tick: Any) -> Any:
+def live_checkpoint(tick: Any, manifest: Any) -> Any:
     from transforms.storage.checkpoint import Checkpoint
     from transforms.watermark import END
 
-    return Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, 0.0, tick.watermark == END)
+    history = manifest.line[-1].history
+    return Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, 0.0, tick.watermark == END, history=history)
 
 
 class Greedy(Life):
@@ -207,14 +231,64 @@ class NamedAgain(Life):
 class NeverTakenBack(Life):
     """The sinks stay where they are when an engine goes back."""
 
+    def resumed(self, saved: Saved) -> LivePlan:
+        plan, manifest = saved.live_plan.claimed(str(self.chance.random()))
+        plan.settle(manifest)
+        return plan
+
+    def keeper_of(self, plan: LivePlan) -> Keeper:
+        class Onward(Keeper):
+            def _held(self, before: Any) -> Any:
+                return super()._held(self._plan.checkpoints.current(self._plan.launch).at)
+
+        return Onward(plan)
+
+
+class Overtaking(Life):
+    """The manifest is written whoever has written it meanwhile."""
+
     def plan_to_store(self, checkpoints: Any) -> LivePlan:
-        plan = super().plan_to_store(checkpoints)
+        class Blind(type(checkpoints)):  # type: ignore[misc]
+            def commit(self, before: Any, after: Any) -> Any:
+                there = self.world.manifest
+                return super().commit(replace(before, number=there.number if there else 0), after)
 
-        class Onward(LivePlan):
-            def keep(self, tick: Any, parcels: Any, before: Any, writing: Any) -> Any:
-                return super().keep(tick, parcels, Place(END), writing)
+        world = checkpoints.world
+        return super().plan_to_store(Blind("", {}, checkpoints.retain, world=world))
 
-        return Onward(plan.job, plan.tables, plan.targets, plan.checkpoints, plan.snapshots, grows=plan.grows)
+
+class Stubborn(Life):
+    """A process that was stopped does not notice it, and its files are shown whoever has taken its place."""
+
+    lease = 1e9
+
+    def keeper_of(self, plan: LivePlan) -> Keeper:
+        class Unasked(Keeper):
+            def _check(self) -> None:
+                pass
+
+            def _refuse_another(self, manifest: Any) -> None:
+                pass
+
+        return Unasked(plan)
+
+
+class ByName(Life):
+    """A place is known by the names of checkpoints, whatever history they are of."""
+
+    def resumed(self, saved: Saved) -> LivePlan:
+        with mock.patch.object(storing, "holds", lambda line, place: True):
+            return super().resumed(saved)
+
+    def keeper_of(self, plan: LivePlan) -> Keeper:
+        class Forgetting(Keeper):
+            def _held(self, before: Any) -> Any:
+                there = self._plan.checkpoints.current(self._plan.launch).at
+                same = replace(before, history=there.history)
+                with mock.patch.object(storing, "holds", lambda line, place: True):
+                    return super()._held(same)
+
+        return Forgetting(plan)
 
 
 class ByTheClock(WatermarkSpec):
@@ -251,6 +325,8 @@ class Mistake:
     parser: type[ChunkParser] | None = None
     world: World | None = None
     saves: float = 0.0
+    stops: float = 0.0
+    refuses_left: bool = True
     seed: int = 0
     """Where the search begins: one mistake shows in fewer logs than another."""
 
@@ -274,7 +350,10 @@ MISTAKES = {
     "ticks skip shards that are empty": Mistake("fixed", OnlyBusyShards),
     "what was published is forgotten": Mistake("waiting", Forgetful),
     "sinks are not taken back with the engine": Mistake("fixed", NeverTakenBack, saves=0.1),
-    "ticks of two launches have one name": Mistake("fixed", NamedAgain, seed=15),
+    "who was overtaken writes the manifest": Mistake("fixed", Overtaking, stops=0.7),
+    "who was overtaken shows files": Mistake("fixed", Stubborn, saves=0.1, stops=0.7),
+    "histories are told apart by names alone": Mistake("fixed", ByName, saves=0.1, refuses_left=False, seed=40),
+    "ticks of two launches have one name": Mistake("waiting", NamedAgain),
 }
 
 
@@ -286,14 +365,14 @@ def test_a_planted_mistake_is_found(what: str) -> None:
         changes["watermark_of"] = mistake.watermark_of
     for seed in range(mistake.seed, mistake.seed + 40):
         tried = simulation(mistake.job, seed, 0.1, life_of=mistake.life_of, **changes)
-        tried.saves = mistake.saves
+        tried.saves, tried.stops, tried.refuses_left = mistake.saves, mistake.stops, mistake.refuses_left
         if mistake.world is not None:
             tried.world = mistake.world.copy()
         if mistake.parser is not None:
             tried.study.parser_type = mistake.parser
         try:
             tried.run()
-        except (Wrong, AssertionError):
+        except (Wrong, AssertionError, LookupError, SinkError):
             return
     pytest.fail(f"nobody noticed that {what}")
 

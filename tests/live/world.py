@@ -1,18 +1,21 @@
-"""What survives a kill, in memory: a database, folders of files and checkpoints, with a step at each change.
+"""What survives a kill, in memory: a database, folders of files and a manifest, with a step at each change.
 
-The order of changes is that of the real writers: a file, then the manifest that names it, then what is removed.
+The order of changes is that of the real writers: files beside the live ones, then the manifest that names them, by
+compare-and-set, then what the folders show.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
 import pyarrow as pa
 
+from transforms.storage import keeper as keeping
 from transforms.storage import live_plan as storing
-from transforms.storage.checkpoint import Checkpoint, CheckpointFolder, Manifest
+from transforms.storage.checkpoint import Checkpoint, CheckpointDamaged, CheckpointFolder, Manifest, TakenOver
+from transforms.storage.error import TableLost
 from transforms.storage.staging import Table
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]
@@ -31,33 +34,50 @@ class World:
     """Everything durable. `changed` is called after every single change, and may kill."""
 
     tables: dict[str, Rows] = field(default_factory=dict)
+    writers: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """Of each table of the database: the state that owns it, the launch and the attempt that may write it."""
     files: dict[str, dict[str, Sequence[tuple[int, pa.RecordBatch]]]] = field(default_factory=dict)
     """Of each folder, the files by name, and in them batches with the ticks they are of."""
-    manifests: dict[str, list[str]] = field(default_factory=dict)
-    snapshots: dict[int, Sequence[pa.RecordBatch]] = field(default_factory=dict)
-    checkpoints: tuple[Checkpoint, ...] = ()
-    taken_back: bool = False
+    shown: dict[str, list[str]] = field(default_factory=dict)
+    beside: dict[str, set[int]] = field(default_factory=dict)
+    """Of each folder, the attempts that have made a folder which is to take its place."""
+    snapshots: dict[str, Sequence[pa.RecordBatch]] = field(default_factory=dict)
+    manifest: Manifest | None = None
     changed: Callable[[], None] = lambda: None
     protects_final: bool = True
     upserts: bool = True
+    fences: bool = True
+
+    @property
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        return self.manifest.checkpoints if self.manifest is not None else ()
+
+    @property
+    def taken_back(self) -> bool:
+        return self.manifest is not None and self.manifest.taken_back
 
     def copy(self) -> "World":
         """The world as it is now."""
         return World(
             {name: dict(rows) for name, rows in self.tables.items()},
+            dict(self.writers),
             {name: dict(files) for name, files in self.files.items()},
-            {name: list(names) for name, names in self.manifests.items()},
+            {name: list(names) for name, names in self.shown.items()},
+            {name: set(attempts) for name, attempts in self.beside.items()},
             dict(self.snapshots),
-            self.checkpoints,
-            self.taken_back,
+            self.manifest,
             protects_final=self.protects_final,
             upserts=self.upserts,
+            fences=self.fences,
         )
 
-    def publish(self, url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], *, replace: bool) -> None:
+    # A database.
+
+    def publish(self, url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], fence: Any, replace: bool) -> None:
         """One transaction of the database."""
+        self._guard(tables, fence)
         for table, batches in tables.items():
-            rows = {} if replace else dict(self.tables[table.name])
+            rows = {} if replace else dict(self.tables.get(table.name, {}))
             for row in (row for batch in batches for row in batch.to_pylist()):
                 key = tuple(row[name] for name in table.key)
                 if not self.upserts:
@@ -70,97 +90,151 @@ class World:
             self.tables[table.name] = rows
         self.changed()
 
-    def begin(self, path: str, job: str) -> None:
-        self._keep_only(path, [])
+    def take_back(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
+        """One transaction that takes rows out, row by row, as the documentation says it."""
+        self._guard(tables, fence)
+        for table, after in tables.items():
 
-    def rewind(self, path: str, job: str, tick: int) -> None:
+            def stays(row: Mapping[str, Any], after: Any = after) -> bool:
+                if after.position:
+                    return bool(row[after.position] < after.reached.get(row["source"], -1))
+                end = int(row["window_end"].timestamp() * 1e6)
+                closed = after.watermark - after.lateness
+                return bool(end <= closed if row["final"] else closed < end <= after.watermark)
+
+            self.tables[table.name] = {key: row for key, row in self.tables[table.name].items() if stays(row)}
+        self.changed()
+
+    def _guard(self, tables: Iterable[Any], fence: Any) -> None:
+        for table in tables:
+            if fence.takes:
+                if self.fences and self.writers.get(table.name, ("", 0, 0))[1] > fence.launch:
+                    raise TakenOver("another launch has taken the database")
+                self.writers[table.name] = (fence.owner, fence.launch, fence.attempt)
+            elif self.fences:
+                owner, launch, attempt = self.writers[table.name]
+                if (owner, launch) != (fence.owner, fence.launch) or (fence.attempt or attempt) < attempt:
+                    raise TakenOver("another writes the database")
+                self.writers[table.name] = (owner, launch, max(fence.attempt or 0, attempt))
+
+    # Folders of files, in place of `transforms.storage.parquet_log`.
+
+    def append(self, path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int) -> list[str]:
+        return self._put(path, f"part-{tick:012d}-{attempt}", tick, batches)
+
+    def put_tail(self, path: str, table: Table, rows: pa.RecordBatch, tick: int, attempt: int) -> list[str]:
+        return self._put(path, f"tail-{tick:012d}-{attempt}", tick, [rows])
+
+    def _put(self, path: str, name: str, tick: int, batches: Iterable[pa.RecordBatch]) -> list[str]:
+        rows = [(tick, batch) for batch in batches if batch.num_rows]
+        if not rows:
+            return []
+        self.files[path][name] = rows
+        self.changed()
+        return [name]
+
+    def is_tail(self, name: str) -> bool:
+        return name.startswith("tail")
+
+    def rewound(self, path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
         names = []
-        for name in self.manifests[path]:
+        for name in files:
             left = [entry for entry in self.files[path][name] if entry[0] <= tick]
             if len(left) == len(self.files[path][name]):
                 names.append(name)
             elif left:
-                names.append(f"pack-{max(each for each, _ in left):012d}")
+                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}")
                 self.files[path][names[-1]] = left
                 self.changed()
-        if names != self.manifests[path] or names != list(self.files[path]):
-            self._keep_only(path, names)
+        return names
 
-    def append(self, path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str, tick: int) -> None:
-        rows = [batch for batch in batches if batch.num_rows]
-        if not rows:
-            return
-        name = f"part-{tick:012d}"
-        self.files[path][name] = [(tick, batch) for batch in rows]
+    def packed(self, path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
+        settled = [name for name in files if not self.is_tail(name)]
+        if len(settled) <= 3:
+            return list(files)
+        joined = f"pack-{tick:012d}-{attempt}"
+        self.files[path][joined] = [entry for name in settled for entry in self.files[path][name]]
         self.changed()
-        self.manifests[path] = [*(other for other in self.manifests[path] if other != name), name]
-        self.changed()
+        return [joined, *filter(self.is_tail, files)]
 
-    def put_tail(self, path: str, table: Table, rows: pa.RecordBatch, job: str, tick: int) -> None:
-        for earlier in [other for other in self.manifests[path] if other.startswith("tail")]:
-            self.manifests[path].remove(earlier)
-            self.changed()
-        if rows.num_rows:
-            self.files[path][f"tail-{tick:012d}"] = [(tick, rows)]
-            self.manifests[path] = [*self.manifests[path], f"tail-{tick:012d}"]
-            self.changed()
-
-    def pack(self, path: str, job: str, tick: int) -> None:
-        tails = [name for name in self.manifests[path] if name.startswith("tail")]
-        names = [name for name in self.manifests[path] if name not in tails]
-        if len(names) > 3:
-            packed = f"pack-{tick:012d}"
-            self.files[path][packed] = [entry for name in names for entry in self.files[path][name]]
-            self.changed()
-            self._keep_only(path, [packed, *tails])
-
-    def _keep_only(self, path: str, names: list[str]) -> None:
-        self.manifests[path] = names
-        self.changed()
-        self.files[path] = {name: rows for name, rows in self.files.get(path, {}).items() if name in names}
-        self.changed()
+    def Showing(self, job: str, owner: str, attempt: int, check: Callable[[], None]) -> "_Showing":
+        return _Showing(self, attempt, check)
 
     def rows_in_files(self, path: str) -> list[dict[str, Any]]:
         """What a reader of a folder finds."""
-        return [
-            row for name in self.manifests[path] for _, batch in self.files[path][name] for row in batch.to_pylist()
-        ]
+        return [row for name in self.shown[path] for _, batch in self.files[path][name] for row in batch.to_pylist()]
 
     @contextmanager
     def as_sinks(self) -> Iterator[None]:
         """Lets live plans store here."""
-        with mock.patch.object(storing, "parquet_log", self), mock.patch.object(storing, "_publish", self.publish):
+        with (
+            mock.patch.object(storing, "parquet_log", self),
+            mock.patch.object(keeping, "parquet_log", self),
+            mock.patch.object(storing, "_publish", self.publish),
+            mock.patch.object(storing.sql, "take_back", self.take_back),
+        ):
             yield
 
 
 @dataclass(frozen=True)
+class _Showing:
+    world: World
+    attempt: int
+    check: Callable[[], None]
+
+    def show(self, path: str, files: Sequence[str]) -> None:
+        world = self.world
+        there = dict(world.files.setdefault(path, {}))
+        self.check()
+        # What others have made to take the folder's place goes, and what they wrote beside it.
+        world.beside[path] = {self.attempt}
+        if any(name not in there for name in files):
+            raise TableLost(f"{path}: a live file is gone")
+        world.changed()
+        self.check()
+        world.changed()
+        if self.attempt not in world.beside[path]:
+            raise TakenOver(f"{path}: what was to take its place is gone")
+        world.shown[path] = list(files)
+        world.files[path] = {name: rows for name, rows in world.files[path].items() if name in files}
+        world.changed()
+
+
+@dataclass(frozen=True)
 class Checkpoints(CheckpointFolder):
-    """Checkpoints in a world; which of them are kept is the real folder's decision."""
+    """Checkpoints in a world; which of them are kept, and who may write, is the real folder's decision."""
 
     world: World = field(default_factory=World)
 
-    def read(self) -> Manifest | None:
-        return Manifest({}, self.world.checkpoints) if self.world.checkpoints else None
+    def root(self) -> Manifest | None:
+        return self.world.manifest
 
-    def rewind(self, name: int) -> None:
-        kept = tuple(entry for entry in self.world.checkpoints if entry.name <= name)
-        if kept != self.world.checkpoints:
-            self.world.taken_back = not kept
-            if kept:
-                self.world.checkpoints = kept
-            self.world.changed()
+    def commit(self, before: Manifest, after: Manifest) -> Manifest:
+        number = self.world.manifest.number if self.world.manifest is not None else 0
+        if before.number != number:
+            raise self._taken_over()
+        self.world.manifest = replace(after, number=number + 1)
+        self.world.changed()
+        named = {entry.file for entry in (*before.checkpoints, *after.checkpoints)}
+        self.world.snapshots = {
+            name: kept
+            for name, kept in self.world.snapshots.items()
+            if name in named or int(name.partition("-")[2]) > after.attempt
+        }
+        self.world.changed()
+        return replace(after, number=number + 1)
+
+    def claim(self, launch: str, *, anew: bool = False) -> Manifest:
+        before = self.root() or Manifest.new(self.identity)
+        return self.commit(before, replace(before, launch=launch, attempt=before.attempt + 1))
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
-        return list(self.world.snapshots[checkpoint.name])
+        if checkpoint.file not in self.world.snapshots:
+            raise CheckpointDamaged(f"{checkpoint.file} is gone")
+        return list(self.world.snapshots[checkpoint.file])
 
-    def keep(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch]) -> Manifest:
-        self.world.snapshots[checkpoint.name] = list(snapshots)
+    def put(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], attempt: int) -> Checkpoint:
+        file = f"{checkpoint.name:012d}-{attempt}"
+        self.world.snapshots[file] = list(snapshots)
         self.world.changed()
-        kept = [entry for entry in self.world.checkpoints if entry.name < checkpoint.name]
-        self.world.checkpoints = tuple(self._wanted([*kept, checkpoint]))
-        self.world.taken_back = False
-        self.world.changed()
-        names = {entry.name for entry in self.world.checkpoints}
-        self.world.snapshots = {name: kept for name, kept in self.world.snapshots.items() if name in names}
-        self.world.changed()
-        return Manifest({}, self.world.checkpoints)
+        return replace(checkpoint, file=file)

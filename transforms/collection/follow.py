@@ -1,6 +1,5 @@
 """Following a source for ever: a splittable DoFn that hands on portions and says by ticks how far it is."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
+from transforms import versions
 from transforms.branches import BOOKS, branching
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
@@ -207,8 +207,7 @@ class AnnounceFn(beam.DoFn):
         self._manifest = manifest
 
     def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        with open(self._manifest, encoding="utf-8") as file:
-            oldest = json.load(file)["checkpoints"][0]["chunk"]
+        oldest = versions.content(self._manifest)["checkpoints"][0]["chunk"]
         with suppress(OSError):  # the log's disk may be full; what is not said now is said behind the next checkpoint
             announce(self._folder, self._reader, min(oldest, tick_of(tick).chunk))
         yield tick

@@ -1,12 +1,12 @@
 """A topic of Kafka as a feed: all its partitions, read by one consumer, a portion at a time."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from transforms import versions
 from transforms.collection.feed import Portion
 from transforms.collection.files import SourceError
 from transforms.collection.kafka import KafkaReader
@@ -108,6 +108,5 @@ def offsets_in(source: Mapping[str, object]) -> dict[int, int]:
 
 
 def newest_offsets(manifest: str) -> dict[int, int]:
-    """Where the newest checkpoint of a manifest's file goes on in each partition."""
-    with open(manifest, encoding="utf-8") as file:
-        return offsets_in(json.load(file)["checkpoints"][-1]["source"])
+    """Where the newest checkpoint of a manifest goes on in each partition."""
+    return offsets_in(versions.content(manifest)["checkpoints"][-1]["source"])

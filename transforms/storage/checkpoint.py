@@ -1,13 +1,19 @@
-"""Checkpoints: what a live job goes on from, each a folder named by its tick, and one manifest that says which.
+"""Checkpoints: what a live job resumes from, each a file of snapshots, and one manifest that says which of them count.
 
 A checkpoint holds the state of every shard made of exactly the records before its tick, and what the source needs
 to go on from there. It is written after everything that those records gave is in the sinks. Three are kept: the
 newest; one that is `retain` old or older, from which `verify` can run the log again as far as it is kept; and one
 on its way to become that.
+
+The manifest is all that counts of a job: its line of histories, who may write, its checkpoints, and which files of its
+Parquet folders are live. It changes by compare-and-set only (`transforms.versions`): a writer that was overtaken while
+it was stopped changes nothing.
 """
 
 import json
 import os
+import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,18 +21,23 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms import durable
+from transforms import durable, versions
 from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.history import Line, Place, Stretch, begun
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 FOLDER: Final = "checkpoints"
-MANIFEST: Final = "checkpoint.json"
-LAUNCH: Final = "launch"
+MANIFEST: Final = "manifest"
+"""The folder of the manifest's versions."""
+
+BEFORE: Final = "checkpoint.json"
+"""The manifest of format 2; one that says format 3 keeps older versions of this program away."""
+
 STATISTICS: Final = "statistics of"
 """How the parts of an identity begin that new statistics may change."""
 
-NOTHING: Final = -1
-"""The name of where a job stood before its first checkpoint."""
+BEGIN_ANEW: Final = "--begin-anew"
+"""What makes a live job start from nothing where tables or a state are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +45,16 @@ class Checkpoint:
     """Where a job stood.
 
     Args:
-        name: the tick's name, unique and growing.
+        name: the tick's name, unique and growing within a history.
         chunk: the first chunk that was not read.
         watermark: up to where event time had passed (µs).
         source: what the source needs to go on.
         taken: when, in s since the epoch.
         drained: whether all windows were closed before their time, so that nothing can go on from here.
         topics: how far the topics are that the job writes.
+        history: the history that it is of.
+        file: the name of its snapshots' file.
+        checksum: the CRC-32 of that file; None: an earlier version of this program wrote it.
     """
 
     name: int
@@ -50,39 +64,51 @@ class Checkpoint:
     taken: float
     drained: bool = False
     topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    history: str = ""
+    file: str = ""
+    checksum: int | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job stands: the name of its last checkpoint, and how far the topics were then that it writes."""
-
-    name: int = NOTHING
-    topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @staticmethod
-    def from_json(content: bytes) -> "Place":
-        return Place(**json.loads(content))
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.name, self.topics, self.history)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The checkpoints of a job, oldest first, and what the job must be for them to fit.
+    """All that counts of a job.
 
     Args:
-        taken_back: whether the tables were taken back to before the oldest of them, by an engine that had been there:
-            until the next checkpoint only that engine can go on.
+        identity: what the job must be for its checkpoints to fit, part by part.
+        checkpoints: oldest first.
+        owner: names this state among all others; tables say whose they are by it.
+        line: the histories that led to where the job stands.
+        at: where the job stands, and its tables with it.
+        launch: which launch of the job may write; a launch ends those before it.
+        attempt: counts those who were allowed to write: a later one ends the earlier ones.
+        files: the live files of each Parquet folder.
+        databases: the databases whose tables were begun, by digests of their URLs.
+        taken_back: whether the tables were taken back to before the oldest checkpoint, by an engine that had been
+            there: until the next checkpoint only that engine can go on.
         since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
             that is without them.
+        number: the version that this was read from; 0: none was written yet.
+        is_behind: whether a version after this one is there and is damaged.
     """
 
     identity: Mapping[str, str]
-    checkpoints: Sequence[Checkpoint]
-    format: int = FORMAT
+    checkpoints: Sequence[Checkpoint] = ()
+    owner: str = ""
+    line: Line = ()
+    at: Place = field(default_factory=Place)
+    launch: str = ""
+    attempt: int = 0
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    databases: Sequence[str] = ()
     taken_back: bool = False
     since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    number: int = 0
+    is_behind: bool = False
 
     @property
     def newest(self) -> Checkpoint:
@@ -92,9 +118,28 @@ class Manifest:
     def oldest(self) -> Checkpoint:
         return self.checkpoints[0]
 
+    @staticmethod
+    def new(identity: Mapping[str, str]) -> "Manifest":
+        """That of a job which has stored nothing yet."""
+        line = begun()
+        return Manifest(identity, owner=uuid.uuid4().hex[:16], line=line, at=Place(history=line[-1].history))
+
+    def to_json(self) -> bytes:
+        content = asdict(self)
+        del content["number"], content["is_behind"]
+        return json.dumps({"format": FORMAT, **content}).encode()
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any], number: int = 0, is_behind: bool = False) -> "Manifest":
+        known = {name: value for name, value in content.items() if name != "format"}
+        checkpoints = [Checkpoint(**entry) for entry in known.pop("checkpoints")]
+        line = tuple(Stretch(**entry) for entry in known.pop("line"))
+        at = Place(**known.pop("at"))
+        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, is_behind=is_behind)
+
 
 class TakenOver(SinkError):
-    """Another launch of the job goes on with its state: this one, left over on some machine, must not write it."""
+    """Another launch or attempt of the job goes on with its state: this one, left over, must not write it."""
 
 
 class NotShared(SinkError):
@@ -103,6 +148,14 @@ class NotShared(SinkError):
 
 class StateRefused(SinkError):
     """A state folder that does not fit the job, with what to do about it."""
+
+
+class Abandoned(StateRefused):
+    """A place that the job has left: it was taken back to before it, and is in another history now."""
+
+
+class CheckpointDamaged(StateRefused):
+    """A checkpoint whose file is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +173,10 @@ class CheckpointFolder:
     retain: float = 3600.0
 
     def read(self, *, taken_back: bool = False) -> Manifest | None:
-        """The checkpoints; None: there is none yet.
+        """The manifest, if the job can go on from it; None: there is no checkpoint yet.
 
         Args:
-            taken_back: whether those will do behind which the tables were taken back.
+            taken_back: whether checkpoints will do that the tables were taken back to before.
 
         Raises:
             StateRefused: if they are another job's, or were written by a newer version, or an engine took the tables
@@ -141,10 +194,10 @@ class CheckpointFolder:
         for part, value in identity.items():
             if manifest.identity.get(part) != value:
                 raise StateRefused(
-                    f"{self.state}/{MANIFEST}: was written by a job with another `{part}`;"
+                    f"{self.state}: was written by a job with another `{part}`;"
                     + (" `run --upgrade` or `flink upgrade` takes up new ones;" if part.startswith(STATISTICS) else "")
-                    + f" give this job another `state`, or remove {self.state} to begin anew with what its source"
-                    " still holds"
+                    + f" give this job another `state` and other sinks, or let `{BEGIN_ANEW}` empty its tables and"
+                    " begin with what its source still holds"
                 )
 
     def refuse_taken_back(self, manifest: Manifest) -> None:
@@ -156,109 +209,161 @@ class CheckpointFolder:
             )
 
     def of_any_job(self) -> Manifest | None:
-        """The checkpoints, whether they fit the job or not; None: there is none yet.
+        """The manifest, whether it fits the job or not; None: there is no checkpoint yet.
 
         Raises:
-            StateRefused: if they cannot be read, or were written by a newer version.
+            StateRefused: if it cannot be read, or was written by a newer version.
         """
-        path = f"{self.state}/{MANIFEST}"
+        manifest = self.root()
+        return manifest if manifest is not None and (manifest.checkpoints or manifest.taken_back) else None
+
+    def root(self) -> Manifest | None:
+        """The manifest, also before the first checkpoint; None: no live job was ever launched with this state.
+
+        Raises:
+            StateRefused: if it cannot be read, or was written by a newer version.
+        """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            version = versions.read(self._manifest)
+            if version is None:
+                return self._of_format_2()
+            content = json.loads(version.content)
+            if content["format"] != FORMAT:
+                raise self._other_format(content["format"])
+            return Manifest.from_json(content, version.number, version.follows_damage)
+        except (versions.Damaged, OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+
+    def _of_format_2(self) -> Manifest | None:
+        try:
+            content = json.loads(Path(self.state, BEFORE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
-        try:
-            if (found := content["format"]) != FORMAT:
-                raise StateRefused(
-                    f"{path}: has format {found}, this version reads {FORMAT}; use the version that wrote it"
-                )
-            checkpoints = [Checkpoint(**entry) for entry in content.pop("checkpoints")]
-            return Manifest(**content, checkpoints=checkpoints)
-        except (KeyError, TypeError) as error:
-            raise self._unreadable(error) from error
+        if content["format"] == FORMAT:  # a launch that was killed before its first version
+            return None
+        if content["format"] != 2:
+            raise self._other_format(content["format"])
+        found = [Checkpoint(**entry) for entry in content["checkpoints"]]
+        checkpoints = [replace(entry, file=f"{entry.name:012d}.arrows") for entry in found]
+        return Manifest(
+            content["identity"],
+            checkpoints,
+            owner=uuid.uuid4().hex[:16],
+            line=(Stretch(""),),
+            at=checkpoints[-1].place if checkpoints else Place(),
+            taken_back=content.get("taken_back", False),
+            since=content.get("since", {}),
+        )
+
+    def _other_format(self, found: Any) -> StateRefused:
+        return StateRefused(f"{self.state}: has format {found}, this version reads {FORMAT}; use the one that wrote it")
 
     def _unreadable(self, error: Exception) -> StateRefused:
-        path = f"{self.state}/{MANIFEST}"
-        return StateRefused(f"{path}: cannot be read ({error}); remove {self.state} to begin anew")
+        return StateRefused(
+            f"{self.state}: its manifest cannot be read ({error}); restore it, or let `{BEGIN_ANEW}` empty the job's"
+            " tables and begin with what its source still holds"
+        )
 
-    def claim(self, launch: str) -> None:
-        """From now on the state is that launch's.
+    def commit(self, before: Manifest, after: Manifest) -> Manifest:
+        """Makes `after` the manifest, if `before` still is it.
 
         Raises:
+            TakenOver: if it is not: another has written meanwhile.
+            SinkError: if the disk refuses; nothing has changed.
+        """
+        number = max(before.number, *versions.numbers_in(self._manifest), 0) if before.is_behind else before.number
+        with told_as_sink_error(self.state):
+            if not before.number:
+                durable.write_text(f"{self.state}/{BEFORE}", json.dumps({"format": FORMAT}))
+            try:
+                versions.write(self._manifest, number + 1, after.to_json())
+            except versions.Overtaken:
+                raise self._taken_over() from None
+        written = replace(after, number=number + 1, is_behind=False)
+        self._forget(before, written)
+        return written
+
+    def claim(self, launch: str, *, anew: bool = False) -> Manifest:
+        """From now on the state is that launch's.
+
+        Args:
+            anew: whether all that the state holds is given up: the job starts from nothing.
+
+        Raises:
+            StateRefused: if the state cannot be read.
             SinkError: if the disk refuses.
         """
         with told_as_sink_error(self.state):
-            durable.write_text(f"{self.state}/{LAUNCH}", launch)
+            os.makedirs(self.state, exist_ok=True)
+            versions.sweep(self._manifest)
+        while True:
+            before = self._given_up() if anew else (self.root() or Manifest.new(self.identity))
+            try:
+                return self.commit(before, replace(before, launch=launch, attempt=before.attempt + 1))
+            except TakenOver:
+                continue  # this is who takes it over; the other one was a moment earlier
 
-    def check_claim(self, launch: str) -> None:
-        """Looks whether a launch may write.
+    def _given_up(self) -> Manifest:
+        """The manifest of a job that starts from nothing where another was."""
+        new, numbers = Manifest.new(self.identity), versions.numbers_in(self._manifest)
+        try:
+            before = self.root()
+        except StateRefused:
+            before = None
+        if before is None:
+            return replace(new, number=numbers[-1] if numbers else 0)
+        return replace(
+            new, owner=before.owner, attempt=before.attempt, number=before.number, is_behind=before.is_behind
+        )
+
+    def current(self, launch: str) -> Manifest:
+        """The manifest as a worker of a launch may change it.
 
         Raises:
             TakenOver: if the state is another launch's by now.
             NotShared: if this is not the folder that a launch has claimed.
         """
-        try:
-            claimed = Path(self.state, LAUNCH).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        manifest = self.root()
+        if manifest is None or (launch and not manifest.launch):
             raise NotShared(
                 f"{self.state} is not the folder that this job was launched with: it must be the same one for who"
                 " launches and for every worker"
-            ) from None
-        if claimed != launch:
-            raise TakenOver(f"{self.state}: another launch of this job goes on with it")
-
-    def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
-        """The snapshots in a checkpoint."""
-        return read_snapshots(self._file(checkpoint))
-
-    def keep(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], *, instead: bool = False) -> Manifest:
-        """Writes a checkpoint; from its manifest on, it is the one that counts. Older ones go as they may.
-
-        Args:
-            instead: whether the older ones go at once: nothing may go on from them any more.
-
-        Raises:
-            SinkError: if the disk refuses; the one before still counts.
-        """
-        path = self._file(checkpoint)
-        with told_as_sink_error(self.state):
-            write_snapshots(path, snapshots)
-            before = None if instead else self.read(taken_back=True)
-            kept = [entry for entry in before.checkpoints if entry.name < checkpoint.name] if before else []
-            since = before.since if before else {}
-            manifest = Manifest(self.identity, self._wanted([*kept, checkpoint]), since=since)
-            self._write(manifest)
-        self._forget(manifest)
+            )
+        if manifest.launch != launch:
+            raise self._taken_over()
         return manifest
 
-    def rewind(self, name: int) -> None:
-        """Forgets the checkpoints behind the one of this name.
+    def _taken_over(self) -> TakenOver:
+        return TakenOver(f"{self.state}: another launch of this job goes on with it")
+
+    def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
+        """The snapshots in a checkpoint.
+
+        Raises:
+            CheckpointDamaged: if its file is not what was written.
+        """
+        path = f"{self.state}/{FOLDER}/{checkpoint.file}"
+        try:
+            if checkpoint.checksum is not None and _checksum_of(path) != checkpoint.checksum:
+                raise CheckpointDamaged(f"{path}: is damaged: its checksum is not that of the manifest")
+            return read_snapshots(path)
+        except (OSError, pa.ArrowException) as error:
+            raise CheckpointDamaged(f"{path}: cannot be read: {error}") from error
+
+    def put(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], attempt: int) -> Checkpoint:
+        """Writes the snapshots of a checkpoint, under a name that no other attempt uses; the checkpoint with that name.
 
         Raises:
             SinkError: if the disk refuses.
         """
-        manifest = self.read(taken_back=True)
-        if manifest is None or manifest.newest.name <= name:
-            return
-        kept = [entry for entry in manifest.checkpoints if entry.name <= name]
-        # Without any, the next launch would take it that nothing was stored yet.
-        left = replace(manifest, checkpoints=kept) if kept else replace(manifest, taken_back=True)
+        file = f"{checkpoint.name:012d}-{attempt}.arrows"
         with told_as_sink_error(self.state):
-            self._write(left)
-        self._forget(left)
+            checksum = write_snapshots(f"{self.state}/{FOLDER}/{file}", snapshots)
+        return replace(checkpoint, file=file, checksum=checksum)
 
-    def adopt(self, manifest: Manifest, since: Mapping[str, Mapping[str, int]]) -> None:
-        """Makes checkpoints those of this job, which knows what windows up to then are without.
-
-        Raises:
-            SinkError: if the disk refuses; nothing has changed.
-        """
-        with told_as_sink_error(self.state):
-            self._write(replace(manifest, identity=self.identity, since=since))
-
-    def _write(self, manifest: Manifest) -> None:
-        durable.write_text(f"{self.state}/{MANIFEST}", json.dumps(asdict(manifest)))
+    def with_checkpoint(self, before: Sequence[Checkpoint], checkpoint: Checkpoint) -> list[Checkpoint]:
+        """The checkpoints to keep once there is another one."""
+        return self._wanted([*(entry for entry in before if entry.name < checkpoint.name), checkpoint])
 
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
         oldest, newest = checkpoints[0], checkpoints[-1]
@@ -269,18 +374,21 @@ class CheckpointFolder:
         # The first one after the oldest is the next to become it; a newer one would only make that later.
         return [oldest, *between[:1], newest] if oldest is not newest else [newest]
 
-    def _forget(self, manifest: Manifest) -> None:
-        names = {os.path.basename(self._file(entry)) for entry in manifest.checkpoints}
+    def _forget(self, before: Manifest, now: Manifest) -> None:
+        """Removes snapshots that neither the manifest nor the version before it names, and none of a later attempt."""
+        named = {entry.file for entry in (*before.checkpoints, *now.checkpoints)}
         for path in Path(self.state, FOLDER).glob("*"):
-            if path.name not in names:
+            attempt = path.name.partition("-")[2].partition(".")[0]
+            if path.name not in named and not (attempt.isdigit() and int(attempt) > now.attempt):
                 path.unlink(missing_ok=True)
 
-    def _file(self, checkpoint: Checkpoint) -> str:
-        return f"{self.state}/{FOLDER}/{checkpoint.name:012d}.arrows"
+    @property
+    def _manifest(self) -> str:
+        return f"{self.state}/{MANIFEST}"
 
 
-def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> None:
-    """Writes snapshots to a file, durably and in one step.
+def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> int:
+    """Writes snapshots to a file, durably and in one step; the checksum of the file.
 
     Raises:
         OSError: if the disk refuses; the file is as it was.
@@ -289,6 +397,8 @@ def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> None:
         for snapshot in snapshots:
             with pa.ipc.new_stream(file, snapshot.schema) as writer:
                 writer.write_batch(snapshot)
+        file.flush()
+        return _checksum_of(file.name)
 
 
 def read_snapshots(path: str) -> list[pa.RecordBatch]:
@@ -301,3 +411,11 @@ def read_snapshots(path: str) -> list[pa.RecordBatch]:
                 for _ in stream:
                     raise AssertionError("a snapshot is one batch")
         return snapshots
+
+
+def _checksum_of(path: str) -> int:
+    checksum = 0
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum

@@ -8,6 +8,10 @@ class SinkError(Exception):
     """A sink cannot be used or written: which one, and what the system says."""
 
 
+class TableLost(SinkError):
+    """What a live job has stored is gone, or is damaged: another program, or a disk, did it."""
+
+
 @contextmanager
 def told_as_sink_error(place: str) -> Iterator[None]:
     """Tells what the operating system refuses at `place` as a SinkError, in one sentence."""

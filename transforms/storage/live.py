@@ -11,7 +11,9 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms.coder import RecordBatchCoder
-from transforms.storage.checkpoint import Place, write_snapshots
+from transforms.storage.checkpoint import write_snapshots
+from transforms.storage.history import Place
+from transforms.storage.keeper import Keeper, Lease
 from transforms.storage.live_plan import LivePlan, patiently
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.tick import (
@@ -34,12 +36,23 @@ class StoreRowsFn(beam.DoFn):
 
     def __init__(self, plan: LivePlan):
         self._plan = plan
-        self._has_folder = {target.table for target in plan.targets if target.folder is not None}
+        self._has_folder = {target.table for target in plan.folders}
+
+    def setup(self) -> None:
+        self._lease = Lease(self._plan.lease)
+
+    def start_bundle(self) -> None:
+        self._lease.begin()
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         label = label_of(batch)
+
+        def store() -> None:
+            self._lease.check()
+            self._plan.store_rows(label["table"], content_of(batch))
+
         if label["kind"] == ROWS:
-            patiently(lambda: self._plan.store_rows(label["table"], content_of(batch)))
+            patiently(store)
             # Files hold final rows only; what may still change has no checkpoint to wait for.
             batch = batch.filter(batch["final"])
         if label["kind"] != ROWS or (label["table"] in self._has_folder and batch.num_rows):
@@ -71,10 +84,13 @@ class KeepFn(beam.DoFn):
         self._plan = plan
 
     def setup(self) -> None:
-        self._writing = self._plan.writing()
+        self._keeper = Keeper(self._plan)
+
+    def start_bundle(self) -> None:
+        self._keeper.begin()
 
     def teardown(self) -> None:
-        self._writing.close()
+        self._keeper.close()
 
     def process(
         self,
@@ -104,16 +120,12 @@ class KeepFn(beam.DoFn):
         later: list[tuple[int, pa.RecordBatch]] = []
         for name, batch in waiting.read():
             (parcels if name <= tick.name else later).append((name, batch))
-        self._writing.turn(before)
+        self._keeper.turn(before)
         try:
-            place, carried = patiently(
-                lambda: self._plan.keep(tick, [batch for _, batch in parcels], before, self._writing)
-            )
+            place, carried = patiently(lambda: self._keeper.keep(tick, [batch for _, batch in parcels], before))
         except BaseException:
-            self._writing.close()
+            self._keeper.close()
             raise
-        self._writing.kept(place.name)
-        self._plan.pack(tick)
         kept.write(place.to_json())
         waiting.clear()
         for entry in (*later, *((tick.name, batch) for batch in carried)):

@@ -1,35 +1,56 @@
-"""What a live job stores, free of Beam: rows at once, everything else at checkpoints, and back again.
+"""What a live job stores, free of Beam, and how its tables go back to a place.
 
 Rows of closing windows go into databases the moment they are known: upserts by the table's key, so that doing it
-again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint, which
-is written behind all of them. What came after the last checkpoint is made again by whoever goes on from it.
+again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint
+(`transforms.storage.keeper`). What came after the last checkpoint is made again by whoever goes on from it.
 """
 
+import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
-from transforms import ledger
 from transforms.progress import BULLETIN
-from transforms.storage import parquet_log, sql, topics
-from transforms.storage.checkpoint import NOTHING, Checkpoint, CheckpointFolder, NotShared, Place, TakenOver
-from transforms.storage.error import SinkError
+from transforms.storage import parquet, parquet_log, sql, topics
+from transforms.storage.checkpoint import (
+    BEGIN_ANEW,
+    Checkpoint,
+    CheckpointFolder,
+    Manifest,
+    NotShared,
+    StateRefused,
+    TakenOver,
+)
+from transforms.storage.error import SinkError, TableLost
+from transforms.storage.history import Line, Place, holds, left_at, parting
 from transforms.storage.kafka import KafkaFenced
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
-from transforms.storage.records import stamped
 from transforms.storage.staging import Table
 from transforms.storage.topics import Topics, TopicSink
-from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
-from transforms.watermark import END
 
 PATIENCE_SECONDS: Final = 900.0
 """How long a sink may be out of reach until the job gives up."""
+
+FOREVER: Final = float("inf")
+
+Files: TypeAlias = Mapping[str, Sequence[str]]
+"""The live files of each Parquet folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Of a table of windows: how long (µs) they wait for late records, and how long they are at most."""
+
+    lateness: int
+    longest: int
+
+
+def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:
+    """That no source was read."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -44,8 +65,13 @@ class LivePlan:
         attempts: how often records were replayed before, by source and position.
         start: where it begins.
         topics: those that it fills.
-        launch: which launch of the job it is; empty: nobody asks.
+        launch: which launch of the job it is.
+        number: the launch's number; a later one has a greater number.
+        owner: the state that the tables are of.
         grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
+        waiting: of each table of windows.
+        reached: of a checkpoint's source, the first position of each source in the ledger that was not read.
+        lease: s that a writer may have been stopped and still write: less than its engine takes to replace it.
     """
 
     job: str
@@ -57,126 +83,279 @@ class LivePlan:
     start: Place = field(default_factory=Place)
     topics: Sequence[TopicSink] = ()
     launch: str = ""
+    number: int = 0
+    owner: str = ""
     grows: bool = False
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
+    lease: float = FOREVER
 
-    def begin(self) -> Place:
-        """Empties every table: a job that goes on from nothing has no rows yet. Gives where it begins."""
-        for target in self.targets:
-            if target.folder is not None:
-                parquet_log.begin(target.folder, self.job)
+    @property
+    def folders(self) -> list[Target]:
+        """The tables that lie in Parquet folders."""
+        return [target for target in self.targets if target.folder is not None]
+
+    def claimed(self, launch: str, *, anew: bool = False) -> tuple["LivePlan", Manifest]:
+        """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
+        manifest = self.checkpoints.claim(launch, anew=anew)
+        return replace(self, launch=launch, number=manifest.attempt, owner=manifest.owner), manifest
+
+    def refuse_full(self, manifest: Manifest | None) -> None:
+        """Raises StateRefused if tables hold rows that a start from nothing would take away.
+
+        Args:
+            manifest: what the state holds; tables that it began itself are not in question.
+        """
+        owner = manifest.owner if manifest is not None else None
+        held = [
+            f"{target.folder}"
+            for target in self.folders
+            if _rows_in(str(target.folder), owner, self.tables[target.table])
+        ]
         for url, names in by_url(self.targets).items():
-            _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True)
-        return Place(NOTHING, topics.begin(self.topics, self.tables, self.job, self.checkpoints.state))
+            held += _spoken(sql.full, url, [sql_table(self.tables[name]) for name in names], owner)
+        if held:
+            raise StateRefused(
+                f"{self.checkpoints.state} holds no checkpoint, and tables of this job hold rows ({held[0]}), which a"
+                " start from nothing would take away. Is this the job's `state`? Restore it, give the job other sinks,"
+                f" or let `{BEGIN_ANEW}` empty the tables"
+            )
+
+    def begin(self, manifest: Manifest) -> Place:
+        """Empties every table: a job that goes on from nothing has no rows yet. Gives where it begins."""
+        urls = by_url(self.targets)
+        files: Files = {str(target.folder): [] for target in self.folders}
+        began = Manifest.new(self.checkpoints.identity)
+        place = replace(began.at, topics=topics.begin(self.topics, self.tables, self.job, self.checkpoints.state))
+        new = replace(
+            began,
+            owner=manifest.owner,
+            at=place,
+            launch=manifest.launch,
+            attempt=manifest.attempt,
+            files=files,
+            databases=sorted(map(digest_of, urls)),
+            number=manifest.number,
+            is_behind=manifest.is_behind,
+        )
+        self.show(self.checkpoints.commit(manifest, new), manifest.attempt)
+        for url, names in urls.items():
+            publish(url, {sql_table(self.tables[name]): [] for name in names}, self._taking(begins=True), replace=True)
+        return place
+
+    def settle(self, manifest: Manifest) -> Manifest:
+        """Takes the tables, makes folders show what is live, and begins those of sinks that are new."""
+        files, urls = dict(manifest.files), by_url(self.targets)
+        for target in self.folders:
+            folder = str(target.folder)
+            if folder not in files:
+                files[folder] = _adopted(folder, self.job, manifest)
+        # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
+        knows = bool(manifest.files or manifest.databases)
+        new = [url for url in urls if digest_of(url) not in manifest.databases] if knows else []
+        for url in new:
+            held = _spoken(sql.full, url, [sql_table(self.tables[name]) for name in urls[url]], manifest.owner)
+            if held:
+                raise StateRefused(
+                    f"the table {held[0]} of a sink that is new holds rows; give the job another database"
+                )
+        after = replace(manifest, files=files, databases=sorted({*manifest.databases, *map(digest_of, urls)}))
+        if (after.files, after.databases) != (manifest.files, manifest.databases):
+            after = self.checkpoints.commit(manifest, after)
+        self.show(after, manifest.attempt)
+        for url, names in urls.items():
+            fence = self._taking(begins=digest_of(url) not in manifest.databases)
+            publish(url, {sql_table(self.tables[name]): [] for name in names}, fence, replace=False)
+        return after
+
+    def take_back(
+        self, manifest: Manifest, place: Place, attempt: int, check: Callable[[], None] | None = None
+    ) -> Manifest:
+        """Takes checkpoints and files back to a place on the job's line; a new history begins there.
+
+        Raises:
+            StateRefused: if the place is not on the line.
+        """
+        if not holds(manifest.line, place):
+            raise StateRefused(
+                f"{self.checkpoints.state}: the checkpoint {place.name} of history {place.history or 'first'} was"
+                " abandoned: the job was taken back to before it, and is in another history now"
+            )
+        kept = [entry for entry in manifest.checkpoints if entry.name <= place.name]
+        files = {
+            folder: parquet_log.rewound(folder, names, place.name, attempt) for folder, names in manifest.files.items()
+        }
+        after = replace(
+            manifest,
+            attempt=attempt,
+            line=left_at(manifest.line, place),
+            at=place,
+            checkpoints=kept,
+            taken_back=not kept,
+            files=files,
+        )
+        after = self.checkpoints.commit(manifest, after)
+        self.show(after, attempt, check)
+        return after
+
+    def switch(self, manifest: Manifest, line: Line) -> Manifest:
+        """Goes over to a line that the job has left, as far as files still can: back to where the lines parted.
+
+        What the other line stored in files after that place is gone.
+        """
+        place = parting(manifest.line, line)
+        manifest = self.take_back(manifest, place, manifest.attempt) if place is not None else manifest
+        return self.checkpoints.commit(manifest, replace(manifest, line=line))
+
+    def replaced(
+        self, manifest: Manifest, newest: Checkpoint, snapshots: Sequence[pa.RecordBatch] | None, files: Files
+    ) -> None:
+        """The tables were made again up to the newest checkpoint; nothing can go on from any other place any more.
+
+        Args:
+            snapshots: the checkpoint's, made again; None: nothing goes on from it, and they stay.
+            files: the live files of each folder.
+        """
+        began = Manifest.new(manifest.identity)
+        checkpoint = replace(newest, history=began.at.history)
+        if snapshots is not None:
+            checkpoint = self.checkpoints.put(checkpoint, snapshots, manifest.attempt)
+        after = replace(
+            manifest,
+            checkpoints=[checkpoint],
+            line=began.line,
+            at=checkpoint.place,
+            files=files,
+            since={},
+            taken_back=False,
+        )
+        self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
+
+    def take_out(self, watermark: int, reached: Mapping[str, int]) -> None:
+        """Takes out of databases what was stored after a place.
+
+        Args:
+            watermark: up to where event time had passed there (µs).
+            reached: of each source, the position of the first record that was not read there.
+        """
+        for url, names in by_url(self.targets).items():
+            after: dict[sql.SqlTable, sql.After] = {}
+            for name in names:
+                if name in (DEAD_LETTERS, LEDGER):
+                    column = "position" if name == DEAD_LETTERS else "first_position"
+                    after[sql_table(self.tables[name])] = sql.After(position=column, reached=reached)
+                elif name in self.waiting:
+                    waits = self.waiting[name]
+                    after[sql_table(self.tables[name])] = sql.After(watermark, waits.lateness, waits.longest)
+            _spoken(sql.take_back, url, after, self.fence())
+
+    def last_closed(self) -> int | None:
+        """Up to where event time had passed (µs) by what databases hold of closed windows; None: none closed."""
+        ends = [
+            _spoken(sql.last_closed, url, [sql_table(self.tables[name])])
+            for url, names in by_url(self.targets).items()
+            for name in names
+            if name in self.waiting
+        ]
+        lateness = max((waits.lateness for waits in self.waiting.values()), default=0)
+        return max((end + lateness for end in ends if end is not None), default=None)
+
+    def show(self, manifest: Manifest, attempt: int, check: Callable[[], None] | None = None) -> None:
+        """Makes the Parquet folders show what the manifest names.
+
+        Args:
+            check: raises an error if another may write by now; by default, if another launch may.
+        """
+        showing = parquet_log.Showing(self.job, manifest.owner, attempt, check or self.check)
+        for target in self.folders:
+            if (
+                files := manifest.files.get(str(target.folder))
+            ) is not None:  # else it is new, and begins with a launch
+                showing.show(str(target.folder), files)
+
+    def check(self) -> None:
+        """Raises TakenOver if another launch may write by now."""
+        self.checkpoints.current(self.launch)
+
+    def fence(self, attempt: int | None = None) -> sql.Fence:
+        """Who writes databases."""
+        return sql.Fence(self.owner, self.number, attempt)
+
+    def _taking(self, *, begins: bool) -> sql.Fence:
+        return sql.Fence(self.owner, self.number, self.number, takes=True, begins=begins)
 
     def writing(self) -> Topics:
         """The topics as this process writes them."""
         return Topics(self.topics, self.tables, self.job)
 
-    def rewind(self, name: int) -> None:
-        """Takes back files that were written after a checkpoint; rows of databases are written over."""
-        self.checkpoints.rewind(name)
-        for target in self.targets:
-            if target.folder is not None:
-                parquet_log.rewind(target.folder, self.job, name)
-
     def widen(self) -> None:
         """Adds the columns to tables of databases that the job was given while it ran."""
         for url, names in by_url(self.targets).items():
-            _publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False)
+            publish(url, {sql_table(self.tables[name]): [] for name in names}, self.fence(), replace=False)
 
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Upserts rows of a table into the databases that hold it."""
         for url in by_url(target for target in self.targets if target.table == table):
-            _publish(url, {sql_table(self.tables[table]): [rows]}, replace=False)
+            publish(url, {sql_table(self.tables[table]): [rows]}, self.fence(), replace=False)
         BULLETIN.show(table, rows)
 
-    def keep(
-        self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Place, writing: Topics
-    ) -> tuple[Place, list[pa.RecordBatch]]:
-        """Stores everything that waited for a checkpoint, and then the checkpoint.
 
-        Args:
-            before: the checkpoint before. What was stored since was stored by this job too: it failed, and its engine
-                took it back to where it had been, so all of that comes again.
-
-        Returns:
-            Where the job stands now, and the parcels that belong to the next checkpoint as well.
-        """
-        if self.launch:
-            self.checkpoints.check_claim(self.launch)
-        self.rewind(before.name)
-        waited = _Waited.of(parcels, self.tables)
-        if len(waited.snapshots) != self.snapshots:
-            raise AssertionError(f"tick {tick.name} has {len(waited.snapshots)} snapshots, must have {self.snapshots}")
-        now = datetime.now(timezone.utc)
-        contents = waited.contents
-        contents[DEAD_LETTERS] = [stamped(letters, now, self.attempts) for letters in contents[DEAD_LETTERS]]
-        book = ledger.merge(contents[LEDGER])
-        growing = self._store_files(tick, contents, book)
-        contents[LEDGER] = [book] if book.num_rows else []
-        self._store_books(contents)
-        reached = writing.publish(contents)
-        taken = time.time()
-        drained = tick.watermark == END
-        checkpoint = Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, taken, drained, reached)
-        carried = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
-        self.checkpoints.keep(checkpoint, [*waited.snapshots, *carried])
-        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
-        BULLETIN.account(ledger.totals(ledger.merge(waited.fresh)), reasons)
-        BULLETIN.set(checkpoint=taken)
-        return Place(tick.name, reached), carried
-
-    def _store_files(
-        self, tick: Tick, contents: Mapping[str, Sequence[pa.RecordBatch]], book: pa.RecordBatch
-    ) -> pa.RecordBatch:
-        """Appends to the Parquet folders; gives the rows of the ledger that may still grow, which only lie beside."""
-        done, growing = ledger.divide(book) if self.grows else (book, book.slice(0, 0))
-        for target in self.targets:
-            if target.folder is None:
-                continue
-            table, rows = self.tables[target.table], contents[target.table]
-            if target.table == LEDGER:
-                rows = [done] if done.num_rows else []
-                if self.grows:
-                    parquet_log.put_tail(target.folder, table, growing, self.job, tick.name)
-            parquet_log.append(target.folder, table, rows, self.job, tick.name)
-        return growing
-
-    def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
-        """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
-        books = (target for target in self.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
-        for url, names in by_url(books).items():
-            _publish(url, {sql_table(self.tables[name]): contents[name] for name in names}, replace=False)
-
-    def pack(self, tick: Tick) -> None:
-        """Joins small files behind a checkpoint; what fails today is done at the next one."""
-        for target in self.targets:
-            if target.folder is not None:
-                with suppress(SinkError):
-                    parquet_log.pack(target.folder, self.job, tick.name)
+def digest_of(url: str) -> str:
+    """What names a database without its secrets."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class _Waited:
-    """What waited for a checkpoint: snapshots, rows by table, and those of the ledger that none before it had."""
+def publish(
+    url: str, tables: Mapping[sql.SqlTable, Iterable[pa.RecordBatch]], fence: sql.Fence, *, replace: bool
+) -> None:
+    """Writes tables of a database in one transaction.
 
-    snapshots: list[pa.RecordBatch]
-    contents: dict[str, list[pa.RecordBatch]]
-    fresh: list[pa.RecordBatch]
+    Raises:
+        TakenOver: if another launch may write by now.
+        TableLost: if a table is gone.
+        SinkError: if the database refuses.
+    """
+    _spoken(_publish, url, tables, fence, replace)
 
-    @staticmethod
-    def of(parcels: Iterable[pa.RecordBatch], tables: Iterable[str]) -> "_Waited":
-        waited = _Waited([], {name: [] for name in tables}, [])
-        for batch in parcels:
-            label = label_of(batch)
-            if label["kind"] == SNAPSHOT:
-                waited.snapshots.append(batch)
-                continue
-            content = content_of(batch)
-            waited.contents[label["table"]].append(content)
-            if label["table"] == LEDGER and not label.get("carried"):
-                waited.fresh.append(content)
-        return waited
+
+def _publish(url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], fence: sql.Fence, replace: bool) -> None:
+    sql.publish(url, tables, replace=replace, fence=fence)
+
+
+def _spoken(action: Callable[..., Any], *arguments: Any) -> Any:
+    """Does something to a database; what it says comes as an error of a sink."""
+    try:
+        return action(*arguments)
+    except sql.SqlOvertaken as error:
+        raise TakenOver(str(error)) from None
+    except sql.SqlTableGone as error:
+        raise TableLost(str(error)) from None
+    except sql.SqlSinkError as error:
+        raise SinkError(str(error)) from None
+
+
+def _rows_in(folder: str, owner: str | None, table: Table) -> bool:
+    """Whether a Parquet folder holds rows that are not those of `owner`."""
+    manifest = parquet.read_manifest(folder)
+    if owner is not None and manifest.get("owner") == owner:
+        return False
+    return bool(manifest.get("files")) and parquet.rows_in(folder) > 0
+
+
+def _adopted(folder: str, job: str, manifest: Manifest) -> list[str]:
+    """The files of a folder that the manifest does not know yet: those of before the manifest knew any, or none.
+
+    Raises:
+        StateRefused: if it holds another's rows.
+    """
+    found = parquet.read_manifest(folder)
+    names = list(found.get("files", []))
+    if found.get("owner") == manifest.owner or (found.get("job") == job and "owner" not in found):
+        name = manifest.at.name
+        return parquet_log.rewound(folder, names, name, manifest.attempt)
+    if names and parquet.rows_in(folder) > 0:
+        raise StateRefused(f"{folder} holds rows of another state of {found.get('job')}; give this job another path")
+    return []
 
 
 def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
@@ -189,7 +368,7 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     while True:
         try:
             result = action()
-        except (KafkaFenced, NotShared, TakenOver):
+        except (KafkaFenced, NotShared, TakenOver, StateRefused, TableLost):
             raise
         except SinkError as error:
             if time.monotonic() - began > patience:
@@ -201,10 +380,3 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
         else:
             BULLETIN.retell(told)
             return result
-
-
-def _publish(url: str, tables: Mapping[sql.SqlTable, Sequence[pa.RecordBatch]], *, replace: bool) -> None:
-    try:
-        sql.publish(url, tables, replace=replace)
-    except sql.SqlSinkError as error:
-        raise SinkError(str(error)) from None

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any, Final
 from urllib.parse import quote
@@ -25,10 +25,14 @@ from transforms.storage.error import SinkError, sentence, told_as_sink_error
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
-_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack)-\d{12}\.parquet|tail\.parquet")
+_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack|tail)-\d{12}(?:-\d+)?\.parquet|tail\.parquet")
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
 """Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
+
+
+_LOOKS: Final = 5
+"""How often a folder is looked at whose files go while they are read."""
 
 
 def folder_name(table: str) -> str:
@@ -147,23 +151,43 @@ def _finish(folder: Folder) -> None:
 
 
 def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
-    """The live rows of a table's folder; an empty table where there is none and a schema says which columns."""
-    files = read_manifest(path).get("files")
-    if files is None:
+    """The live rows of a table's folder; an empty table where there is none and a schema says which columns.
+
+    Raises:
+        SinkError: if a file cannot be read, is damaged, or is gone.
+    """
+    for _ in range(_LOOKS):
+        files = read_manifest(path).get("files")
+        if files is None:
+            if schema is None:
+                raise SinkError(f"{path} holds no table")
+            return schema.empty_table()
+        try:
+            tables = [_read_file(f"{path}/{name}") for name in files]
+        except FileNotFoundError as error:  # a live job may have packed it meanwhile
+            gone = error
+            continue
+        except (OSError, pa.ArrowException) as error:
+            raise SinkError(sentence(path, error)) from error
         if schema is None:
-            raise SinkError(f"{path} holds no table")
-        return schema.empty_table()
-    tables = []
-    try:
-        for name in files:
-            with fsspec.open(f"{path}/{name}", "rb") as file:
-                tables.append(pq.read_table(file))
-    except (OSError, pa.ArrowException) as error:
-        raise SinkError(sentence(path, error)) from error
-    if schema is None:
-        return pa.concat_tables(tables, promote_options="default")
-    # What was stored before a job was given another statistic has no column for it.
-    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
+            return pa.concat_tables(tables, promote_options="default")
+        # What was stored before a job was given another statistic has no column for it.
+        return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
+    raise SinkError(sentence(path, gone)) from gone
+
+
+def _read_file(path: str) -> pa.Table:
+    with fsspec.open(path, "rb") as file:
+        return pq.read_table(file, page_checksum_verification=True)
+
+
+def rows_in(path: str) -> int:
+    """How many rows the live files of a table's folder hold, those that are gone aside."""
+    rows = 0
+    for name in read_manifest(path).get("files", []):
+        with suppress(FileNotFoundError), fsspec.open(f"{path}/{name}", "rb") as file:
+            rows += pq.read_metadata(file).num_rows
+    return rows
 
 
 def read_manifest(path: str) -> Mapping[str, Any]:

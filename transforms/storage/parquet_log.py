@@ -1,112 +1,283 @@
 """Parquet folders that grow: a live job adds a file at each checkpoint that has rows, named by its tick.
 
-The folder's manifest names the live files, as for a bounded job. A file of a tick whose checkpoint was never
-written is taken back at the next start, and comes again with the same rows. Small files are packed together
-once a checkpoint stands behind them; a packed file says which of its rows are of which tick, for an engine may be
-taken back to where it was long ago.
+Which files are live stands in the job's manifest. A file is written beside the others under a hidden name that no
+other attempt uses, and gets its own name by `Showing`, once the manifest names it: what a folder shows is what counts.
+Small files are packed together; a packed file says which of its rows are of which tick, for an engine may be taken
+back to where it was long ago.
+
+A folder is changed in one step where the file system can exchange two; elsewhere a reader that lists the
+folder in the moment of a change may see a packed file beside those that it replaces. A writer that was stopped between
+writing and showing, and was overtaken, finds its hidden file gone.
 """
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from glob import escape, glob
+from typing import Any, Final
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.storage.error import told_as_sink_error
-from transforms.storage.parquet import MANIFEST, read_manifest, writing
+from transforms import durable
+from transforms.storage.error import TableLost, told_as_sink_error
+from transforms.storage.exchange import exchanged
+from transforms.storage.parquet import MANIFEST, is_local, read_manifest, rename, writing
 from transforms.storage.staging import Table, fit
 
 RUN: Final = "live"
-_NAMED: Final = re.compile(r"(?:part|pack)-(\d{12})\.parquet")
-_TAIL: Final = "tail.parquet"
-"""Rows that may still grow, all of them, replaced at each tick."""
+_NAMED: Final = re.compile(r"(?:part|pack|tail)-(\d{12})(?:-\d+)?\.parquet")
+_BATCH: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet")
+"""A file of a bounded run, whose rows are of no tick."""
+_OLD_TAIL: Final = "tail.parquet"
+_HIDDEN: Final = ".next"
+_NEXT, _OLD = "next", "old"
+_LISTED_SECONDS: Final = 5.0
+"""Longer than listing a folder takes."""
 _MOST_FILES: Final = 32
 _LARGE_BYTES: Final = 64 << 20
 _TICKS: Final = b"streamgauge.ticks"
-"""In a packed file: its ticks in the order of their rows, and how many rows each has."""
+"""In a file: its ticks in the order of their rows, and how many rows each has."""
 
 
-def begin(path: str, job: str) -> None:
-    """Empties a table's folder: a job that goes on from nothing has no rows yet."""
+def hidden(name: str) -> str:
+    """What a file is called that lies beside the live ones: no pattern of Parquet files finds it.
+
+    >>> hidden("part-000000000004-1.parquet")
+    '.part-000000000004-1.parquet.next'
+    """
+    return f".{name}{_HIDDEN}"
+
+
+def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int) -> list[str]:
+    """Writes the rows of a tick beside the live files, as one file; gives its name, or none if there are no rows."""
+    return _put(path, table, batches, f"part-{tick:012d}-{attempt}.parquet", tick)
+
+
+def put_tail(path: str, table: Table, rows: pa.RecordBatch, tick: int, attempt: int) -> list[str]:
+    """Writes rows that may still grow beside the live files: at each tick they take the place of those before."""
+    return _put(path, table, [rows], f"tail-{tick:012d}-{attempt}.parquet", tick)
+
+
+def is_tail(name: str) -> bool:
+    """Whether a file holds rows that may still grow."""
+    return name.startswith("tail")
+
+
+def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
+    """The files with the rows of ticks up to `tick` only: packed files are cut, the cut ones lie beside the others."""
+    kept: list[str] = []
     with told_as_sink_error(path):
-        _keep_only(path, [], job)
+        for name in files:
+            if _tick_of(name) <= tick and name != _OLD_TAIL:
+                kept.append(name)
+            elif name.startswith("pack-"):
+                kept += _cut(path, name, tick, attempt)
+            elif name == _OLD_TAIL and _ticks_in(name, _read(path, name))[0][0] <= tick:
+                kept.append(name)
+    return kept
 
 
-def rewind(path: str, job: str, tick: int) -> None:
-    """Takes back the rows of ticks after `tick`."""
+def packed(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
+    """The files with the small ones in one, which lies beside the others, once there are many small ones."""
     with told_as_sink_error(path):
-        files = read_manifest(path).get("files", [])
-        kept = [name for name in files if _tick_of(name) <= tick]
-        kept += filter(None, (_cut(path, name, tick) for name in files if name not in (*kept, _TAIL)))
-        if _TAIL in kept and _ticks_in(_TAIL, _read(path, _TAIL))[0][0] > tick:
-            kept.remove(_TAIL)  # what it was then comes with the next tick
-        _keep_only(path, kept, job)
-
-
-def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], job: str, tick: int) -> None:
-    """Adds the rows of a tick as one file; doing it again replaces it."""
-    rows = [fit(batch, table.schema) for batch in batches if batch.num_rows]
-    if not rows:
-        return
-    name = f"part-{tick:012d}.parquet"
-    with told_as_sink_error(path):
-        files = read_manifest(path).get("files", [])
-        _write(path, name, pa.Table.from_batches(rows, table.schema))
-        _write_manifest(path, [*(other for other in files if other != name), name], job)
-
-
-def put_tail(path: str, table: Table, rows: pa.RecordBatch, job: str, tick: int) -> None:
-    """Replaces the rows that may still grow."""
-    with told_as_sink_error(path):
-        files = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
-        if rows.num_rows:
-            fitted = pa.Table.from_batches([fit(rows, table.schema)], table.schema)
-            _write(path, _TAIL, _with_ticks(fitted, [(tick, rows.num_rows)]))
-            files.append(_TAIL)
-        _keep_only(path, files, job)
-
-
-def pack(path: str, job: str, tick: int) -> None:
-    """Joins the small files of a folder, all of them behind the checkpoint of `tick`, once there are many."""
-    with told_as_sink_error(path):
-        files: Sequence[str] = [name for name in read_manifest(path).get("files", []) if name != _TAIL]
         system, inside = fsspec.core.url_to_fs(path)
-        small = [name for name in files if system.size(f"{inside}/{name}") < _LARGE_BYTES] if files else []
+        settled = [name for name in files if not is_tail(name)]
+        if len(settled) <= _MOST_FILES:
+            return list(files)
+        small = [name for name in settled if _size(system, inside, name) < _LARGE_BYTES]
         if len(small) <= _MOST_FILES:
-            return
+            return list(files)
         tables = [_read(path, name) for name in small]
         ticks = [entry for name, rows in zip(small, tables, strict=True) for entry in _ticks_in(name, rows)]
-        packed = f"pack-{tick:012d}.parquet"
-        _write(path, packed, _with_ticks(pa.concat_tables(tables, promote_options="default"), ticks))
-        tail = [_TAIL] if system.exists(f"{inside}/{_TAIL}") else []
-        _keep_only(path, [*(name for name in files if name not in small), packed, *tail], job)
+        joined = f"pack-{tick:012d}-{attempt}.parquet"
+        _write(path, joined, _with_ticks(pa.concat_tables(tables, promote_options="default"), ticks))
+        return [*(name for name in settled if name not in small), joined, *filter(is_tail, files)]
 
 
-def _cut(path: str, name: str, tick: int) -> str | None:
-    """The rows of a packed file that are of ticks up to `tick`, as a file of their own; None: it has none."""
-    if not name.startswith("pack-"):
-        return None
+def is_ours(name: str) -> bool:
+    """Whether a name is one that a live job or a bounded run gives."""
+    return bool(_NAMED.fullmatch(name) or _BATCH.fullmatch(name) or name == _OLD_TAIL)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Who changes what folders show.
+
+    Args:
+        job: the name that owns the folders.
+        owner: the state that does.
+        attempt: names the writer among those of the job.
+        check: raises an error if another may write by now; asked after looking at a folder, before changing it.
+    """
+
+    job: str
+    owner: str
+    attempt: int
+    check: Callable[[], None] = lambda: None
+
+    def show(self, path: str, files: Sequence[str]) -> None:
+        """Makes a folder show exactly these files; doing it again changes nothing.
+
+        Raises:
+            TableLost: if one of them is gone.
+            SinkError: if the file system refuses; doing it again finishes it.
+        """
+        with told_as_sink_error(path):
+            system, inside = fsspec.core.url_to_fs(path)
+            there = set(_names(system, inside))
+            # What an overtaken writer may yet want to show is beside, and goes: it fails where it finds it gone.
+            beside = sorted(name for name in there if name.startswith(".") and _is_beside(name))
+            gone = [name for name in files if name not in there and hidden(name) not in there]
+            new = [name for name in files if name not in there]
+            old = sorted(name for name in there if is_ours(name) and name not in files)
+            self.check()
+            if gone:
+                raise TableLost(_is_gone(path, gone[0]))
+            sweep(path)
+            if len(new) + len(old) > 1 and is_local(system) and self._exchange(inside, files, new):
+                return
+            # The manifest never names a file that is not there: it changes after the new ones came, before the old go.
+            for name in new:
+                rename(system, f"{inside}/{hidden(name)}", f"{inside}/{name}")
+            if new or old or read_manifest(path) != self._manifest(files):
+                with writing(f"{path}/.{MANIFEST}-{self.attempt}") as file:
+                    file.write(self._written(files))
+                rename(system, f"{inside}/.{MANIFEST}-{self.attempt}", f"{inside}/{MANIFEST}")
+            if is_local(system):
+                durable.keep_entries(inside)
+            for name in (*old, *beside):
+                with suppress(FileNotFoundError):
+                    system.rm_file(f"{inside}/{name}")
+
+    def _exchange(self, folder: str, files: Sequence[str], new: Sequence[str]) -> bool:
+        """Makes a folder show exactly `files` in one step; False: the file system cannot, and nothing has changed."""
+        folder = os.path.realpath(folder)
+        aside = f"{_beside(folder, _NEXT)}{self.attempt}"
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not _is_beside(entry.name)]
+        stay = [
+            entry for entry in entries if entry.name != MANIFEST and (entry.name in files or not is_ours(entry.name))
+        ]
+        if any(entry.is_dir(follow_symlinks=False) for entry in stay):
+            return False
+        try:
+            os.mkdir(aside)
+            _like(folder, aside)
+            for entry in stay:
+                os.link(entry.path, os.path.join(aside, entry.name), follow_symlinks=False)
+            for name in new:
+                os.link(os.path.join(folder, hidden(name)), os.path.join(aside, name))
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)
+            return False
+        with durable.replacing(os.path.join(aside, MANIFEST)) as file:
+            file.write(self._written(files))
+        self.check()
+        if not exchanged(aside, folder):
+            shutil.rmtree(aside, ignore_errors=True)
+            return False
+        # It stays for a while: whoever has begun to list it finds it whole.
+        os.rename(aside, f"{_beside(folder, _OLD)}{self.attempt}-{time.monotonic_ns()}")
+        durable.keep_entries(os.path.dirname(folder))
+        return True
+
+    def _manifest(self, files: Sequence[str]) -> dict[str, Any]:
+        return {"job": self.job, "run": RUN, "owner": self.owner, "files": list(files)}
+
+    def _written(self, files: Sequence[str]) -> bytes:
+        return json.dumps(self._manifest(files), indent=1).encode()
+
+
+def sweep(path: str, age: float = _LISTED_SECONDS) -> None:
+    """Removes folders that were to change places with a local one and did not, and those that did so long ago (s)."""
+    system, inside = fsspec.core.url_to_fs(path)
+    if not is_local(system):
+        return
+    folder = os.path.realpath(inside)
+    for left in glob(f"{escape(_beside(folder, _NEXT))}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in glob(f"{escape(_beside(folder, _OLD))}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - os.stat(left).st_ctime > age:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(folder: str, what: str) -> str:
+    """How the folders begin that are to change places with a folder, or have done so."""
+    return os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{what}-")
+
+
+def _like(folder: str, other: str) -> None:
+    """Gives a folder the owner and the rights of another."""
+    status = os.stat(folder)
+    os.chown(other, status.st_uid, status.st_gid)
+    os.chmod(other, status.st_mode & 0o7777)
+
+
+def _is_beside(name: str) -> bool:
+    """Whether a file is one that a live job has written beside the others, or has begun to."""
+    if not name.startswith("."):
+        return False
+    plain = name[1:].removesuffix(".new")
+    return is_ours(plain.removesuffix(_HIDDEN)) or plain.startswith(f"{MANIFEST}-")
+
+
+def _is_gone(path: str, name: str) -> str:
+    return f"{path}: {name}, which this job wrote, is gone; restore it, or make the table again with `rebuild`"
+
+
+def _put(path: str, table: Table, batches: Iterable[pa.RecordBatch], name: str, tick: int) -> list[str]:
+    rows = [fit(batch, table.schema) for batch in batches if batch.num_rows]
+    if not rows:
+        return []
+    with told_as_sink_error(path):
+        whole = pa.Table.from_batches(rows, table.schema)
+        _write(path, name, _with_ticks(whole, [(tick, whole.num_rows)]))
+    return [name]
+
+
+def _cut(path: str, name: str, tick: int, attempt: int) -> list[str]:
+    """The rows of a packed file that are of ticks up to `tick`, as a file of their own, if it has any."""
     rows = _read(path, name)
-    ticks = _ticks_in(name, rows)
     kept, pieces, start = [], [], 0
-    for each, count in ticks:
+    for each, count in _ticks_in(name, rows):
         if each <= tick:
             kept.append((each, count))
             pieces.append(rows.slice(start, count))
         start += count
     if not kept:
-        return None
-    left = f"pack-{max(each for each, _ in kept):012d}.parquet"
+        return []
+    left = f"pack-{max(each for each, _ in kept):012d}-{attempt}.parquet"
     _write(path, left, _with_ticks(pa.concat_tables(pieces), kept))
-    return left
+    return [left]
 
 
 def _read(path: str, name: str) -> pa.Table:
-    with fsspec.open(f"{path}/{name}", "rb") as file:
-        return pq.read_table(file)
+    try:
+        with fsspec.open(f"{path}/{name}", "rb") as file:
+            return pq.read_table(file, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise TableLost(_is_gone(path, name)) from None
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk refuses; Arrow's own errors have no number
+            raise
+        raise TableLost(
+            f"{path}/{name}: is damaged: {str(error).splitlines()[0]}; make the table again with `rebuild`"
+        ) from error
+
+
+def _size(system: Any, inside: str, name: str) -> int:
+    try:
+        return int(system.size(f"{inside}/{name}"))
+    except FileNotFoundError:
+        raise TableLost(_is_gone(inside, name)) from None
 
 
 def _ticks_in(name: str, rows: pa.Table) -> list[tuple[int, int]]:
@@ -119,27 +290,16 @@ def _with_ticks(rows: pa.Table, ticks: Sequence[tuple[int, int]]) -> pa.Table:
     return rows.replace_schema_metadata({**(rows.schema.metadata or {}), _TICKS: json.dumps(ticks).encode()})
 
 
-def _keep_only(path: str, files: Sequence[str], job: str) -> None:
-    system, inside = fsspec.core.url_to_fs(path)
-    # The manifest never names a file that is not there: it changes before the old ones go.
-    _write_manifest(path, files, job)
-    before = system.ls(inside, detail=False) if system.isdir(inside) else []
-    for name in (entry.rstrip("/").rsplit("/", 1)[-1] for entry in before):
-        written = name.removesuffix(".new")  # and perhaps half only
-        is_ours = _NAMED.fullmatch(written) or written == _TAIL or re.fullmatch(r"part-.*\.parquet", written)
-        if name not in files and is_ours:
-            system.rm_file(f"{inside}/{name}")
-
-
 def _write(path: str, name: str, rows: pa.Table) -> None:
-    with writing(f"{path}/{name}") as file:
-        pq.write_table(rows, file, compression="zstd")
+    with writing(f"{path}/{hidden(name)}") as file:
+        pq.write_table(rows, file, compression="zstd", write_page_checksum=True)
 
 
-def _write_manifest(path: str, files: Sequence[str], job: str) -> None:
-    content: Mapping[str, object] = {"job": job, "run": RUN, "files": list(files)}
-    with writing(f"{path}/{MANIFEST}") as file:
-        file.write(json.dumps(content, indent=1).encode())
+def _names(system: Any, inside: str) -> list[str]:
+    system.invalidate_cache(inside)
+    if not system.isdir(inside):
+        return []
+    return [entry.rstrip("/").rsplit("/", 1)[-1] for entry in system.ls(inside, detail=False)]
 
 
 def _tick_of(name: str) -> int:

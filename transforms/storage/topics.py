@@ -10,8 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms import durable
-from transforms.storage.checkpoint import Place
 from transforms.storage.error import told_as_sink_error
+from transforms.storage.history import Place
 from transforms.storage.kafka import KafkaWriter, Position
 from transforms.storage.kafka_spec import KafkaTarget
 from transforms.storage.staging import Table
@@ -91,7 +91,7 @@ class Topics:
     tables: Mapping[str, Table]
     job: str
     _writers: list[KafkaWriter] = field(default_factory=list)
-    _at: int | None = None
+    _at: Place | None = None
     """The checkpoint that the writers go on from; None: there are no writers."""
     _before: Place = field(default_factory=Place)
     _reached: list[Mapping[str, Any]] = field(default_factory=list)
@@ -110,15 +110,15 @@ class Topics:
         Raises:
             SinkError: if the brokers refuse; done again with the same rows, each is sent once.
         """
-        if self._at != self._before.name:
+        if self._at is None or not self._at.is_at(self._before):
             self._open()
         for sink, writer in list(zip(self.sinks, self._writers, strict=True))[len(self._reached) :]:
             self._reached.append(writer.publish({name: contents[name] for name in sink.tables}).to_json())
         return self._reached
 
-    def kept(self, name: int) -> None:
-        """There is a checkpoint behind what was sent."""
-        self._at = name
+    def kept(self, place: Place) -> None:
+        """There is a checkpoint of what was sent."""
+        self._at = place
 
     def _open(self) -> None:
         """Goes on from a checkpoint that this process did not write: what was sent since is not sent again."""
@@ -126,7 +126,7 @@ class Topics:
         for sink, position in zip(self.sinks, self._before.topics, strict=True):
             self._writers.append(sink.writer(self.tables, self.job))
             self._writers[-1].open(Position.from_json(position))
-        self._at = self._before.name
+        self._at = self._before
 
     def close(self) -> None:
         """Lets go of the brokers; whoever goes on looks up what was sent."""

@@ -126,7 +126,7 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
     finally:
         again.end()
     assert again.left() == []
-    assert "going on from the checkpoint" in again.said
+    assert "resuming from the checkpoint" in again.said
     assert len(sqlite_rows(out / "flights.db", "by_carrier")) > len(first)
     verified = streamgauge("verify", tmp_path / "live.yaml")
     assert verified.code == 0, verified.err

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,17 +244,20 @@ def test_a_host_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_path: Path) -> None:
     job, bulletin = live_job(tmp_path), Bulletin()
     from dataflow.checkpoints import checkpoint_folder
-    from transforms.storage import parquet_log
+    from transforms.storage.parquet_log import Showing, append
 
     with closing(LogWriter(str(tmp_path / "log"))) as writer:
         writer.append([(Run("plain", 1, 9), b"{}\n" * 9)], 1, 1)
     recall(job, bulletin)
     assert (bulletin.position, bulletin.end, bulletin.checkpoint) == (0, 9, None)
-    checkpoint_folder(job).keep(Checkpoint(1, 2, 0, {"progress": {}, "position": 6}, 1_795_000_000.0), [])
+    folder = checkpoint_folder(job)
+    kept = Checkpoint(1, 2, 0, {"progress": {}, "position": 6}, 1_795_000_000.0)
+    claimed = folder.claim("launch")
+    folder.commit(claimed, replace(claimed, checkpoints=[kept], at=kept.place))
     target = next(target for target in job.targets if target.table == "ledger")
     books = [ledger.entry("log", first, read=3, accepted=2, dead=1) for first in (0, 3, 6)]
-    parquet_log.begin(str(target.folder), "live")
-    parquet_log.append(str(target.folder), job.tables["ledger"], books, "live", 1)
+    names = append(str(target.folder), job.tables["ledger"], books, 1, 1)
+    Showing("live", "owner", 1).show(str(target.folder), names)
     recall(job, bulletin)
     assert (bulletin.position, bulletin.end, bulletin.checkpoint) == (6, 9, 1_795_000_000.0)
     assert bulletin.totals()[0]["read"] == 6

@@ -1,7 +1,22 @@
 """The SQL sink, free of Beam: publishes finished tables into a database in one transaction, and reads them back."""
 
-from transforms.storage.sql.error import SqlSinkError
-from transforms.storage.sql.publication import check, publish, read
+from transforms.storage.sql.error import SqlOvertaken, SqlSinkError, SqlTableGone
+from transforms.storage.sql.fence import Fence
+from transforms.storage.sql.publication import check, full, last_closed, publish, read, take_back
 from transforms.storage.sql.table import SqlTable
+from transforms.storage.sql.taking_back import After
 
-__all__ = ["SqlSinkError", "SqlTable", "check", "publish", "read"]
+__all__ = [
+    "After",
+    "Fence",
+    "SqlOvertaken",
+    "SqlSinkError",
+    "SqlTable",
+    "SqlTableGone",
+    "check",
+    "full",
+    "last_closed",
+    "publish",
+    "read",
+    "take_back",
+]

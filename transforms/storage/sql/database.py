@@ -12,6 +12,9 @@ CONNECT_PATIENCE: Final = timedelta(seconds=5)
 LOCK_PATIENCE: Final = timedelta(seconds=30)
 """How long somebody else may hold a lock before we give up."""
 
+IDLE_PATIENCE: Final = timedelta(seconds=20)
+"""How long PostgreSQL waits for the next statement of a transaction until it undoes it."""
+
 EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
 """Which extra brings a driver; other drivers have a distribution of their own name."""
 

@@ -1,8 +1,10 @@
 """What can go wrong with a SQL sink, said in one message that holds no secret.
 
 SqlSinkError          what callers catch
-└─ made by `translated` from SQLAlchemy's errors and from
-   Refusal            our own reasons, raised where neither url nor table is known
+├─ made by `translated` from SQLAlchemy's errors and from
+│  Refusal            our own reasons, raised where neither url nor table is known
+├─ SqlOvertaken       made from Overtaken: another launch of a live job may write by now
+└─ SqlTableGone       made from Gone: a table of a live job is not there any more
 """
 
 from collections.abc import Iterator
@@ -20,8 +22,30 @@ class SqlSinkError(Exception):
     """A SQL sink cannot be used: names the url without its password, the table, and what went wrong."""
 
 
+class SqlOvertaken(SqlSinkError):
+    """Another launch of a live job may write the tables by now."""
+
+
+class SqlTableGone(SqlSinkError):
+    """A table that a live job has written is not there any more."""
+
+
 class Refusal(Exception):
     """What went wrong, without url and table; never leaves this package."""
+
+    becomes: type[SqlSinkError] = SqlSinkError
+
+
+class Overtaken(Refusal):
+    """Another launch or attempt may write."""
+
+    becomes = SqlOvertaken
+
+
+class Gone(Refusal):
+    """A table is not there any more."""
+
+    becomes = SqlTableGone
 
 
 @contextmanager
@@ -35,7 +59,8 @@ def translated(url: sa.URL, table: str | None = None) -> Iterator[None]:
         yield
     except (Refusal, sa.exc.SQLAlchemyError) as error:
         subject = f"{shown(url)}: " + (f"table {table!r}: " if table is not None else "")
-        raise SqlSinkError(subject + without_secrets(reason(error), url)) from None
+        kind = error.becomes if isinstance(error, Refusal) else SqlSinkError
+        raise kind(subject + without_secrets(reason(error), url)) from None
 
 
 def shown(url: sa.URL) -> str:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from transforms.storage.sql.definition import key_columns
 from transforms.storage.sql.error import translated
+from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
 from transforms.storage.sql.table import SqlTable
@@ -21,12 +22,15 @@ Row = dict[str, Any]
 Nulls = tuple[bool, ...]
 
 
-def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+def publish(
+    engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None = None
+) -> dict[str, int]:
     """`publish` of this package for any dialect."""
     written: dict[str, int] = {}
     with engine.begin() as connection:
         if engine.dialect.name == "sqlite":  # Python's sqlite3 would commit every CREATE and DROP
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        guard_all(connection, tables, fence, replace=replace)
         targets: dict[SqlTable, sa.Table] = {}
         for table in tables:  # before any row: where CREATE TABLE commits, it must not commit rows
             with translated(engine.url, table.name):

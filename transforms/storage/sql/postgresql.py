@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 
-from transforms.storage.sql.database import LOCK_PATIENCE
+from transforms.storage.sql.database import IDLE_PATIENCE, LOCK_PATIENCE
 from transforms.storage.sql.definition import sql_type
 from transforms.storage.sql.error import Refusal, reason, translated
+from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
 from transforms.storage.sql.table import REGISTRY, SqlTable
@@ -25,7 +26,9 @@ POSITION: Final = "position"
 """Where a staged row stood in what was given: the later of two rows of one key counts."""
 
 
-def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+def publish(
+    engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None = None
+) -> dict[str, int]:
     """`publish` of this package for PostgreSQL."""
     written: dict[str, int] = {}
     with engine.begin() as connection:
@@ -33,12 +36,16 @@ def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch
         if version < OLDEST_VERSION:
             raise Refusal(f"PostgreSQL 15 or newer is needed, this server is {'.'.join(map(str, version))}")
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE.total_seconds():.0f}s'")
+        # A client that is stopped holds its locks no longer than this: who follows it need not wait for it.
+        idle = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_PATIENCE.total_seconds():.0f}s'"
+        connection.exec_driver_sql(idle)
         connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")  # for the sort; 4 MB would send it to disk
         staged: dict[SqlTable, sa.Table] = {}
         for number, (table, batches) in enumerate(tables.items()):
             with translated(engine.url, table.name):
                 staged[table] = stage(connection, number, table, batches)
         lock(connection, tables)
+        guard_all(connection, tables, fence, replace=replace)
         for table, staging in staged.items():
             with translated(engine.url, table.name):
                 target = claim(connection, table, replace=replace)

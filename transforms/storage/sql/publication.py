@@ -1,19 +1,23 @@
 """The SQL sink's three verbs: check, publish, read."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from transforms.storage.sql import generic, postgresql, sqlite
+from transforms.storage.sql import fence as fence_of
+from transforms.storage.sql import generic, postgresql, sqlite, taking_back
 from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
+from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
+from transforms.storage.sql.taking_back import After
 
 FETCH_ROWS: Final = 50_000
 
@@ -51,7 +55,9 @@ def check(url: str) -> None:
                     )
 
 
-def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+def publish(
+    url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None = None
+) -> dict[str, int]:
     """Writes all tables in one transaction: afterwards all of them are as asked, or all as they were.
 
     Running it twice with the same rows leaves the same tables. Missing tables are created; readers see the old rows
@@ -65,12 +71,15 @@ def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, re
         replace: true: a table holds exactly these rows afterwards, and one that was published with other columns is
             made again. False: rows are upserted by their key, and a row with `final` = true is never replaced by
             one without.
+        fence: which launch of a live job writes; None: a bounded run does.
 
     Returns:
         The rows written to each table; provisional rows kept out by a final one are not counted, and several rows
         of one key count at least once.
 
     Raises:
+        SqlOvertaken: when another launch may write by now; nothing was written.
+        SqlTableGone: when a table that the live job wrote is not there any more; nothing was written.
         SqlSinkError: when nothing was written, with the reason. What the iterables raise passes as it is, and then
             nothing was written either.
     """
@@ -87,10 +96,64 @@ def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, re
                 raise Refusal(f"the folder {file.parent} cannot be made: {error.strerror}") from None
         engine = open_engine(parts)
         if engine.dialect.name == "postgresql":
-            return postgresql.publish(engine, tables, replace=replace)
+            return postgresql.publish(engine, tables, replace=replace, fence=fence)
         if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
-            return sqlite.publish(engine, tables, replace=replace)
-        return generic.publish(engine, tables, replace=replace)
+            return sqlite.publish(engine, tables, replace=replace, fence=fence)
+        return generic.publish(engine, tables, replace=replace, fence=fence)
+
+
+def take_back(url: str, tables: Mapping[SqlTable, After], fence: Fence) -> None:
+    """Takes out of tables what a live job has stored after a place, in one transaction.
+
+    Raises:
+        SqlSinkError: when nothing has changed, with the reason.
+    """
+    parts = parsed(url)
+    with translated(parts), _transaction(parts) as connection:
+        if connection.dialect.name == "postgresql":
+            postgresql.lock(connection, tables)
+        guard_all(connection, tables, fence)
+        for table, after in tables.items():
+            taking_back.take_back(connection, table, after)
+
+
+def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:
+    """The end (µs) of the last final window of tables; None: there is none.
+
+    Raises:
+        SqlSinkError: when the database cannot be read.
+    """
+    parts = parsed(url)
+    file = sqlite_file(parts)
+    if file is not None and is_missing(file):
+        return None
+    with translated(parts), open_engine(parts).connect() as connection:
+        there = [table for table in tables if present_columns(connection, define(table, connection.dialect))]
+        ends = [taking_back.last_closed(connection, table) for table in there]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def full(url: str, tables: Iterable[SqlTable], owner: str | None) -> list[str]:
+    """The tables that hold rows which are not those of the live job whose state is `owner`.
+
+    Raises:
+        SqlSinkError: when the database cannot be read.
+    """
+    parts = parsed(url)
+    file = sqlite_file(parts)
+    if file is not None and is_missing(file):
+        return []
+    with translated(parts), open_engine(parts).connect() as connection:
+        return [table.name for table in tables if fence_of.full(connection, table, owner)]
+
+
+@contextmanager
+def _transaction(url: sa.URL) -> Iterator[sa.Connection]:
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":  # Python's sqlite3 would begin at the first change only
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
 
 
 def read(url: str, table: SqlTable) -> pa.Table:

@@ -17,14 +17,18 @@ from transforms.storage.sql.error import Refusal
 from transforms.storage.sql.table import REGISTRY, SqlTable
 
 
+def name_type() -> sa.types.TypeEngine[str]:
+    """The type of a table's name, which is compared exactly."""
+    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+    return sa.Unicode(255).with_variant(exact, "mysql", "mariadb")
+
+
 def registry() -> sa.Table:
     """The table of our tables."""
-    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
-    name_type = sa.Unicode(255).with_variant(exact, "mysql", "mariadb")
     return sa.Table(
         REGISTRY,
         sa.MetaData(),
-        sa.Column("name", name_type, primary_key=True),
+        sa.Column("name", name_type(), primary_key=True),
         sa.Column("layout", sa.Text, nullable=False),
     )
 

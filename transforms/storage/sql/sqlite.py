@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from transforms.storage.sql.database import LOCK_PATIENCE, missing_driver
 from transforms.storage.sql.error import Refusal, reason, translated
+from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
 from transforms.storage.sql.table import SqlTable
@@ -28,7 +29,9 @@ SPILL_BYTES: Final = 256 << 20
 PAGE_BYTES: Final = 4_096  # SQLite's default since 3.12
 
 
-def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
+def publish(
+    engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None = None
+) -> dict[str, int]:
     """`publish` of this package for SQLite."""
     written: dict[str, int] = {}
     with staging_folder() as folder, engine.connect() as connection:
@@ -39,6 +42,7 @@ def publish(engine: sa.Engine, tables: Mapping[SqlTable, Iterable[pa.RecordBatch
             with translated(engine.url, table.name):
                 stage(file, number, table, batches)
         begin(connection, file)
+        guard_all(connection, tables, fence, replace=replace)
         for number, table in enumerate(tables):
             with translated(engine.url, table.name):
                 target = claim(connection, table, replace=replace)

@@ -8,6 +8,9 @@ import pyarrow as pa
 REGISTRY: Final = "streamgauge_tables"
 """The table in which the tables made by this package are written down; no other may have its name."""
 
+WRITERS: Final = "streamgauge_writers"
+"""The table that says who may write them; no other may have its name."""
+
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
 SCALARS: Final = (pa.int64(), pa.float64(), pa.bool_(), pa.string(), TIMESTAMP, pa.binary())
 
@@ -37,8 +40,8 @@ class SqlTable:
     schema: pa.Schema
 
     def __post_init__(self) -> None:
-        if not self.name or self.name.lower() == REGISTRY:  # SQLite takes names without regard to case
-            raise ValueError(f"name must not be empty or {REGISTRY!r}, is {self.name!r}")
+        if not self.name or self.name.lower() in (REGISTRY, WRITERS):  # SQLite takes names without case
+            raise ValueError(f"name must not be empty, {REGISTRY!r} or {WRITERS!r}, is {self.name!r}")
         columns: list[str] = self.schema.names
         for identifier in (self.name, *columns):
             if not identifier or "\0" in identifier:

@@ -12,7 +12,7 @@ SCHEMA = pa.schema([("k", pa.string()), ("top3", pa.list_(pa.struct([("value", p
     ("name", "key", "schema", "words"),
     [
         ("", ("k",), SCHEMA, "name must not be empty"),
-        ("streamgauge_tables", ("k",), SCHEMA, "must not be empty or 'streamgauge_tables'"),
+        ("streamgauge_tables", ("k",), SCHEMA, "must not be empty, 'streamgauge_tables' or"),
         ("Streamgauge_Tables", ("k",), SCHEMA, "is 'Streamgauge_Tables'"),
         ("a\0b", ("k",), SCHEMA, r"hold U\+0000, table 'a\\x00b'"),
         ("t", ("",), pa.schema([("", pa.string())]), "names must not be empty"),

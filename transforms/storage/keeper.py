@@ -1,0 +1,229 @@
+"""Who keeps the checkpoints of a live job: everything that waited is stored, and then one write of the manifest
+makes all of it count.
+
+The order makes a failure harmless at any point. Files are written beside the live ones, books go into databases and
+topics by their keys, and the snapshots into a file of their own; then the manifest changes, by compare-and-set; then
+the folders show what it names. What was written before a manifest that never came is not seen, or is written again.
+
+A keeper that its engine has replaced, and that goes on all the same, is refused: by the manifest, which knows a later
+launch or attempt, by the databases, and, where it has never kept a checkpoint, by the time that it was stopped.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+import pyarrow as pa
+
+from transforms import ledger
+from transforms.progress import BULLETIN
+from transforms.pulse import Pulse
+from transforms.pulse import pulse as pulse_of_process
+from transforms.storage import parquet_log
+from transforms.storage.checkpoint import Checkpoint, Manifest, TakenOver
+from transforms.storage.history import Place
+from transforms.storage.live_plan import FOREVER, LivePlan, publish
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
+from transforms.storage.records import stamped
+from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
+from transforms.watermark import END
+
+
+class Lease:
+    """What a writer may still do: nothing that it began before a stop in which its engine may have replaced it.
+
+    Args:
+        seconds: how long a process may have been stopped; FOREVER: no engine replaces it.
+        pulse: that of its process.
+    """
+
+    def __init__(self, seconds: float, pulse: Pulse | None = None):
+        self._seconds = seconds
+        self._pulse = pulse if pulse is not None or seconds == FOREVER else pulse_of_process()
+        self.begin()
+
+    def begin(self) -> None:
+        """The engine asks for something now."""
+        self._began = self._pulse.clock() if self._pulse is not None else 0.0
+
+    def check(self) -> None:
+        """Raises TakenOver if the process was stopped for too long since."""
+        stopped = self._pulse.stopped(self._began) if self._pulse is not None else 0.0
+        if stopped > self._seconds:
+            raise TakenOver(f"this process was stopped for {stopped:.0f} s, and its engine may have replaced it")
+
+
+class Keeper:
+    """Keeps checkpoints, in one process.
+
+    Args:
+        plan: what is stored, and where.
+        lease: that of this process.
+    """
+
+    def __init__(self, plan: LivePlan, lease: Lease | None = None):
+        self._plan = plan
+        self._writing = plan.writing()
+        self._lease = lease or Lease(plan.lease)
+        self._attempt: int | None = None
+        self._kept: Place | None = None
+        self._carried: list[pa.RecordBatch] = []
+
+    def begin(self) -> None:
+        """The engine asks for something now."""
+        self._lease.begin()
+
+    def turn(self, before: Place) -> None:
+        """The next checkpoint follows `before`."""
+        self._writing.turn(before)
+
+    def close(self) -> None:
+        """Lets go of the brokers."""
+        self._writing.close()
+
+    def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Place) -> tuple[Place, list[pa.RecordBatch]]:
+        """Stores everything that waited for a checkpoint, and then the checkpoint; may be done again.
+
+        Args:
+            before: the checkpoint before. What was stored since was stored by this job too: it failed, and its engine
+                took it back to where it had been, so all of that comes again.
+
+        Returns:
+            Where the job stands now, and the parcels that belong to the next checkpoint as well.
+
+        Raises:
+            TakenOver: if another launch or attempt may write by now.
+            StateRefused: if `before` is a place that the job has left.
+            SinkError: if a sink cannot be written.
+        """
+        plan, folder = self._plan, self._plan.checkpoints
+        manifest = self._held(before)
+        if self._kept is not None and manifest.at.is_at(self._kept) and self._kept.name == tick.name:
+            self._show(manifest)  # what failed last time was behind the manifest
+            return self._kept, self._carried
+        waited = Waited.of(parcels, plan.tables)
+        if len(waited.snapshots) != plan.snapshots:
+            raise AssertionError(f"tick {tick.name} has {len(waited.snapshots)} snapshots, must have {plan.snapshots}")
+        now = datetime.now(timezone.utc)
+        contents = waited.contents
+        contents[DEAD_LETTERS] = [stamped(letters, now, plan.attempts) for letters in contents[DEAD_LETTERS]]
+        book = ledger.merge(contents[LEDGER])
+        done, growing = ledger.divide(book) if plan.grows else (book, book.slice(0, 0))
+        files = self._written(manifest, tick, contents, done, growing)
+        contents[LEDGER] = [book] if book.num_rows else []
+        self._store_books(contents)
+        reached = self._writing.publish(contents)
+        taken = time.time()
+        place = Place(tick.name, reached, manifest.line[-1].history)
+        checkpoint = Checkpoint(
+            *(tick.name, tick.chunk, tick.watermark, tick.source, taken, tick.watermark == END, reached),
+            history=place.history,
+        )
+        carried = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
+        checkpoint = folder.put(checkpoint, [*waited.snapshots, *carried], self._number)
+        after = replace(
+            manifest,
+            identity=folder.identity,
+            checkpoints=folder.with_checkpoint(manifest.checkpoints, checkpoint),
+            at=place,
+            files=files,
+            taken_back=False,
+        )
+        self._lease.check()
+        manifest = folder.commit(manifest, after)
+        self._kept, self._carried = place, carried
+        self._show(manifest)
+        self._writing.kept(place)
+        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
+        BULLETIN.account(ledger.totals(ledger.merge(waited.fresh)), reasons)
+        BULLETIN.set(checkpoint=taken)
+        return place, carried
+
+    @property
+    def _number(self) -> int:
+        assert self._attempt is not None
+        return self._attempt
+
+    def _held(self, before: Place) -> Manifest:
+        """The manifest, which this keeper may change, of a job that stands at `before`."""
+        self._lease.check()
+        plan, folder = self._plan, self._plan.checkpoints
+        manifest = folder.current(plan.launch)
+        self._refuse_another(manifest)
+        if self._attempt is not None and (manifest.at.is_at(before) or self._has_kept(manifest)):
+            return manifest
+        self._attempt, self._kept = manifest.attempt + 1, None
+        if manifest.at.is_at(before):
+            manifest = folder.commit(manifest, replace(manifest, attempt=self._attempt))
+            self._show(manifest)
+            return manifest
+        return plan.take_back(manifest, before, self._attempt, self._check)
+
+    def _has_kept(self, manifest: Manifest) -> bool:
+        return self._kept is not None and manifest.at.is_at(self._kept)
+
+    def _check(self) -> None:
+        """Raises TakenOver if another may write by now."""
+        self._lease.check()
+        self._refuse_another(self._plan.checkpoints.current(self._plan.launch))
+
+    def _refuse_another(self, manifest: Manifest) -> None:
+        if self._attempt is not None and manifest.attempt != self._attempt:
+            raise TakenOver(f"{self._plan.checkpoints.state}: another attempt of this job goes on with it")
+
+    def _show(self, manifest: Manifest) -> None:
+        self._plan.show(manifest, self._number, self._check)
+
+    def _written(
+        self,
+        manifest: Manifest,
+        tick: Tick,
+        contents: Mapping[str, Sequence[pa.RecordBatch]],
+        done: pa.RecordBatch,
+        growing: pa.RecordBatch,
+    ) -> dict[str, Sequence[str]]:
+        """The live files once this checkpoint counts: what is new lies beside them."""
+        files = dict(manifest.files)
+        for target in self._plan.folders:
+            folder, table = str(target.folder), self._plan.tables[target.table]
+            names = parquet_log.packed(folder, files[folder], tick.name, self._number)
+            rows = [done] if target.table == LEDGER else contents[target.table]
+            if target.table == LEDGER and self._plan.grows:
+                names = [name for name in names if not parquet_log.is_tail(name)]
+                names += parquet_log.put_tail(folder, table, growing, tick.name, self._number)
+            files[folder] = [*names, *parquet_log.append(folder, table, rows, tick.name, self._number)]
+        return files
+
+    def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
+        """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
+        plan = self._plan
+        books = (target for target in plan.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
+        for url, names in by_url(books).items():
+            rows = {sql_table(plan.tables[name]): contents[name] for name in names}
+            publish(url, rows, plan.fence(self._attempt), replace=False)
+
+
+@dataclass(frozen=True)
+class Waited:
+    """What waited for a checkpoint: snapshots, rows by table, and those of the ledger that none before it had."""
+
+    snapshots: list[pa.RecordBatch]
+    contents: dict[str, list[pa.RecordBatch]]
+    fresh: list[pa.RecordBatch]
+
+    @staticmethod
+    def of(parcels: Iterable[pa.RecordBatch], tables: Iterable[str]) -> "Waited":
+        """Sorts parcels."""
+        waited = Waited([], {name: [] for name in tables}, [])
+        for batch in parcels:
+            label = label_of(batch)
+            if label["kind"] == SNAPSHOT:
+                waited.snapshots.append(batch)
+                continue
+            content = content_of(batch)
+            waited.contents[label["table"]].append(content)
+            if label["table"] == LEDGER and not label.get("carried"):
+                waited.fresh.append(content)
+        return waited

@@ -1,0 +1,121 @@
+"""Who may write a live job's tables: a small table, `streamgauge_writers`, says it of each, and every transaction asks.
+
+A launch takes the tables; from then on a transaction of an earlier launch is refused, however long it was stopped. The
+answer and the rows are of one transaction, which other transactions on the same tables wait for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from transforms.storage.sql.definition import define, present_columns
+from transforms.storage.sql.error import Gone, Overtaken, translated
+from transforms.storage.sql.registry import name_type
+from transforms.storage.sql.table import WRITERS, SqlTable
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who writes.
+
+    Args:
+        owner: the state that the tables are of.
+        launch: the number of the launch; a later one has a greater number.
+        attempt: among those of a launch that keep checkpoints, the number of this one; None: it keeps none.
+        takes: whether the launch takes the tables now.
+        begins: whether tables that are not there, or are another's, are begun.
+    """
+
+    owner: str
+    launch: int
+    attempt: int | None = None
+    takes: bool = False
+    begins: bool = False
+
+
+def writers() -> sa.Table:
+    """The table of who may write."""
+    return sa.Table(
+        WRITERS,
+        sa.MetaData(),
+        sa.Column("name", name_type(), primary_key=True),
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("launch", sa.BigInteger, nullable=False),
+        sa.Column("attempt", sa.BigInteger, nullable=False),
+    )
+
+
+def guard_all(
+    connection: sa.Connection, tables: Iterable[SqlTable], fence: Fence | None, *, replace: bool = False
+) -> None:
+    """Returns if the tables may be written; takes them if the fence says so. To be asked within the transaction.
+
+    Without a fence a bounded run writes: tables that it replaces are no live job's any more.
+
+    Raises:
+        SqlOvertaken: if another launch or attempt may write them by now.
+        SqlTableGone: if a table is not there any more.
+    """
+    if fence is None:
+        if replace:
+            forget(connection, tables)
+        return
+    ours = writers()
+    if fence.takes:
+        ours.create(connection, checkfirst=True)
+    elif not sa.inspect(connection).has_table(WRITERS):
+        raise Gone(f"the table {WRITERS} is gone, and perhaps others with it; restore it, or use `rebuild`")
+    for table in sorted(tables, key=lambda table: table.name):
+        with translated(connection.engine.url, table.name):
+            guard(connection, table, fence)
+
+
+def guard(connection: sa.Connection, table: SqlTable, fence: Fence) -> None:
+    """Returns if a table may be written; takes it if the fence says so.
+
+    Raises:
+        Overtaken: if another launch or attempt may write it by now.
+        Gone: if it is not there any more.
+    """
+    ours = writers()
+    mine = ours.c.name == table.name
+    row = connection.execute(sa.select(ours.c.owner, ours.c.launch, ours.c.attempt).where(mine)).one_or_none()
+    if not fence.begins and present_columns(connection, define(table, connection.dialect)) is None:
+        raise Gone("it is gone, and what this job stored in it; restore it, or make it again with `rebuild`")
+    if fence.takes:
+        if row is not None and not fence.begins and row.owner != fence.owner:
+            raise Overtaken("another job, or this one with another state, has begun it")
+        if row is not None and row.owner == fence.owner and row.launch > fence.launch:
+            raise Overtaken("another launch of this job goes on with it")
+        connection.execute(sa.delete(ours).where(mine))
+        entry: dict[str, Any] = {"name": table.name, "owner": fence.owner, "launch": fence.launch}
+        connection.execute(sa.insert(ours).values(**entry, attempt=fence.attempt or 0))
+        return
+    if row is None or row.owner != fence.owner:
+        raise Overtaken("another job, or this one with another state, has begun it")
+    if row.launch != fence.launch or (fence.attempt is not None and row.attempt > fence.attempt):
+        raise Overtaken("another launch of this job goes on with it")
+    if fence.attempt is not None and row.attempt < fence.attempt:
+        connection.execute(sa.update(ours).where(mine).values(attempt=fence.attempt))
+
+
+def forget(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
+    """The tables are no live job's any more: a bounded run has replaced them."""
+    ours = writers()
+    if sa.inspect(connection).has_table(WRITERS):
+        connection.execute(sa.delete(ours).where(ours.c.name.in_([table.name for table in tables])))
+
+
+def full(connection: sa.Connection, table: SqlTable, owner: str | None) -> bool:
+    """Whether a table holds rows that are not those of `owner`."""
+    target = define(table, connection.dialect)
+    if present_columns(connection, target) is None:
+        return False
+    ours = writers()
+    if owner is not None and sa.inspect(connection).has_table(WRITERS):
+        whose = connection.scalar(sa.select(ours.c.owner).where(ours.c.name == table.name))
+        if whose == owner:
+            return False
+    return connection.execute(sa.select(sa.literal(1)).select_from(target).limit(1)).first() is not None
