@@ -19,7 +19,7 @@ from transforms import ledger
 from transforms.batch import Origin, one_batch
 from transforms.branches import BOOKS, branching
 from transforms.collection.csv_lines import parse_csv
-from transforms.collection.files import FileRange, open_part
+from transforms.collection.files import FileRange, check_urls, open_part
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import convert
@@ -77,8 +77,14 @@ class FileReader:
         return (parsed for _, parsed in self.read_all([part]))
 
     def read_all(self, parts: Iterable[FileRange]) -> Iterator[tuple[FileRange, Parsed]]:
-        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`."""
-        return side_by_side((step for part in parts for step in self._steps(part)), self.threads)
+        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`.
+
+        Raises:
+            SourceError: if a file is damaged, or not what was listed; what was handed out before is worth nothing.
+        """
+        parts = list(parts)
+        yield from side_by_side((step for part in parts for step in self._steps(part)), self.threads)
+        check_urls(parts)
 
     def _steps(self, part: FileRange) -> Iterator[Step]:
         repairs = self.overlay.get(part.source, {})
@@ -125,9 +131,14 @@ class FileReader:
 
     def _read_rows(self, part: FileRange, *, use_threads: bool) -> Iterator[pa.RecordBatch]:
         with open_part(part) as file:
-            reader = pq.ParquetFile(file)
+            reader, count = pq.ParquetFile(file), 0
             present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
-            yield from reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads)
+            for rows in reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads):
+                count += rows.num_rows
+                yield rows
+            if part.end is not None and count != part.end - part.start:
+                said = f"{part.end - part.start:,} rows in row group {part.row_group}"
+                raise ValueError(f"its footer says {said}, which holds {count:,}")
 
     def _rows(
         self,
@@ -214,6 +225,8 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
             block = file.read(wanted + _READ_AHEAD - len(ahead))
             block = ahead + block if ahead else block
             if not block:
+                if part.end is not None:
+                    raise EOFError(f"it ends at byte {position:,}, and had bytes to {part.end:,} when it was listed")
                 return
             size = passed = block.find(b"\n", wanted - 1) + 1
             if not size:
@@ -237,7 +250,7 @@ def _first_start(file: Any, part: FileRange) -> int | None:
     while position < (part.end or 0):
         chunk = file.read(min(1 << 16, part.end - position))
         if not chunk:
-            return None
+            raise EOFError(f"it ends at byte {position:,}, and had bytes to {part.end:,} when it was listed")
         newline = chunk.find(b"\n")
         if newline >= 0:
             position += newline + 1

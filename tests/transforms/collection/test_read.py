@@ -141,10 +141,19 @@ def test_a_line_of_ten_megabytes_is_kept_whole_and_its_neighbours_are_read(tmp_p
 def test_a_file_cut_short_is_named_when_its_end_is_missed(tmp_path: Path) -> None:
     text = b"".join(b'{"ts":%d,"k":"%x"}\n' % (row, row**9) for row in range(20_000))
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text)[:-1000])
-    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, (text, text)))[:-10] + b"0123456789")
-    for name in ("a.jsonl.gz", "a.jsonl.zst"):
-        with pytest.raises(SourceError, match=f"{name} cannot be read to its end: "):
+    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, (text, text)))[:-10])
+    for name, packing in (("a.jsonl.gz", "gzip"), ("a.jsonl.zst", "zstd")):
+        sentence = f"{name} cannot be read to its end: its {packing} data is cut short"
+        with pytest.raises(SourceError, match=sentence):
             read(name, SCHEMA, base=str(tmp_path))
+
+
+def test_a_damaged_file_is_named_when_the_damage_is_met(tmp_path: Path) -> None:
+    text = b"".join(b'{"ts":%d,"k":"%x"}\n' % (row, row**9) for row in range(20_000))
+    for suffix, compress in ((".gz", gzip.compress), (".zst", zstandard.compress)):
+        (tmp_path / f"a.jsonl{suffix}").write_bytes((compress(text) * 2)[:-10] + b"0123456789")
+        with pytest.raises(SourceError, match=f"^a.jsonl{suffix} cannot be read to its end: [^\n]+$"):
+            read(f"a.jsonl{suffix}", SCHEMA, base=str(tmp_path))
 
 
 def test_payloads_travel_with_the_records_where_a_step_may_still_refuse_them(tmp_path: Path) -> None:
