@@ -60,7 +60,7 @@ def local_matches(pattern: str) -> list[str]:
         OSError: if a folder cannot be looked into.
     """
     parts = pattern.split(os.sep)
-    depth = next((index for index, part in enumerate(parts) if _is_glob(part)), len(parts))
+    depth = next((index for index, part in enumerate(parts) if _is_glob(part)), len(parts) - 1)
     top = os.sep.join(parts[:depth]) + (os.sep if depth else "")
     straight = os.path.realpath(top or ".")
     found: dict[Hashable, str] = {}
@@ -99,7 +99,7 @@ def _remote_files(path: str) -> list[str]:
 
 def _walk(folder: str, parts: Sequence[str]) -> Iterator[str]:
     """The files under a folder (empty, or ending in a separator) that the parts of a pattern lead to."""
-    first, rest = parts[0], parts[1:]
+    first, rest = parts[0] if parts else "", parts[1:]
     if first == "**":
         for below in _folders(folder):
             yield from _walk(below, rest or ["*"])
