@@ -19,6 +19,7 @@ from transforms import ledger
 from transforms.batch import Origin, one_batch
 from transforms.branches import BOOKS, branching
 from transforms.collection.csv_lines import parse_csv
+from transforms.collection.csv_quotes import bytes_joined, first_record
 from transforms.collection.files import FileRange, check_urls, open_part
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
@@ -107,11 +108,12 @@ class FileReader:
         repairs: Mapping[int, Repair],
         applied: dict[int, bytes],
     ) -> Parsed:
+        is_repaired = positions is not None
         positions = lines.positions if positions is None else positions
         refused: Refusals = lines.unreadable(self.schema.max_line)
         replaced = replaced_rows(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
-            found = Rows(parse_csv(lines, self.schema, refused, part.header))
+            found = Rows(parse_csv(lines, self.schema, refused, part.header, alone=is_repaired))
         else:
             found = parse_json(lines, self.schema, refused)
         return without(replaced, self._conform(found, refused, part, positions, lines.payloads, lines.payloads))
@@ -215,14 +217,17 @@ def side_by_side(steps: Iterable[Step], threads: int) -> Iterator[tuple[FileRang
 
 
 def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
-    """The lines that begin in a byte range, in blocks of about `block_bytes`."""
+    """The lines that begin in a byte range, in blocks of about `block_bytes`; CSV's in whole records."""
     with open_part(part) as file:
-        position = _first_start(file, part)
-        ahead = b""
+        position, ahead = _first_start(file, part), b""
+        is_csv = bool(part.header)  # whose lines may belong together
+        if is_csv and position is not None and part.end is not None and not part.opens:
+            ahead = file.read(min(block_bytes, part.end - position) + _READ_AHEAD)
+            position, ahead = first_record(file, position, ahead)
         while position is not None and (part.end is None or position < part.end):
             wanted = block_bytes if part.end is None else min(block_bytes, part.end - position)
             # A little more than is wanted, so that the block need not be copied for the rest of its last line.
-            block = file.read(wanted + _READ_AHEAD - len(ahead))
+            block = file.read(max(0, wanted + _READ_AHEAD - len(ahead)))
             block = ahead + block if ahead else block
             if not block:
                 if part.end is not None:
@@ -236,6 +241,11 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
                     block += rest
                     size, passed = len(block), size + read
             ahead = block[size:]
+            if is_csv and size == passed:  # another one is longer than lines that belong together
+                ahead, joined = bytes_joined(block, size, ahead, file.read)
+                if joined:
+                    block, ahead = block[:size] + ahead[:joined], ahead[joined:]
+                    size = passed = size + joined
             yield Lines(block, position, size)
             position += passed
 
