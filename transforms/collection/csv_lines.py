@@ -80,8 +80,9 @@ def _refuse_unquotable(lines: Lines, refused: Refusals, *, alone: bool) -> None:
     quotes, first, odd, astray = quoted_lines(octets, starts)
     if not alone:
         suspects = np.union1d(np.flatnonzero(odd), astray) if len(quotes) else astray
-        for start, stop in joined(lines.data, lines.offsets, suspects):
-            for row in range(int(np.searchsorted(starts, start)) + 1, int(np.searchsorted(starts, stop))):
+        places = np.array(list(joined(lines.data, lines.offsets, suspects)), starts.dtype).reshape(-1, 2)
+        for first_row, end_row in np.searchsorted(starts, places).tolist():
+            for row in range(first_row + 1, end_row):
                 refused.setdefault(row, ("malformed", "the line lies inside a quoted value that begins before it"))
     for row in np.flatnonzero(odd).tolist():
         refused.setdefault(row, ("malformed", "a quoted value does not end on its line"))
