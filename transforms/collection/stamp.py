@@ -23,14 +23,14 @@ class Stamp:
     """A file at one moment.
 
     Args:
-        identity: the inode, or the version that a store gives; empty where there is neither.
+        identity: the inode, or what a store gives to tell versions apart; empty where there is neither.
         node: the machine to which the inode means something; empty of what a URL names.
         size: in bytes; None where the store does not say.
         modified: when, in the words of the system.
         tail: a digest of the last bytes, of a file that may grow: whoever appends leaves them as they are.
     """
 
-    identity: str
+    identity: tuple[tuple[str, str], ...]
     node: str
     size: int | None
     modified: str
@@ -38,12 +38,17 @@ class Stamp:
 
     def difference(self, now: "Stamp") -> str | None:
         """How the file differs from what it was; None: not at all, or it only grew and may."""
-        if self.node == now.node and self.identity != now.identity:
+        before, after = dict(self.identity), dict(now.identity)
+        known = before.keys() & after.keys()  # a store may say more of one object than of each in a list
+        if self.node == now.node and any(before[name] != after[name] for name in known):
             return f"it had {_bytes(self.size)} when it was listed, and another file of {_bytes(now.size)} is there now"
         if self.size == now.size:
-            if self.modified != now.modified:
-                return f"it was listed as written at {self.modified}, and was written to at {now.modified}"
-            return None
+            is_same = self.modified == now.modified or (known and not self.node)
+            return (
+                None
+                if is_same
+                else f"it was listed as written at {self.modified}, and was written to at {now.modified}"
+            )
         if self.size is None or now.size is None or (now.size > self.size and self.tail is not None):
             return None
         return f"it had {_bytes(self.size)} when it was listed, and has {_bytes(now.size)} now"
@@ -91,7 +96,7 @@ def _compare(path: str, source: str, listed: Stamp, now: Stamp) -> None:
 
 def _stamp(found: os.stat_result) -> Stamp:
     modified = str(np.datetime64(found.st_mtime_ns, "ns"))
-    return Stamp(str(found.st_ino), platform.node(), found.st_size, modified)
+    return Stamp((("inode", str(found.st_ino)),), platform.node(), found.st_size, modified)
 
 
 def _url_stamp(path: str, *, again: bool = False) -> Stamp:
@@ -99,7 +104,7 @@ def _url_stamp(path: str, *, again: bool = False) -> Stamp:
     if again:
         filesystem.invalidate_cache(inside)  # what was listed is remembered there
     facts: dict[str, Any] = {name.lower(): value for name, value in filesystem.info(inside).items()}
-    identity = " ".join(str(facts[name]) for name in _VERSIONS if facts.get(name))
+    identity = tuple((name, str(facts[name]).strip('"')) for name in _VERSIONS if facts.get(name))
     modified = next((str(facts[name]) for name in _TIMES if facts.get(name)), "an unknown time")
     size = facts.get("size")
     return Stamp(identity, "", None if size is None else int(size), modified)
