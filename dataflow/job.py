@@ -22,6 +22,7 @@ from transforms.collection.files import FileRange, SourceError, list_files, list
 from transforms.collection.log import Extent, LogError, LogReader
 from transforms.collection.parquet_rows import column_of
 from transforms.collection.parsed import Schema
+from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column, LogSpec
 from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems
@@ -249,8 +250,8 @@ def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
     path, source = list_files(spec.files, document.folder)[0]
     try:
         found = parquet_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{source} cannot be read as parquet: {str(error).splitlines()[0]}") from error
+    except UNREADABLE as error:
+        raise SourceError(f"{source} cannot be read as parquet: {reason(error)}") from error
     if spec.record.columns is not None:
         names = [
             name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable

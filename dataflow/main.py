@@ -153,6 +153,7 @@ def collect(log: str, look: bool, token_env: str | None, **limits: object) -> No
 @click.option("--event-time", metavar="COLUMN", help="The column of the event time.")
 @click.option("--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="What a number in it counts; else ISO 8601.")
 @click.option("--shift-to-now", is_flag=True, help="Moves event times so that the first record's is now.")
+@click.option("--last-line", is_flag=True, help="Sends a last line that no newline ends, too.")
 @click.option("--give-up-after", metavar="TIME", default="5m", show_default=True, help="Without a collector.")
 def send(files: tuple[str, ...], **options: object) -> None:
     """Sends files to a collector, each record once; called again, it goes on where it was."""

@@ -22,6 +22,7 @@ from dataflow import interrupt
 from dataflow.document import JobFileError
 from dataflow.job import Job
 from transforms import durable
+from transforms.collection.source_error import SourceError
 from transforms.storage.error import SinkError, told_as_sink_error
 
 
@@ -250,6 +251,8 @@ def told(error: BaseException) -> Exception:
     while cause is not None:
         if isinstance(cause, SinkError):
             return SinkError(_WHILE.sub("", str(cause)))
+        if isinstance(cause, SourceError):  # it was right when the job began, so it is the job that failed
+            return JobFailed(_WHILE.sub("", str(cause)))
         cause = cause.__cause__ or cause.__context__
     text = str(error)
     lines = [line for line in text.splitlines() if _RAISED.match(line) and not line.startswith(" ")]
@@ -257,5 +260,7 @@ def told(error: BaseException) -> Exception:
         match = _RAISED.match(line)
         if match and match[1] == "SinkError":
             return SinkError(match[2])
+        if match and match[1] == "SourceError":
+            return JobFailed(match[2])
     detail = lines[-1] if lines else text or "".join(traceback.format_exception_only(error)).strip()
     return JobFailed(f"the job failed: {detail}")

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import IO, Any, Final
 
@@ -15,8 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.collection.csv_lines import header_of
-from transforms.collection.files import COMPRESSIONS, open_file
+from transforms.collection.files import open_listed
+from transforms.collection.opening import bare_name, is_url, packing_of
+from transforms.collection.source_error import SourceError, reason
 from transforms.collection.spec import LONGEST_LINE
+from transforms.collection.stamp import check_named, stamp_of
 from transforms.payload import as_json
 
 BLOCK_BYTES: Final = 1 << 17
@@ -28,11 +31,16 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines of a file; `header` names the fields of CSV, and is empty for JSON."""
+    """Whole lines of a file; `header` names the fields of CSV, and is empty for JSON.
+
+    Args:
+        unended: the file of whose last line, alone in this block, no newline has been written yet.
+    """
 
     data: bytes
     count: int
     header: tuple[str, ...] = ()
+    unended: str | None = None
 
     def lines(self) -> list[bytes]:
         """The lines, each with its newline."""
@@ -41,7 +49,7 @@ class Block:
     def after(self, count: int) -> "Block":
         """Without the first lines."""
         rest = self.lines()[count:]
-        return Block(b"".join(rest), len(rest), self.header)
+        return replace(self, data=b"".join(rest), count=len(rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class EventTime:
 
     def shifted(self, block: Block, seconds: float) -> Block:
         """The same rows, later; a line whose event time cannot be read stays as it is."""
-        return Block(b"".join(self._later(line, block, seconds) for line in block.lines()), block.count, block.header)
+        return replace(block, data=b"".join(self._later(line, block, seconds) for line in block.lines()))
 
     def _fields(self, line: bytes, block: Block) -> dict[str, Any]:
         try:
@@ -100,18 +108,18 @@ def read_blocks(path: str) -> Iterator[Block]:
     """The rows of a file, by the end of its name: `.parquet`, `.csv` or lines; `.gz` and `.zst` are decompressed.
 
     Raises:
-        OSError, ValueError: and what the readers of compressed files and of Parquet raise.
+        SourceError: if it cannot be read to its end, or is not the same file any more when that is reached.
     """
-    bare = path
-    for ending in COMPRESSIONS:
-        bare = bare.removesuffix(ending)
-    with open_file(path) as file:
-        if bare.endswith(".parquet"):
-            yield from _parquet_blocks(file)
-        elif bare.endswith(".csv"):
-            yield from _text_blocks(file, header=True)
-        else:
-            yield from _text_blocks(file, header=False)
+    name = bare_name(path)
+    is_parquet = name.endswith(".parquet")
+    try:
+        stamp = stamp_of(path, may_grow=not is_parquet and packing_of(path) is None)
+    except (OSError, ValueError, ImportError) as error:
+        raise SourceError(f"{path} cannot be read: {reason(error)}") from error
+    with open_listed(path, path, stamp) as file:
+        yield from _parquet_blocks(file) if is_parquet else _text_blocks(file, path, header=name.endswith(".csv"))
+    if is_url(path):
+        check_named(path, path, stamp)
 
 
 def json_lines(rows: pa.RecordBatch) -> bytes:
@@ -154,28 +162,23 @@ def _parquet_blocks(file: IO[bytes]) -> Iterator[Block]:
         yield Block(json_lines(rows), rows.num_rows)
 
 
-def _text_blocks(file: IO[bytes], *, header: bool) -> Iterator[Block]:
-    rest = file.read(len(_BOM))
-    rest = b"" if rest == _BOM else rest
+def _text_blocks(file: IO[bytes], path: str, *, header: bool) -> Iterator[Block]:
+    rest = b""
     names: tuple[str, ...] = ()
-    while data := file.read(BLOCK_BYTES):
+    data = file.read(BLOCK_BYTES).removeprefix(_BOM)
+    while data:
         cut = data.rfind(b"\n") + 1
-        if not cut:
-            rest += data
-            if len(rest) > LONGEST_LINE:
-                raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
-            continue
-        block, rest = rest + data[:cut], data[cut:]
-        if header:
+        block, rest = (rest + data[:cut], data[cut:]) if cut else (b"", rest + data)
+        if len(rest) > LONGEST_LINE:
+            raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+        if header and block:
             first, _, block = block.partition(b"\n")
             names, header = header_of(first), False
         if block:
             yield Block(block, block.count(b"\n"), names)
-    if header and rest:
-        rest = rest.partition(b"\n")[2]
-    if rest:
-        rest = rest if rest.endswith(b"\n") else rest + b"\n"
-        yield Block(rest, rest.count(b"\n"), names)
+        data = file.read(BLOCK_BYTES)
+    if rest and not header:
+        yield Block(rest + b"\n", 1, names, unended=path)
 
 
 def _values(line: bytes) -> list[str]:

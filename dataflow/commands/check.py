@@ -12,6 +12,7 @@ from dataflow.errors import Refused
 from dataflow.job import Job
 from dataflow.run import check_sinks, quieten
 from dataflow.stored import places
+from transforms.collection.files import list_files
 from transforms.storage.error import SinkError
 
 
@@ -65,5 +66,5 @@ def _source(job: Job) -> str:
         first, end = source.span()
         return f"{source.describe()}, records {first:,} to {end:,}"
     ranges = job.ranges()
-    files = {part.source for part in ranges}
+    files = list_files(job.spec.files, job.folder)  # one without records is in no range
     return f"{len(files):,} files in {len(ranges):,} ranges"

@@ -4,7 +4,6 @@ import hashlib
 import os
 import signal
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,6 @@ from typing import Final
 import click
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import zstandard
 
 from dataflow.collector.client import Client, ClientError
 from dataflow.collector.protocol import LONGEST_SOURCE, is_source
@@ -27,8 +24,6 @@ from transforms.specification import parse_duration
 
 SHORTEST_REST: Final = 0.005
 """Seconds that a paced sender rests at least: what falls due within one rest is sent together."""
-
-_UNREADABLE: Final = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 
 
 def send_files(
@@ -42,12 +37,16 @@ def send_files(
     event_time: str | None,
     unit: str | None,
     shift_to_now: bool,
+    last_line: bool,
     give_up_after: str,
 ) -> None:
     """Sends the rows of files that the collector does not have yet, and says how many it has.
 
+    A last line waits for its newline, unless `last_line` says that it is a record as it is.
+
     Raises:
-        UsageError: if the options do not go together, or a file is not there or cannot be read.
+        UsageError: if the options do not go together, or a file is not there.
+        SourceError: if a file cannot be read to its end.
         JobFailed: if the collector refuses them, or cannot be reached for too long.
     """
     host, port = _address(to)
@@ -69,13 +68,16 @@ def send_files(
     except ValueError as error:
         raise UsageError(str(error)) from None
     clock = None if event_time is None else EventTime(event_time, unit)
-    blocks = _rows(files)
+    blocks: Iterator[Block] = (block for file in files for block in read_blocks(file))
+    held: list[Block] = []
     client = Client(host, port, name, token, give_up_after=patience, tell=lambda text: click.echo(text, err=True))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with client:
             begun, started = client.next, time.monotonic()
             blocks = _after(blocks, begun, name)
+            if not last_line:
+                blocks = _without_unended(blocks, held)
             if shift_to_now and clock is not None:
                 blocks = _shifted(blocks, clock)
             with _progress(client, begun) as show:
@@ -96,6 +98,8 @@ def send_files(
     sent, seconds = client.acknowledged - begun, max(time.monotonic() - started, 1e-3)
     before = f", {begun:,} were there before" if begun else ""
     click.echo(f"{name}: sent {sent:,} records in {seconds:.1f} s ({sent / seconds:,.0f} a second){before}")
+    for block in held:
+        click.echo(f"{_last_bytes(block)} and were not sent; --last-line sends them", err=True)
 
 
 def source_of(files: Sequence[str]) -> str:
@@ -117,12 +121,27 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _rows(files: Sequence[str]) -> Iterator[Block]:
-    for file in files:
-        try:
-            yield from read_blocks(file)
-        except _UNREADABLE as error:
-            raise UsageError(f"{file} cannot be read to its end: {str(error).splitlines()[0]}") from error
+def _without_unended(blocks: Iterator[Block], held: list[Block]) -> Iterator[Block]:
+    """The rows without the last line that no newline ends yet, which goes to `held`.
+
+    Raises:
+        UsageError: if rows follow it: they would be numbered as if it would never come.
+    """
+    for block in blocks:
+        if held:
+            raise UsageError(
+                f"{_last_bytes(held[0])}, and records of another file follow it:"
+                " end the line, or let --last-line send it as it is"
+            )
+        if block.unended is None:
+            yield block
+        else:
+            held.append(block)
+
+
+def _last_bytes(block: Block) -> str:
+    size = len(block.data) - 1
+    return f"{block.unended}: the last {size:,} byte{' has' if size == 1 else 's have'} no newline yet"
 
 
 def _after(blocks: Iterator[Block], count: int, source: str) -> Iterator[Block]:

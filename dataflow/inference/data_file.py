@@ -1,6 +1,5 @@
 """The files to look at: where they are, how they are packed, and which format they hold."""
 
-import glob
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ import pyarrow as pa
 
 from dataflow.inference.error import InferenceError
 from dataflow.inference.sample import is_encodable
+from transforms.collection.opening import bare_name, packing_of
+from transforms.collection.paths import local_matches
 
 Format = Literal["parquet", "jsonl", "csv"]
 
@@ -22,8 +23,8 @@ _FORMATS: Final[dict[str, Format]] = {
     ".ndjson": "jsonl",
     ".csv": "csv",
 }
-_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
-_MAGIC: Final = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_PACKINGS: Final = {"gzip": (".gz", b"\x1f\x8b"), "zstd": (".zst", b"\x28\xb5\x2f\xfd")}
+"""How files are compressed: the ending that says so, and how they begin."""
 _PARQUET_MAGIC: Final = b"PAR1"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 UTF_8_MARK: Final = b"\xef\xbb\xbf"
@@ -83,8 +84,12 @@ def find(paths: Sequence[str]) -> DataFiles:
             raise InferenceError(
                 f"a source reads one format, but {files[0].path} is {files[0].format} and {file.path} is {file.format}"
             )
-    if empty and files[0].format != "jsonl":  # no lines are fine, no header and no footer are not
-        raise InferenceError(f"{empty[0]} is empty, so it is no {files[0].format} file: leave it out")
+    packed = [path for path in empty if packing_of(path)]
+    if packed or (
+        empty and files[0].format == "parquet"
+    ):  # a text without lines is one, all others have an end to miss
+        what = f"{packing_of(packed[0])} data" if packed else "Parquet"
+        raise InferenceError(f"{(packed or empty)[0]} is empty, so it is not {what}: leave it out")
     return DataFiles(list(entries), files, files[0].format)
 
 
@@ -128,31 +133,28 @@ def _resolve(path: str) -> tuple[str, list[str]]:
         return path, [path]
     if os.path.isdir(path):
         raise InferenceError(f"{path} is a directory: name the files in it, for instance '{os.path.join(path, '*')}'")
-    matches = (
-        sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
-        if glob.has_magic(path)
-        else []
-    )
+    try:
+        matches = local_matches(path)
+    except OSError as error:
+        raise InferenceError(f"{path!r} cannot be looked for: {error.filename}: {error.strerror}") from None
     if not matches:
         raise InferenceError(f"{path!r}: there is no such file")
     return path, matches
 
 
 def _identify(path: str) -> DataFile:
-    stem, suffix = os.path.splitext(path)
-    compression = _COMPRESSIONS.get(suffix)
+    compression = packing_of(path)
     try:
         with open(path, "rb") as raw:
             head = raw.read(4)
     except OSError as error:
         raise _unreadable(path, None, error) from None
-    for packing, magic in _MAGIC.items():
-        ending = next(ending for ending, name in _COMPRESSIONS.items() if name == packing)
+    for packing, (ending, magic) in _PACKINGS.items():
         if head.startswith(magic) and compression != packing:
             raise InferenceError(f"{path} holds {packing} data: rename it to end in {ending}, the sign to unpack it")
         if compression == packing and not head.startswith(magic):
             raise InferenceError(f"{path} ends in {ending} but does not hold {packing} data")
-    named = _FORMATS.get(os.path.splitext(stem if compression else path)[1].lower())
+    named = _FORMATS.get(os.path.splitext(bare_name(path))[1])
     file = DataFile(path, compression, named or "csv")
     seen = _format_of(path, read_excerpt(file, _GLANCE).data, named)
     if named is not None and seen != named:

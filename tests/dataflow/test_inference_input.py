@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+import zstandard
 
 from dataflow.inference import InferenceError, infer
 
@@ -264,6 +265,7 @@ def test_several_files_make_one_job() -> None:
         ("a.csv", gzip.compress(b"ts,v\n"), r"rename it to end in \.gz"),
         ("a.csv.gz", "ts,v\n", "does not hold gzip data"),
         ("a.csv.gz", gzip.compress(f"ts\n{iso(0)}\n".encode())[:-12], "damaged or cut short"),
+        ("a.csv.zst", zstandard.compress(f"ts\n{iso(0)}\n".encode())[:-3], "damaged or cut short"),
         ("a.parquet", b"PAR1" + b"\x00" * 50, "cannot be read as Parquet"),
         ("a.parquet", "no", "not a Parquet file"),
         ("a.jsonl", json_lines({"v": 1, "zip": 1_700_000_000}), "no column is usable as event time"),
@@ -277,10 +279,30 @@ def test_what_is_no_start_is_refused_in_one_sentence(name: str, content: str | b
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".ZST", zstandard.compress)])
+def test_a_packed_file_cut_anywhere_is_refused(suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    whole = compress(json_lines(*readings(30, k=lambda i: i % 3)).encode())
+    assert columns(inferred(write(f"a.JSONL{suffix}", whole)))["ts"] == "timestamp"
+    for size in range(len(whole)):
+        with pytest.raises(InferenceError, match=f"^a.JSONL{suffix} "):
+            infer([write(f"a.JSONL{suffix}", whole[:size])])
+
+
+def test_a_pattern_names_the_files_that_a_run_reads() -> None:
+    Path("in/_temporary").mkdir(parents=True)
+    Path("in/latest").symlink_to(".")
+    for name in ("in/a.jsonl", "in/_temporary/b.jsonl"):
+        write(name, json_lines(*readings(10)))
+    assert "a look at in/a.jsonl, all of its 10 records" in infer(["in/**/*.jsonl"])
+
+
 def test_files_that_cannot_be_read_together_are_refused() -> None:
     write("a.csv", f"ts\n{iso(0)}\n")
     write("b.jsonl", json_lines({"ts": iso(0)}))
-    write("empty.csv", "")
+    pq.write_table(pa.table({"ts": [START]}), "a.parquet")
+    for name in ("empty.csv", "empty.csv.gz", "empty.parquet"):
+        write(name, "")
+    assert inferred("a.csv", "empty.csv")["source"]["files"]["paths"] == ["a.csv", "empty.csv"]
     for paths, sentence in (
         ([], "at least one file"),
         (["none.csv"], "no such file"),
@@ -288,7 +310,8 @@ def test_files_that_cannot_be_read_together_are_refused() -> None:
         (["."], "is a directory"),
         (["gs://bucket/a.csv"], "not a local file"),
         (["a.csv", "b.jsonl"], "a.csv is csv and b.jsonl is jsonl"),
-        (["a.csv", "empty.csv"], "empty.csv is empty, so it is no csv file"),
+        (["a.csv", "empty.csv.gz"], "empty.csv.gz is empty, so it is not gzip data"),
+        (["a.parquet", "empty.parquet"], "empty.parquet is empty, so it is not Parquet"),
     ):
         with pytest.raises(InferenceError, match=sentence):
             infer(paths)

@@ -3,7 +3,8 @@
 Arrow splits a block into texts; the value rules turn texts into columns. An empty value, quoted or not, is null
 for every type but string. A line is malformed that has another number of fields than the header, a quote where
 RFC 4180 has none (inside a value that is not quoted, or with text behind the closing one), quotes that do not
-close on it, or a carriage return outside quotes: Arrow would read those in its own way, or across lines.
+close on it, or a carriage return outside quotes: Arrow would read those in its own way, or across lines. So is a
+line that lies inside quotes which a line before it opened.
 """
 
 import csv
@@ -17,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from transforms.collection.csv_quotes import joined, quoted_lines
 from transforms.collection.lines import Lines
 from transforms.collection.parsed import Schema, as_event_time
 from transforms.collection.values import Refusals, from_text
 
-_QUOTE, _RETURN, _NEWLINE = b'"\r\n'
-_BESIDE_QUOTES = np.isin(np.arange(256), list(b'",\r\n'))
+_RETURN, _NEWLINE = b"\r\n"
 
 
 def header_of(line: bytes) -> tuple[str, ...]:
@@ -44,9 +45,16 @@ def header_of(line: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-def parse_csv(lines: Lines, schema: Schema, refused: Refusals, header: Sequence[str]) -> dict[str, pa.Array]:
-    """The columns of every line; lines that are no record are added to `refused` and null in every column."""
-    _refuse_unquotable(lines, refused)
+def parse_csv(
+    lines: Lines, schema: Schema, refused: Refusals, header: Sequence[str], *, alone: bool = False
+) -> dict[str, pa.Array]:
+    """The columns of every line; lines that are no record are added to `refused` and null in every column.
+
+    Args:
+        lines: of a file, beginning and ending with a record.
+        alone: they are not, and have nothing to do with each other.
+    """
+    _refuse_unquotable(lines, refused, alone=alone)
     keep = np.ones(len(lines), bool)
     keep[list(refused)] = False
     rows = np.flatnonzero(keep)
@@ -66,19 +74,19 @@ def parse_csv(lines: Lines, schema: Schema, refused: Refusals, header: Sequence[
     return columns
 
 
-def _refuse_unquotable(lines: Lines, refused: Refusals) -> None:
+def _refuse_unquotable(lines: Lines, refused: Refusals, *, alone: bool) -> None:
     """Refuses lines that Arrow would not read as they stand; it makes one row of each of the others."""
     octets, starts = lines.octets, lines.offsets[:-1]
-    quotes = np.flatnonzero(octets == _QUOTE)
-    first = np.searchsorted(quotes, starts)
-    counts = np.diff(first, append=len(quotes))
-    for row in np.flatnonzero(counts % 2).tolist():
+    quotes, first, odd, astray = quoted_lines(octets, starts)
+    if not alone:
+        suspects = np.union1d(np.flatnonzero(odd), astray) if len(quotes) else astray
+        places = np.array(list(joined(lines.data, lines.offsets, suspects)), starts.dtype).reshape(-1, 2)
+        for first_row, end_row in np.searchsorted(starts, places).tolist():
+            for row in range(first_row + 1, end_row):
+                refused.setdefault(row, ("malformed", "the line lies inside a quoted value that begins before it"))
+    for row in np.flatnonzero(odd).tolist():
         refused.setdefault(row, ("malformed", "a quoted value does not end on its line"))
-    closing = (np.arange(len(quotes)) - np.repeat(first, counts)) & 1
-    # Outside the block there is nothing; clipping finds the quote itself there, which may stand beside a quote.
-    outer = np.take(octets, quotes - 1 + 2 * closing, mode="clip")
-    astray = quotes[~_BESIDE_QUOTES[outer]]
-    for row in np.unique(np.searchsorted(starts, astray, side="right") - 1).tolist():
+    for row in astray.tolist():
         refused.setdefault(row, ("malformed", "a quote stands inside a value, or text behind a quoted one"))
     returns = np.flatnonzero(octets[:-1] == _RETURN)
     returns = returns[octets[returns + 1] != _NEWLINE]

@@ -19,7 +19,8 @@ from transforms import ledger
 from transforms.batch import Origin, one_batch
 from transforms.branches import BOOKS, branching
 from transforms.collection.csv_lines import parse_csv
-from transforms.collection.files import FileRange, open_part
+from transforms.collection.csv_quotes import bytes_joined, first_record
+from transforms.collection.files import FileRange, check_urls, open_part
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.parquet_rows import convert
@@ -77,8 +78,14 @@ class FileReader:
         return (parsed for _, parsed in self.read_all([part]))
 
     def read_all(self, parts: Iterable[FileRange]) -> Iterator[tuple[FileRange, Parsed]]:
-        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`."""
-        return side_by_side((step for part in parts for step in self._steps(part)), self.threads)
+        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`.
+
+        Raises:
+            SourceError: if a file is damaged, or not what was listed; what was handed out before is worth nothing.
+        """
+        parts = list(parts)
+        yield from side_by_side((step for part in parts for step in self._steps(part)), self.threads)
+        check_urls(parts)
 
     def _steps(self, part: FileRange) -> Iterator[Step]:
         repairs = self.overlay.get(part.source, {})
@@ -101,11 +108,12 @@ class FileReader:
         repairs: Mapping[int, Repair],
         applied: dict[int, bytes],
     ) -> Parsed:
+        is_repaired = positions is not None
         positions = lines.positions if positions is None else positions
         refused: Refusals = lines.unreadable(self.schema.max_line)
         replaced = replaced_rows(repairs, positions, lines.payload, applied, refused)
         if self.format == "csv":
-            found = Rows(parse_csv(lines, self.schema, refused, part.header))
+            found = Rows(parse_csv(lines, self.schema, refused, part.header, alone=is_repaired))
         else:
             found = parse_json(lines, self.schema, refused)
         return without(replaced, self._conform(found, refused, part, positions, lines.payloads, lines.payloads))
@@ -125,9 +133,14 @@ class FileReader:
 
     def _read_rows(self, part: FileRange, *, use_threads: bool) -> Iterator[pa.RecordBatch]:
         with open_part(part) as file:
-            reader = pq.ParquetFile(file)
+            reader, count = pq.ParquetFile(file), 0
             present = [name for name in self.schema.columns if name in reader.schema_arrow.names]
-            yield from reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads)
+            for rows in reader.iter_batches(_PARQUET_ROWS, [part.row_group], columns=present, use_threads=use_threads):
+                count += rows.num_rows
+                yield rows
+            if part.end is not None and count != part.end - part.start:
+                said = f"{part.end - part.start:,} rows in row group {part.row_group}"
+                raise ValueError(f"its footer says {said}, which holds {count:,}")
 
     def _rows(
         self,
@@ -204,16 +217,21 @@ def side_by_side(steps: Iterable[Step], threads: int) -> Iterator[tuple[FileRang
 
 
 def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
-    """The lines that begin in a byte range, in blocks of about `block_bytes`."""
+    """The lines that begin in a byte range, in blocks of about `block_bytes`; CSV's in whole records."""
     with open_part(part) as file:
-        position = _first_start(file, part)
-        ahead = b""
+        position, ahead = _first_start(file, part), b""
+        is_csv = bool(part.header)  # whose lines may belong together
+        if is_csv and position is not None and part.end is not None and not part.opens:
+            ahead = file.read(min(block_bytes, part.end - position) + _READ_AHEAD)
+            position, ahead = first_record(file, position, ahead)
         while position is not None and (part.end is None or position < part.end):
             wanted = block_bytes if part.end is None else min(block_bytes, part.end - position)
             # A little more than is wanted, so that the block need not be copied for the rest of its last line.
-            block = file.read(wanted + _READ_AHEAD - len(ahead))
+            block = file.read(max(0, wanted + _READ_AHEAD - len(ahead)))
             block = ahead + block if ahead else block
             if not block:
+                if part.end is not None:
+                    raise EOFError(f"it ends at byte {position:,}, and had bytes to {part.end:,} when it was listed")
                 return
             size = passed = block.find(b"\n", wanted - 1) + 1
             if not size:
@@ -223,6 +241,11 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
                     block += rest
                     size, passed = len(block), size + read
             ahead = block[size:]
+            if is_csv and size == passed:  # another one is longer than lines that belong together
+                ahead, joined = bytes_joined(block, size, ahead, file.read)
+                if joined:
+                    block, ahead = block[:size] + ahead[:joined], ahead[joined:]
+                    size = passed = size + joined
             yield Lines(block, position, size)
             position += passed
 
@@ -237,7 +260,7 @@ def _first_start(file: Any, part: FileRange) -> int | None:
     while position < (part.end or 0):
         chunk = file.read(min(1 << 16, part.end - position))
         if not chunk:
-            return None
+            raise EOFError(f"it ends at byte {position:,}, and had bytes to {part.end:,} when it was listed")
         newline = chunk.find(b"\n")
         if newline >= 0:
             position += newline + 1

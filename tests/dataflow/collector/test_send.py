@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import signal
 import socket
@@ -43,7 +44,7 @@ def test_every_kind_of_file_arrives_line_by_line(tmp_path: Path) -> None:
     rows = pa.table({"n": [1, 2], "s": ['ä"\\\n', None], "f": [1.5, float("nan")]})
     pq.write_table(rows, tmp_path / "rows.parquet")
     files = [
-        write(tmp_path, "a.jsonl", b'\xef\xbb\xbf{"n":1}\n\n{"n":2}\r\nlast'),
+        write(tmp_path, "a.jsonl", b'\xef\xbb\xbf{"n":1}\n\n{"n":2}\r\nlast\n'),
         write(tmp_path, "b.jsonl.gz", text(numbered(0, 50_000))),
         write(tmp_path, "c.csv.zst", b"n,s\n1,x\n2,y\n"),
         tmp_path / "rows.parquet",
@@ -76,6 +77,71 @@ def test_sent_again_nothing_is_sent_and_a_longer_file_goes_on(tmp_path: Path) ->
         assert shorter.code == 2
         assert "has 1,500 records of a.jsonl-" in shorter.message
         assert logged(collector.log) == {source_of([str(file)]): numbered(0, 1500)}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("name, header", [("a.jsonl", b""), ("a.csv", b"ts,k\n"), ("A.CSV", b"\xef\xbb\xbfts,k\r\n")])
+def test_a_last_line_waits_for_its_newline(tmp_path: Path, name: str, header: bytes, suffix: str) -> None:
+    lines = [b"1,a", b"2,bcd", b"3,c"]
+    with collecting(tmp_path / "log") as collector:
+        for data, sent, waiting in (
+            (header[:4], [], None),
+            (header + b"1", [], "1 byte has"),
+            (header + b"1,a\n2,b", lines[:1], "3 bytes have"),
+            (header + b"1,a\n2,bcd", lines[:1], "5 bytes have"),
+            (header + b"1,a\n2,bcd\n", lines[:2], None),
+            (header + b"1,a\n2,bcd\n3,c\n", lines, None),
+        ):
+            file = write(tmp_path, name + suffix, data)
+            ended = send(collector.port, file)
+            expected = f"{file}: the last {waiting} no newline yet and were not sent; --last-line sends them\n"
+            assert (ended.code, ended.err) == (0, expected if waiting else "")
+            assert logged(collector.log).get(source_of([str(file)]), []) == sent
+
+
+def test_a_last_line_is_sent_as_it_is_where_that_is_said(tmp_path: Path) -> None:
+    first, second = write(tmp_path, "a.jsonl", b"1\n2"), write(tmp_path, "b.jsonl.zst", b"3\n4")
+    with collecting(tmp_path / "log") as collector:
+        refused = send(collector.port, first, second)
+        assert refused.code == 2
+        assert f"{first}: the last 1 byte has no newline yet, and records of another file follow it" in refused.message
+        assert logged(collector.log) in ({}, {source_of([str(first), str(second)]): [b"1"]})
+        for _ in range(2):
+            ended = send(collector.port, first, second, "--last-line")
+            assert (ended.code, ended.err) == (0, "")
+            assert logged(collector.log) == {source_of([str(first), str(second)]): [b"1", b"2", b"3", b"4"]}
+        again = send(collector.port, first, second)
+        assert "sent 0 records" in again.out and not again.err
+
+
+def test_lines_of_several_blocks_arrive_and_the_last_one_waits(tmp_path: Path) -> None:
+    lines = [b"x" * size for size in (1, 300_000, 5, 131_071, 131_072, 70_000, 131_060)]
+    with collecting(tmp_path / "log") as collector:
+        file = write(tmp_path, "a.jsonl", b"\n".join(lines))
+        assert "the last 131,060 bytes have no newline yet" in send(collector.port, file).err
+        assert logged(collector.log)[source_of([str(file)])] == lines[:-1]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_a_compressed_file_that_is_cut_short_is_named(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, name, text(numbered(0, 10)))
+    file.write_bytes(file.read_bytes()[:-3])
+    with collecting(tmp_path / "log") as collector:
+        ended = send(collector.port, file)
+        assert ended.code == 2
+        packing = {".gz": "gzip", ".zst": "zstd"}[file.suffix]
+        assert f"{file} cannot be read to its end: its {packing} data is cut short" in ended.message
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.jsonl", text(numbered(0, 60_000)))
+    with collecting(tmp_path / "log") as collector:
+        sender = start("send", file, "--to", f"127.0.0.1:{collector.port}", "--source", "s", "--rate", "20000")
+        until(lambda: logged(collector.log), "the first records", bool)
+        os.truncate(file, file.stat().st_size // 2)
+        ended = finished(sender)
+        assert ended.code == 2
+        assert f"{file} changed while it was read: it had " in ended.message
 
 
 def test_files_of_one_name_in_two_folders_are_two_sources(tmp_path: Path) -> None:

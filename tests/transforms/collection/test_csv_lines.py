@@ -27,6 +27,21 @@ def fields_of(line: str) -> list[str] | None:
             return fields if place == len(line) else None
 
 
+OPEN = re.compile(r'(?:(?:"(?:[^"]|"")*"(?!")[^,]*|(?!")[^,]*),)*"(?:[^"]|"")*')
+REST = re.compile(r'(?:[^"]|"")*"(?!")(?:,(?:"(?:[^"]|"")*"(?!")|(?!")[^",\n]*))*\r?(?:\n|\Z)')
+
+
+def inner_lines(text: str) -> set[int]:
+    """The lines, by the byte they begin at, that lie inside quotes which a line before them opened."""
+    inner: set[int] = set()
+    place = 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        start, place = place, place + len(line)
+        if start not in inner and OPEN.fullmatch(line.rstrip("\n")) and (rest := REST.match(text, place)):
+            inner |= {place, *(place + at.end() for at in re.finditer("\n", rest[0]))} - {rest.end()}
+    return {len(text[:at].encode()) for at in inner}
+
+
 def values(parsed: object, name: str) -> list[object]:
     return [record[name] for record in good(parsed).values()]  # type: ignore[arg-type]
 
@@ -41,14 +56,17 @@ lines = st.lists(pieces, max_size=9).map("".join) | st.builds(
 @given(st.lists(lines, min_size=1, max_size=9), st.sampled_from(["\n", "\r\n"]), st.booleans())
 @example(['1x","y', "2,z", '4,"k"', "5,a\r6,b\r7,c", "8,9"], "\n", True)
 @example(["\ufeffa,b,c"], "\n", False)
+@example(['1,"x', "2,y,z", '3",4', "5,6,7"], "\r\n", True)
+@example(['1,"x', "2,y,z", '3,"k",4', "5,6,7"], "\n", True)
 def test_every_line_is_read_by_itself_and_as_rfc_4180_says(block: list[str], newline: str, ended: bool) -> None:
     data = (newline.join(block) + newline * ended).encode()
     if not data:
         return
     parsed = parse(data, schema_of({"x": "string?", "a": "string?", "b": "string?", TIME: "int64?"}), ("x", "a", "b"))
+    inner = inner_lines(data.decode())
     for position, line in lines_of(data).items():
         fields = fields_of(line.decode().removesuffix("\r"))
-        if (not line.strip() and len(line) <= 1) or fields is None or len(fields) != 3:
+        if position in inner or (not line.strip() and len(line) <= 1) or fields is None or len(fields) != 3:
             assert dead(parsed)[position] == ("malformed", line)
         elif any("\0" in field for field in fields):
             assert dead(parsed)[position] == ("out_of_range", line)
@@ -94,6 +112,29 @@ def test_the_detail_says_what_is_wrong_with_a_line(line: str, detail: str) -> No
     assert parsed.dead["detail"].to_pylist() == [detail]
     assert parsed.dead["payload"].to_pylist() == [line.encode()]
     assert values(parsed, "a") == ["a", "c"]
+
+
+def test_a_line_inside_quotes_is_no_record_though_it_looks_like_one() -> None:
+    parsed = parse(b'1,"a\n2,b,c\n\n3,d,e""\n4,f",g\n5,h,i\n', SCHEMA, HEADER)
+    assert values(parsed, "a") == ["h"]
+    within = "the line lies inside a quoted value that begins before it"
+    details = ["a quoted value does not end on its line", within, "the line is empty", within, within]
+    assert parsed.dead["detail"].to_pylist() == details
+    assert parsed.dead["payload"].to_pylist() == [b'1,"a', b"2,b,c", b"", b'3,d,e""', b'4,f",g']
+    assert parsed.read == 6
+
+
+@pytest.mark.parametrize("rest", ["3,d,e", '3,"d",e', '3,d,"e"', '"3",d,e', '3,"",e\n4,"d",e'])
+def test_a_quote_that_is_never_closed_rightly_spoils_its_own_line_only(rest: str) -> None:
+    parsed = parse(f'1,"a,b\n2,b,c\n{rest}\n5,h,i\n'.encode(), SCHEMA, HEADER)
+    assert values(parsed, "a")[0] == "b" and values(parsed, "a")[-1] == "h"
+    assert reasons(parsed)[0] == "malformed"
+
+
+@pytest.mark.parametrize("lines, good_lines", [(70_000, 1), (80_000, 80_001)])
+def test_a_quote_that_is_open_for_a_mebibyte_spoils_its_own_line_only(lines: int, good_lines: int) -> None:
+    parsed = parse(b'1,"a\n' + b"2,long text,c\n" * lines + b'4,f",g\n5,h,i\n', SCHEMA, HEADER)
+    assert len(values(parsed, "a")) == good_lines
 
 
 def test_carriage_returns_and_commas_and_quotes_live_inside_quotes() -> None:

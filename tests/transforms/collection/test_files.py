@@ -74,8 +74,11 @@ def test_what_is_not_there_is_named(tmp_path: Path, path: str, sentence: str) ->
         ("a.jsonl.zst", LINE),
         ("a.jsonl.gz", gzip.compress(LINE)[:-9]),
         ("a.parquet", LINE * 100),
+        ("a.jsonl.zst", zstandard.compress(LINE)[:-3]),
+        ("a.jsonl.gz", b""),
+        ("a.jsonl.zst", b""),
         ("a.parquet", b""),
-        ("a.csv", b""),
+        ("a.csv", b"\na,b\n"),
         ("a.csv", b"a,a\n"),
         ("a.csv", b"\xff\n"),
     ],
@@ -124,16 +127,29 @@ def test_a_byte_order_mark_and_a_header_belong_to_no_range(tmp_path: Path, mark:
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
 def test_an_empty_text_has_no_range(tmp_path: Path, content: bytes) -> None:
-    write(tmp_path, "a.jsonl", content=content)
+    write(tmp_path, "a.jsonl", "a.csv", content=content)
     assert ranges(tmp_path, "a.jsonl") == []
+    assert ranges(tmp_path, "a.csv", format_="csv") == []
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\r\n\n", b"\xef\xbb\xbf \n", b"\n" * 100_000, b"ts,k\n", b"ts,k"])
+def test_a_csv_without_records_has_no_range(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, "a.csv", content=content)
+    assert ranges(tmp_path, "a.csv", format_="csv") == []
 
 
 def test_parquet_is_cut_into_its_row_groups(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": range(10)}), tmp_path / "a.parquet", row_group_size=4)
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "b.parquet")
+    with pq.ParquetWriter(tmp_path / "c.parquet", pa.schema({"a": pa.int64()})) as writer:
+        for rows in (0, 3, 0, 0, 2, 0):
+            writer.write_table(pa.table({"a": range(rows)}, writer.schema))
+    assert pq.read_metadata(tmp_path / "c.parquet").num_row_groups == 6
     found = ranges(tmp_path, "*.parquet", format_="parquet")
-    assert [(part.source, part.start, part.end, part.row_group) for part in found if part.start != part.end] == [
+    assert [(part.source, part.start, part.end, part.row_group) for part in found] == [
         ("a.parquet", 0, 4, 0),
         ("a.parquet", 4, 8, 1),
         ("a.parquet", 8, 10, 2),
+        ("c.parquet", 0, 3, 1),
+        ("c.parquet", 3, 5, 4),
     ]

@@ -1,6 +1,8 @@
 """Reading: ranges of files, whole and damaged ones, alone and in a pipeline."""
 
+import csv
 import gzip
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from pydantic import ValidationError
 from tests.transforms.collection.outcome import TIME, column, count, dead, good, lines_of, read, schema_of
 from transforms import ledger
 from transforms.batch import PAYLOAD, POSITION, origin_of
+from transforms.collection import csv_quotes
+from transforms.collection import read as reading
 from transforms.collection.files import SourceError, list_ranges
 from transforms.collection.read import FileReader, ReadFiles, read_lines
 from transforms.collection.spec import FilesSpec, RecordSpec
@@ -103,6 +107,52 @@ def test_csv_is_cut_like_json_and_its_header_is_no_record(header: bytes, tmp_pat
         assert column(found, "k") == [*(f"v,{row}" for row in range(150)), "last"]
 
 
+csv_lines = st.lists(
+    st.sampled_from(
+        ["1,a", '1,"a"', '1,"a', 'b",2', 'b",2,"c', '"', '"",', '",', ',"', '5"6', "", '1,""', '""', '"""', "é"]
+    ),
+    max_size=14,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(csv_lines, st.sampled_from(["\n", "\r\n"]), st.booleans(), sizes, sizes, st.integers(1, 60), st.integers(1, 9))
+def test_lines_inside_quotes_are_the_same_ones_however_a_file_is_cut(
+    block: list[str], newline: str, ended: bool, range_bytes: int, block_bytes: int, longest: int, step: int
+) -> None:
+    data = ("ts,k" + newline + newline.join(block) + newline * ended).encode()
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/streamgauge/quotes.csv", data)
+    memory.pipe("/streamgauge/quotes.csv.gz", gzip.compress(data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_quotes, "LONGEST_JOINED", longest)
+        whole = dead(read("memory://streamgauge/quotes.csv", SCHEMA))
+        patch.setattr(csv_quotes, "_STEP", step)
+        patch.setattr(reading, "_READ_AHEAD", step)
+        patch.setattr(reading, "BLOCK_BYTES", block_bytes)
+        for suffix in ("", ".gz"):
+            cut = read(f"memory://streamgauge/quotes.csv{suffix}", SCHEMA, range_bytes=range_bytes)
+            assert dead(cut) == whole
+            assert count(cut)[0] == len(lines_of(data, len("ts,k" + newline)))
+
+
+@pytest.mark.parametrize("range_bytes", [1 << 30, 5000, 400, 60, 7])
+def test_of_csv_with_newlines_in_quotes_the_records_of_one_line_are_read_and_no_others(
+    tmp_path: Path, range_bytes: int
+) -> None:
+    dice = random.Random(4)
+    texts = ["x", "", "1,y", "\n1,y\n", '\n"1","y"\n', "a\n2,b", '"', "\n", '",\n', "\n" * 50, ",\n,\n"]
+    rows = [(row, "".join(dice.choices(texts, k=dice.randrange(3)))) for row in range(400)]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerows([(TIME, "k"), *rows])
+    found = read(tmp_path / "a.csv", SCHEMA, range_bytes=range_bytes)
+    assert list(zip(column(found, TIME), column(found, "k"), strict=True)) == [
+        row for row in rows if "\n" not in row[1]
+    ]
+    assert {reason for reason, _ in dead(found).values()} == {"malformed"}
+
+
 def test_a_file_behind_a_url_is_read_in_ranges() -> None:
     data = b"".join(b'{"ts":%d}\n' % row for row in range(300))
     fsspec.filesystem("memory").pipe("/streamgauge/ranges.jsonl", data)
@@ -141,10 +191,19 @@ def test_a_line_of_ten_megabytes_is_kept_whole_and_its_neighbours_are_read(tmp_p
 def test_a_file_cut_short_is_named_when_its_end_is_missed(tmp_path: Path) -> None:
     text = b"".join(b'{"ts":%d,"k":"%x"}\n' % (row, row**9) for row in range(20_000))
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text)[:-1000])
-    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, (text, text)))[:-10] + b"0123456789")
-    for name in ("a.jsonl.gz", "a.jsonl.zst"):
-        with pytest.raises(SourceError, match=f"{name} cannot be read to its end: "):
+    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, (text, text)))[:-10])
+    for name, packing in (("a.jsonl.gz", "gzip"), ("a.jsonl.zst", "zstd")):
+        sentence = f"{name} cannot be read to its end: its {packing} data is cut short"
+        with pytest.raises(SourceError, match=sentence):
             read(name, SCHEMA, base=str(tmp_path))
+
+
+def test_a_damaged_file_is_named_when_the_damage_is_met(tmp_path: Path) -> None:
+    text = b"".join(b'{"ts":%d,"k":"%x"}\n' % (row, row**9) for row in range(20_000))
+    for suffix, compress in ((".gz", gzip.compress), (".zst", zstandard.compress)):
+        (tmp_path / f"a.jsonl{suffix}").write_bytes((compress(text) * 2)[:-10] + b"0123456789")
+        with pytest.raises(SourceError, match=f"^a.jsonl{suffix} cannot be read to its end: [^\n]+$"):
+            read(f"a.jsonl{suffix}", SCHEMA, base=str(tmp_path))
 
 
 def test_payloads_travel_with_the_records_where_a_step_may_still_refuse_them(tmp_path: Path) -> None:
