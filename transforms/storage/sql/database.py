@@ -12,6 +12,9 @@ CONNECT_PATIENCE: Final = timedelta(seconds=5)
 LOCK_PATIENCE: Final = timedelta(seconds=30)
 """How long somebody else may hold a lock before we give up."""
 
+TESTED: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+"""Databases whose equality is ours: elsewhere 'k' and 'k ', or 'a' and 'A', may be one key, and one of them lost."""
+
 EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
 """Which extra brings a driver; other drivers have a distribution of their own name."""
 
@@ -52,6 +55,11 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
         SqlSinkError: when the dialect or its driver is not installed.
     """
     with translated(url):
+        if url.get_backend_name() not in TESTED:
+            raise Refusal(
+                f"{url.get_backend_name()} is not served: this version publishes to {' and '.join(TESTED.values())},"
+                " which are tested to tell keys apart as it does"
+            )
         try:
             # hide_parameters: SQLAlchemy's errors would quote values of records.
             engine = sa.create_engine(
