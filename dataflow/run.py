@@ -155,6 +155,7 @@ def quieten() -> None:
 def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
     from transforms.storage import parquet, sql, topics
+    from transforms.storage.publish import by_url, sql_table
 
     for field, path in (("state", job.state), ("report", job.spec.report)):
         if path is not None:
@@ -165,9 +166,9 @@ def check_sinks(job: Job) -> None:
     topics.check(job.topics, job.tables, job.spec.job)
     for folder in sorted({target.folder for target in job.targets if target.folder}):
         parquet.check(folder, job.spec.job)
-    for url in sorted({target.url for target in job.targets if target.url}):
+    for url, names in by_url(job.targets).items():
         try:
-            sql.check(url)
+            sql.check(url, [sql_table(job.tables[name]) for name in names])
         except sql.SqlSinkError as error:
             raise SinkError(str(error)) from None
 

@@ -22,8 +22,6 @@ CONNECT_TIMEOUT_OPTION: Final = {
     "psycopg": "connect_timeout",
     "psycopg2": "connect_timeout",
     "pg8000": "timeout",
-    "pymysql": "connect_timeout",
-    "mysqldb": "connect_timeout",
 }
 """What each driver calls its patience; others keep their own."""
 
@@ -60,6 +58,8 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
                 f"{url.get_backend_name()} is not served: this version publishes to {' and '.join(TESTED.values())},"
                 " which are tested to tell keys apart as it does"
             )
+        if url.get_backend_name() == "sqlite" and url.get_driver_name() != "pysqlite":
+            raise Refusal(f"the driver {url.get_driver_name()} is not served: write sqlite:///PATH")
         try:
             # hide_parameters: SQLAlchemy's errors would quote values of records.
             engine = sa.create_engine(

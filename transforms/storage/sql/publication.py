@@ -8,20 +8,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from transforms.storage.sql import generic, postgresql, sqlite
+from transforms.storage.sql import postgresql, sqlite
 from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
+from transforms.storage.sql.registry import refuse_foreign
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
 
 FETCH_ROWS: Final = 50_000
 
 
-def check(url: str) -> None:
+def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
     """Returns when the database can be reached and written to, without changing anything.
 
-    Waits for about five seconds at most, with the drivers of PostgreSQL, MySQL and SQLite.
+    Args:
+        tables: those that would be published; none of them may be somebody else's.
+
+    Waits for about five seconds at most, with the drivers of PostgreSQL and SQLite.
 
     Raises:
         SqlSinkError: when it cannot.
@@ -49,6 +53,9 @@ def check(url: str) -> None:
                         f"permission denied: {parts.username} may not create tables in the schema that"
                         " search_path names first"
                     )
+            for table in tables:
+                with translated(parts, table.name):
+                    refuse_foreign(connection, table)
 
 
 def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool) -> dict[str, int]:
@@ -58,8 +65,7 @@ def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, re
     until the end.
 
     Args:
-        url: any SQLAlchemy url. PostgreSQL 15 or newer and SQLite are written at bulk speed. Missing folders of
-            a SQLite file are created.
+        url: a SQLAlchemy url of PostgreSQL 15 or newer, or of a SQLite file, whose missing folders are created.
         tables: the rows of each table, taken once, batch by batch, before the tables are touched. Rows of one key
             count as if they were upserted one after the other. Strings hold no U+0000, floats no NaN.
         replace: true: a table holds exactly these rows afterwards, and one that was published with other columns is
@@ -88,9 +94,7 @@ def publish(url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, re
         engine = open_engine(parts)
         if engine.dialect.name == "postgresql":
             return postgresql.publish(engine, tables, replace=replace)
-        if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
-            return sqlite.publish(engine, tables, replace=replace)
-        return generic.publish(engine, tables, replace=replace)
+        return sqlite.publish(engine, tables, replace=replace)
 
 
 def read(url: str, table: SqlTable) -> pa.Table:
