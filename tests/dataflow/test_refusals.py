@@ -1,6 +1,6 @@
 """A job that cannot mean what it says is refused before anything is read: by `check` and by `run`, in one sentence."""
 
-import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.dataflow.jobs import JSON_LINES, changed, streamgauge, tree, write_json_lines
+from tests.dataflow.jobs import JSON_LINES, changed, parquet_table, streamgauge, tree, write_json_lines
 
 AGGREGATION: Final = JSON_LINES["aggregations"][0]
 RECORD: Final = JSON_LINES["record"]
 POSTGRES: Final = "postgresql://app@127.0.0.1:1/figures"
-LOG: Final = {"log": {"path": "log"}}
 KAFKA: Final = {"brokers": "127.0.0.1:1", "topic": "by_key"}
 
 
@@ -113,12 +112,7 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
         {**files("data.jsonl", ctid="string?"), **one(key=["ctid"]), **sql(POSTGRES)},
         "every table of PostgreSQL has already",
     ),
-    (
-        {**wide(1_600), **sql(POSTGRES)},
-        "aggregations[0].name: the table by_key would have 1,606 columns; PostgreSQL keeps",
-    ),
     ({**wide(1_010), **sql(POSTGRES)}, "bytes in 1,016 columns; PostgreSQL keeps 8,160"),
-    ({**wide(2_000), **sql("sqlite:///x.db")}, "the table by_key would have 2,006 columns; SQLite keeps 2,000"),
     ({**keys(31), **sql(POSTGRES)}, "the table by_key would have a key of 33 columns; PostgreSQL keeps 32"),
     ({**one(name="x" * 64), **sql(POSTGRES)}, "has 64 bytes, PostgreSQL keeps 63"),
     # Two things in one place.
@@ -203,7 +197,6 @@ RIGHT: Final[list[dict[str, Any]]] = [
     sql("sqlite:///HERE/figures.db"),
     {"execution": {"shards": "3"}, "dead_letters": {"fail_above": "0.9"}},
     {"aggregations": [AGGREGATION, {**AGGREGATION, "name": "by key"}]},
-    wide(900) | sql("sqlite:///x.db"),
 ]
 
 
@@ -252,6 +245,47 @@ def test_a_right_job_passes_check_and_runs(folder: Path, fields: dict[str, Any])
         ended = streamgauge(command, job)
         assert ended.code == 0, ended.err
     assert not [path for path in tree(folder) if "file:" in path or "HERE" in path]
+
+
+def test_a_comma_that_cut_an_expression_in_two_is_told(folder: Path) -> None:
+    job = placed({}, folder)
+    written = job.read_text(encoding="utf-8")
+    job.write_text(written + "preprocess:\n- derive: {hour: date_part('hour', date), z: value * 2}\n", encoding="utf-8")
+    told = streamgauge("check", job).message
+    assert "preprocess[0].derive.date): must be a text, is null: between { and } a comma ends a value" in told
+    assert streamgauge("run", job).message == told
+
+
+def test_numbers_that_are_not_the_same_to_everybody_are_refused(folder: Path) -> None:
+    job = placed({}, folder)
+    written = job.read_text(encoding="utf-8")
+    for number in ("010", "0x1F", "0xf" + "f" * 200_000, "1_000", "1:30", "-0b11", "1_0.5"):
+        job.write_text(f"{written}execution: {{shards: {number}}}\n", encoding="utf-8")
+        for command in ("check", "run"):
+            ended = streamgauge(command, job)
+            assert (ended.code, "is not the same number to everybody" in ended.message) == (2, True), ended.err[:300]
+
+
+def test_a_column_of_parquet_that_no_type_can_hold_is_told_with_its_type(folder: Path) -> None:
+    table = {
+        "ts": pa.array([1, 2]),
+        "gap": pa.array([1, 2], pa.duration("us")),
+        "name": pa.array(["a", "b"], pa.string_view()),
+        "unread": pa.array([{"x": 1}, {"x": 2}]),
+    }
+    pq.write_table(pa.table(table), folder / "odd.parquet")
+    fields = {
+        "source": {"files": {"paths": ["odd.parquet"], "format": "parquet"}},
+        "record": {"event_time": {"column": "ts", "unit": "s"}},
+        **one(key=["name"], statistics={"gap": ["max"]}),
+    }
+    for command in ("check", "run"):
+        ended = streamgauge(command, placed(fields, folder))
+        assert ended.code == 2
+        assert "record: gap is duration[us] in odd.parquet, which no type of a column can hold" in ended.message
+    right = streamgauge("run", placed(fields | one(key=["name"], statistics={"ts": ["max"]}), folder))
+    assert right.code == 0, right.err
+    assert parquet_table(folder / "out/by_key")["name"].to_pylist() == ["a", "b"]
 
 
 def test_a_file_url_is_the_local_file(folder: Path) -> None:
@@ -316,4 +350,14 @@ def test_what_check_finds_where_a_sink_should_be_run_finds_before_it_reads(folde
         assert words in checked.message and len(checked.message.splitlines()) == 1
         if "hdfs" not in words:  # its driver says something else the second time
             assert checked.message == ran.message.replace("error: ", "error: sinks: ")
-        os.makedirs(folder / "out/by_key", exist_ok=True)
+
+
+def test_a_place_that_does_not_answer_is_waited_for_as_long_as_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.storage.parquet.REMOTE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"ftp://127.0.0.1:{silent.getsockname()[1]}/x"
+        ended = streamgauge("check", placed(parquet(place), folder))
+    assert ended.code == 2
+    assert ended.message == f"error: sinks: {place}/by_key cannot be reached: no answer in 0.3 s\n"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -30,6 +31,7 @@ STATISTICS: Final[dict[str, str]] = {
 _NUMERIC_ONLY: Final = frozenset({"mean", "std", "var", "sum"})
 
 
+@cache
 def family(statistic: str) -> str:
     """The kind of a statistic: itself, `pNN` or `topN`.
 

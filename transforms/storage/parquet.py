@@ -86,7 +86,7 @@ def check(path: str, job: str) -> None:
     thread.start()
     thread.join(REMOTE_SECONDS)
     if thread.is_alive():  # some filesystems try again for many minutes
-        raise SinkError(f"{path} cannot be reached: no answer in {REMOTE_SECONDS:.0f} s")
+        raise SinkError(f"{path} cannot be reached: no answer in {REMOTE_SECONDS:g} s")
     if failures and isinstance(failures[0], SinkError):
         raise failures[0]
     if failures:  # drivers have exceptions of their own

@@ -124,7 +124,7 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
             return target
         if not replace:
             raise Refusal(
-                f"the table was made by another version of the job: it has {words(known)}, and is now to have"
+                f"the table was made by another version of the job: it has {words(str(known))}, and is now to have"
                 f" {words(wanted)}; drop it, or publish the whole job again"
             )
         target.drop(connection)
