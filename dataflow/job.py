@@ -6,28 +6,24 @@ Planning finds every problem that can be found before a record is read.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import pyarrow as pa
-
+from dataflow.columns import columns_of_records, refuse_missing
 from dataflow.document import Document, JobFileError, Problem
-from dataflow.placement import misplaced
-from dataflow.spec import Aggregation, JobSpec, contradictions, salvage, validate
+from dataflow.placement import misplaced, written_over
+from dataflow.spec import Aggregation, JobSpec
+from dataflow.validation import contradictions, resolve, salvage, validate
 from transforms import dead_letter, ledger
 from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput
 from transforms.batch import ARROW
-from transforms.collection.files import FileRange, SourceError, list_files, list_ranges, parquet_schema
+from transforms.collection.files import FileRange, SourceError, list_ranges
 from transforms.collection.log import Extent, LogError, LogReader
-from transforms.collection.parquet_rows import column_of
 from transforms.collection.parsed import Schema
-from transforms.collection.source_error import UNREADABLE, reason
-from transforms.collection.spec import Column, LogSpec
+from transforms.collection.spec import LogSpec
 from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
-from transforms.preprocessing.expressions import ExpressionError, columns_of
 from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.specification import ColumnType
 from transforms.storage.kafka_spec import KafkaSinkSpec
@@ -113,10 +109,12 @@ class Job:
         """
         ranges = list_ranges(self.spec.files, self.folder, int(self.spec.execution.range))
         for part in ranges:
-            if self.spec.files.format == "csv":
-                self._refuse_missing(part)
             if self.spec.record.columns is not None:
                 self._refuse_unknown(part)
+            if (why := written_over(self.spec, self.targets, part.path)) is not None:
+                raise SourceError(f"source.files.paths: {part.source} {why}")
+        if self.spec.record.columns is not None and self.spec.files.format != "jsonl":
+            refuse_missing(self.spec, self.folder, ranges)
         return ranges
 
     def log_extent(self) -> Extent:
@@ -140,12 +138,6 @@ class Job:
         if self.spec.source.log is None:
             raise AssertionError("this job does not read a log")
         return self.spec.source.log
-
-    def _refuse_missing(self, part: FileRange) -> None:
-        for name, column in self.schema.columns.items():
-            if name not in part.header and not column.nullable:
-                there = ", ".join(part.header)
-                raise SourceError(f"record.columns.{name}: {part.source} has no column {name}; there are {there}")
 
     def _refuse_unknown(self, part: FileRange) -> None:
         unknown = [name for name in part.header if name not in self.schema.columns]
@@ -178,7 +170,7 @@ def _further_problems(document: Document) -> Iterator[Problem]:
     yield from map(rest.original, contradictions(spec))
     if rest.knows_columns:
         try:
-            plan(spec, document)
+            plan(resolve(spec, document.folder), document)
         except JobFileError as error:
             yield from map(rest.original, error.problems)
         except SourceError:
@@ -192,7 +184,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
         JobFileError: with everything that does not fit.
         SourceError: if types must come from Parquet files and these cannot be read.
     """
-    columns = _columns(spec, document)
+    columns = columns_of_records(spec, document)
     schema = Schema(
         columns, spec.record.event_time, spec.record.unknown_fields == "dead_letter", int(spec.record.max_line)
     )
@@ -225,7 +217,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
         raise document.error(problems)
     aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
     job = Job(spec, document.folder, schema, tuple(planned), types, aggregations)
-    problems = list(misplaced(spec, job.tables, job.targets))
+    problems = list(misplaced(spec, job.tables, job.targets, document.name))
     if problems:
         raise document.error(problems)
     return job
@@ -241,88 +233,3 @@ def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> Pl
     if models:
         outputs.append(ModelsOutput(spec, summary, models))
     return PlannedAggregation(spec, summary, tuple(outputs))
-
-
-def _columns(spec: JobSpec, document: Document) -> Mapping[str, Column]:
-    """The columns to read: those the job file names, or those of the Parquet files that it needs."""
-    if spec.format != "parquet":
-        return spec.record.columns or {}
-    path, source = list_files(spec.files, document.folder)[0]
-    try:
-        found = parquet_schema(path)
-    except UNREADABLE as error:
-        raise SourceError(f"{source} cannot be read as parquet: {reason(error)}") from error
-    if spec.record.columns is not None:
-        names = [
-            name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable
-        ]
-        if names:
-            sentence = f"{source} has no column {names[0]}; there are {', '.join(found.names)}"
-            raise document.error([Problem(("record", "columns", names[0]), sentence)])
-        unknown = [name for name in found.names if name not in spec.record.columns]
-        if unknown and spec.record.unknown_fields == "dead_letter":
-            sentence = f"every record of {source} has {unknown[0]}, which is not in `columns`"
-            raise document.error([Problem(("record", "unknown_fields"), sentence)])
-        return spec.record.columns
-    needed = set(_needed(spec))
-    columns: dict[str, Column] = {}
-    for field in found:
-        column = column_of(field)
-        if column is not None and (
-            field.name in needed or any(isinstance(s, steps.ApplySpec) for s in spec.preprocess)
-        ):
-            columns[field.name] = column
-    return _with_event_time(columns, spec, document, source, found)
-
-
-def _with_event_time(
-    columns: dict[str, Column], spec: JobSpec, document: Document, source: str, found: pa.Schema
-) -> dict[str, Column]:
-    time = spec.record.event_time
-    column = columns.get(time.column)
-    place = ("record", "event_time", "column")
-    if column is None:
-        sentence = f"{source} has no column {time.column} that could be a time; there are {', '.join(found.names)}"
-        raise document.error([Problem(place, sentence)])
-    if time.unit is None and column.type == "string":
-        column = Column(type="timestamp")
-    if (time.unit is None) != (column.type == "timestamp"):
-        what = "needs a `unit`" if time.unit is None else "has its own unit"
-        raise document.error([Problem(place, f"{time.column} is {column.type} in {source}, which {what}")])
-    return {**columns, time.column: column.model_copy(update={"nullable": False})}
-
-
-def _needed(spec: JobSpec) -> Iterator[str]:
-    """Every column that the job reads, event time included; names that steps make are among them."""
-    yield spec.record.event_time.column
-    for step in spec.preprocess:
-        yield from _read_by(step)
-    for aggregation in spec.aggregations:
-        yield from aggregation.key
-        yield from aggregation.statistics
-        for model in aggregation.models.values():
-            yield from (model.target, *model.features)
-
-
-def _read_by(step: Any) -> Iterator[str]:
-    try:
-        match step:
-            case steps.TrimSpec():
-                yield from step.trim
-            case steps.DropNullsSpec():
-                yield from step.drop_nulls
-            case steps.FillSpec():
-                yield from step.fill
-            case steps.ClipSpec():
-                yield from step.clip
-            case steps.DeriveSpec():
-                for sql in step.derive.values():
-                    yield from columns_of(sql)
-            case steps.FilterSpec():
-                yield from columns_of(step.filter)
-            case steps.PseudonymiseSpec():
-                yield from step.pseudonymise.columns
-            case steps.SplitSpec():
-                yield from step.split.by
-    except ExpressionError:
-        return  # planning the step says what is wrong with it

@@ -83,9 +83,19 @@ def _sentence(item: Any, place: Place, document: Document, root: type[BaseModel]
         rule = item["msg"].removeprefix("Value error, ")
         for before, after in (("Input should", "must"), ("String should", "must"), (" at most 1 character", "")):
             rule = rule.replace(before, after)
-        if ", is " in rule or isinstance(value, dict | list):
+        if ", is " in rule or ", are " in rule or isinstance(value, dict | list):
             return str(rule)
+    if value is None and kind == "string_type" and _was_cut(document.value(place[:-1])):
+        return f"{rule}, is null: between {{ and }} a comma ends a value, so put one that holds a comma in quotes"
     return f"{rule}, is {shown(value)}"
+
+
+def _was_cut(siblings: Any) -> bool:
+    """Whether a comma between `{` and `}` cut a value in two: a parenthesis is open in one part, closed in another."""
+    if not isinstance(siblings, dict):
+        return False
+    texts = [f"{name} {value}" if isinstance(value, str) else str(name) for name, value in siblings.items()]
+    return any(text.count("(") != text.count(")") for text in texts)
 
 
 def shown(value: Any) -> str:
@@ -156,7 +166,11 @@ def without_refused(content: dict[str, Any], error: ValidationError) -> Rest:
         place = _place(item, content)
         if item["type"] == "extra_forbidden":
             _remove(rest, place)
-        elif len(place) > 1 and place[0] in _LISTS and isinstance(place[1], int):
+    for item in error.errors():
+        place = _place(item, content)
+        if item["type"] == "extra_forbidden":
+            continue
+        if len(place) > 1 and place[0] in _LISTS and isinstance(place[1], int):
             entries.setdefault(place[0], set()).add(place[1])
         elif place and place[0] not in _REQUIRED:
             rest.pop(str(place[0]), None)

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataflow import interrupt
-from dataflow.document import JobFileError
+from dataflow.document import JobFileError, dotted
 from dataflow.job import Job
+from dataflow.paths import paths
 from transforms import durable
 from transforms.collection.source_error import SourceError
+from transforms.location import is_local
 from transforms.storage.error import SinkError, told_as_sink_error
 
 
@@ -87,6 +89,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
         direct.check(flags)
     except ValueError as error:
         raise WrongFlags([str(error)]) from None
+    refuse_unseen(job, flags)
     ranges = () if job.spec.is_endless else tuple(job.ranges())
     if part is None and job.spec.is_endless:
         part = source_of(job).whole()
@@ -153,15 +156,37 @@ def quieten() -> None:
 def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
     from transforms.storage import parquet, sql, topics
+    from transforms.storage.publish import by_url, sql_table
 
+    for field, path in (("state", job.state), ("report", job.spec.report)):
+        if path is not None:
+            with told_as_sink_error(field):
+                durable.check_folder(path if field == "state" else os.path.dirname(path))
+    if job.spec.report is not None and os.path.isdir(job.spec.report):
+        raise SinkError(f"report: {job.spec.report} is a folder, and must be a file")
     topics.check(job.topics, job.tables, job.spec.job)
     for folder in sorted({target.folder for target in job.targets if target.folder}):
         parquet.check(folder, job.spec.job)
-    for url in sorted({target.url for target in job.targets if target.url}):
+    for url, names in by_url(job.targets).items():
         try:
-            sql.check(url)
+            sql.check(url, [sql_table(job.tables[name]) for name in names])
         except sql.SqlSinkError as error:
             raise SinkError(str(error)) from None
+
+
+def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
+    """Raises JobFileError for every path of this machine that the workers of a runner would not see."""
+    from runners.flags import FlagError, runner_named
+
+    try:
+        runner = str(runner_named(flags)).lower()
+    except FlagError:  # which is told where the runner is asked for
+        return
+    if not runner.endswith("dataflowrunner"):
+        return
+    if unseen := [named for named in paths(job.spec) if named.shared and is_local(named.text)]:
+        sentence = "is a path of this machine, which the workers of Dataflow do not see"
+        raise JobFileError([f"{dotted(named.place)}: {named.text} {sentence}" for named in unseen])
 
 
 _HELD: set[str] = set()

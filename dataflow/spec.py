@@ -1,37 +1,18 @@
-"""The job: every stage's specification, composed, and checked against each other."""
+"""The job: every stage's specification, composed."""
 
-import os
-import re
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic import ByteSize, Field, model_validator
 
-from dataflow.document import Document, Problem
-from dataflow.refusal import Rest, problems, without_refused
 from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.kafka_spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
-from transforms.specification import Duration, Spec, not_in_this_version
-from transforms.storage.kafka_spec import KafkaSinkSpec
-from transforms.storage.spec import (
-    DeadLettersSpec,
-    ParquetSinkSpec,
-    ParquetTarget,
-    SinkSpec,
-    SqlSinkSpec,
-    SqlTarget,
-)
-from transforms.storage.sql.database import parsed
-from transforms.storage.sql.error import SqlSinkError
+from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
+from transforms.storage.spec import DeadLettersSpec, SinkSpec
 from transforms.watermark import WatermarkSpec
-
-RESERVED_TABLES: Final = ("dead_letters", "ledger")
-MOST_LIVE: Final = 62
-"""Aggregations that a record can be late for: a bit each."""
 
 _LIVE = "this version reads `files`, `log` and `kafka`"
 
@@ -76,10 +57,10 @@ class ExecutionSpec(Spec):
     at once; by default as many as it has cores. `checkpoint`: how long a live job goes on between two checkpoints.
     """
 
-    shards: int | None = Field(default=None, ge=1, le=4096)
-    range: ByteSize = Field(default=ByteSize(8 << 20), ge=1, le=1 << 30)
-    batch_rows: int | None = Field(default=None, ge=1)
-    threads: int | None = Field(default=None, ge=1, le=256)
+    shards: Whole | None = Field(default=None, ge=1, le=4096)
+    range: Size = Field(default=ByteSize(8 << 20), ge=1, le=1 << 30)
+    batch_rows: Whole | None = Field(default=None, ge=1)
+    threads: Whole | None = Field(default=None, ge=1, le=256)
     checkpoint: Duration = timedelta(seconds=10)
 
     @property
@@ -124,106 +105,6 @@ class JobSpec(Spec):
     def format(self) -> str:
         """What a record of the source is."""
         return self.source.files.format if self.source.files is not None else "jsonl"
-
-
-def validate(document: Document) -> JobSpec:
-    """The job that a document describes, its paths made absolute.
-
-    Raises:
-        JobFileError: with every problem that shows without looking at data.
-    """
-    try:
-        spec = JobSpec.model_validate(document.content)
-    except ValidationError as error:
-        raise document.error(problems(error, document, JobSpec)) from None
-    found = list(contradictions(spec))
-    if found:
-        raise document.error(found)
-    return resolve(spec, document.folder)
-
-
-def salvage(document: Document) -> tuple[JobSpec, Rest] | None:
-    """What is left of a job without the fields that are wrong, for a look at the rest of it; None: too little."""
-    rest = Rest(document.content)
-    try:
-        return resolve(JobSpec.model_validate(document.content), document.folder), rest
-    except ValidationError as error:
-        rest = without_refused(document.content, error)
-    try:
-        return resolve(JobSpec.model_validate(rest.content), document.folder), rest
-    except ValidationError:
-        return None
-
-
-def resolve(spec: JobSpec, folder: str) -> JobSpec:
-    """The job with every output path relative to `folder` made absolute; source paths keep their names."""
-
-    def absolute(path: str | None) -> str | None:
-        return path if path is None or "://" in path else os.path.normpath(os.path.join(folder, path))
-
-    sinks: list[ParquetSinkSpec | SqlSinkSpec | KafkaSinkSpec] = []
-    for sink in spec.sinks:
-        if isinstance(sink, ParquetSinkSpec):
-            sinks.append(ParquetSinkSpec(parquet=ParquetTarget(path=str(absolute(sink.parquet.path)))))
-        elif isinstance(sink, KafkaSinkSpec):
-            sinks.append(sink)
-        else:
-            sinks.append(SqlSinkSpec(sql=SqlTarget(url=_absolute_sqlite(sink.sql.url, folder))))
-    log = spec.source.log
-    source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
-    return spec.model_copy(
-        update={
-            "source": source,
-            "sinks": tuple(sinks),
-            "dead_letters": spec.dead_letters.model_copy(update={"path": absolute(spec.dead_letters.path)}),
-            "report": absolute(spec.report),
-            "state": absolute(spec.state or f".streamgauge/{spec.job}"),
-        }
-    )
-
-
-def _absolute_sqlite(url: str, folder: str) -> str:
-    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:?][^?]*)(\?.*)?", url)
-    return f"{match[1]}{os.path.normpath(os.path.join(folder, match[2]))}{match[3] or ''}" if match else url
-
-
-def contradictions(spec: JobSpec) -> Iterator[Problem]:
-    """What single fields cannot know of each other."""
-    if spec.record.columns is None and spec.format != "parquet":
-        yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
-    if spec.is_endless and len(spec.aggregations) > MOST_LIVE:
-        yield Problem(("aggregations",), f"must be at most {MOST_LIVE} in a live job, are {len(spec.aggregations)}")
-    taken: dict[str, str] = dict.fromkeys(RESERVED_TABLES, "a table of every job")
-    for index, aggregation in enumerate(spec.aggregations):
-        tables = [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]
-        for table in tables:
-            if table in taken:
-                yield Problem(("aggregations", index, "name"), f"the table {table} is {taken[table]} already")
-            taken[table] = f"a table of aggregations[{index}]"
-        if "\0" in aggregation.name or aggregation.name in (".", ".."):
-            yield Problem(("aggregations", index, "name"), "must be a name")
-    if all(isinstance(sink, KafkaSinkSpec) for sink in spec.sinks):
-        sentence = "must have a parquet or sql sink beside kafka: reports, verify and replay read tables back"
-        yield Problem(("sinks",), sentence)
-    for index, sink in enumerate(spec.sinks):
-        if isinstance(sink, KafkaSinkSpec):
-            yield from _unfit_topics(spec, index, sink)
-        if sink in spec.sinks[:index]:
-            yield Problem(("sinks", index), "is there twice")
-        if isinstance(sink, SqlSinkSpec):
-            try:
-                parsed(sink.sql.url)
-            except SqlSinkError as error:
-                yield Problem(("sinks", index, "sql", "url"), str(error))
-
-
-def _unfit_topics(spec: JobSpec, index: int, sink: KafkaSinkSpec) -> Iterator[Problem]:
-    models = [f"{aggregation.name}_models" for aggregation in spec.aggregations if aggregation.models]
-    for table in (*(aggregation.name for aggregation in spec.aggregations), *models, *RESERVED_TABLES):
-        try:
-            sink.kafka.topic_of(table)
-        except ValueError as error:
-            yield Problem(("sinks", index, "kafka", "topic"), str(error))
 
 
 def schema() -> dict[str, Any]:

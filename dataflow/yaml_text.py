@@ -5,6 +5,7 @@ followed, and counted; tags of programming languages are refused. The reader is 
 takes the `?` of `{tailnum: string?}` for an indicator, which YAML 1.2 does not.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,9 @@ _TEXTS: Final = frozenset(_TAG + name for name in ("str", "timestamp", "merge", 
 """Scalars that stay text: a job file has no dates, does not merge with `<<`, and `=` means nothing."""
 _SCALARS: Final = _TEXTS | frozenset(_TAG + name for name in ("int", "float", "bool", "null"))
 _CONTENT: Final = (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent, yaml.AliasEvent)
+_NUMBERS: Final = (_TAG + "int", _TAG + "float")
+_AMBIGUOUS: Final = re.compile(r"[+-]?(0[0-9_]+|0[xb][0-9a-f_]+|[0-9][0-9_:]*[_:][0-9_:.]*)", re.IGNORECASE)
+"""Forms of YAML 1.1 (010, 0x1F, 1_000, 1:30) that are other numbers, or texts, in YAML 1.2."""
 _MAPPING, _LIST = _TAG + "map", _TAG + "seq"
 _rules: Final[Any] = yaml.SafeLoader("")
 """YAML 1.1's rules for what a scalar without a tag is, and what a scalar of a type is worth."""
@@ -123,6 +127,10 @@ def _value(node: _Node, place: Place, lines: dict[Place, int]) -> Any:
         return [_value(child, (*place, index), lines) for index, child in enumerate(node.content)]
     if node.tag in _TEXTS:
         return node.content
+    if node.tag in _NUMBERS and _AMBIGUOUS.fullmatch(node.content):
+        raise YamlError(
+            f"{_short(node.content)} is not the same number to everybody: write its decimal digits", node.line
+        )
     try:
         return _rules.yaml_constructors[node.tag](_rules, yaml.ScalarNode(node.tag, node.content))
     except (ValueError, LookupError):

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and that a power cut does not take back."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,3 +74,14 @@ def keep_entries(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_folder(path: str) -> None:
+    """Raises OSError unless the folder, or the nearest one above it that is there, is one and can be written to."""
+    there = path
+    while not os.path.lexists(there) and os.path.dirname(there) != there:
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise NotADirectoryError(errno.ENOTDIR, f"{there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{there} cannot be written to")

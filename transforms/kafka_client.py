@@ -41,10 +41,14 @@ _FIXED: Final = frozenset(
         *("acks", "request.required.acks", "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset"),
         *("enable.auto.commit", "enable.auto.offset.store", "enable.idempotence", "enable.partition.eof"),
         *("group.instance.id", "group.protocol", "isolation.level", "offset.store.method", "transactional.id"),
-        *("log_cb", "logger", "error_cb", "stats_cb", "on_commit", "plugin.library.paths"),
     }
 )
-"""What exactly-once rests on, and what would run or load something."""
+"""What exactly-once rests on."""
+
+_RUNS: Final = re.compile(
+    r".*_cb|logger|on_commit|on_delivery|.*\.library\.paths|ssl\.engine\..*|ssl\.providers|.*\.cmd"
+)
+"""What would call, run or load something."""
 
 TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 """What a topic's name must match in whole."""
@@ -167,6 +171,8 @@ class KafkaCluster(Spec):
                 raise ValueError(f"must not have {name}: write {_OWNED[name]}")
             if name in _FIXED:
                 raise ValueError(f"must not have {name}, which exactly-once and the checkpoints rest on")
+            if _RUNS.fullmatch(name):
+                raise ValueError(f"must not have {name}, which would run or load something")
             if _OTHER_SECRETS.search(name):
                 raise ValueError(f"must not have {name}: secrets do not stand in a job file")
         return value
@@ -219,7 +225,7 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
     module = client_module()
     try:
         return getattr(module, kind)({**settings, "error_cb": hear}, logger=_SILENT)
-    except module.KafkaException as error:
+    except (module.KafkaException, TypeError, ValueError) as error:
         raise KafkaUnusable(f"the client's settings are refused: {told(error)}") from None
 
 

@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, PlainSerializer, WithJsonSchema
 
 ColumnType = Literal["string", "int64", "float64", "bool", "timestamp"]
 NUMERIC: frozenset[ColumnType] = frozenset({"int64", "float64", "bool"})
@@ -61,6 +61,36 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15m", "1h", "1d"]}),
 ]
+
+
+def _plain_whole(value: Any) -> Any:
+    if isinstance(value, bool | float) or (isinstance(value, str) and not re.fullmatch(r"[+-]?(0|[1-9]\d*)", value)):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _plain_number(value: Any) -> Any:
+    digits = r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?"
+    if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(digits, value)):
+        raise ValueError("must be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_plain_whole, json_schema_input_type=int)]
+"""A whole number as people write it, in a text too, which is what the environment gives: `yes` and `010` are none."""
+
+Number = Annotated[float, BeforeValidator(_plain_number, json_schema_input_type=float)]
+"""A number as people write it, in a text too: `yes` is none."""
+
+
+def _plain_size(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and re.match(r"0\d", value)):
+        raise ValueError("must be a size in bytes, such as 64KB or 16MiB")
+    return value
+
+
+Size = Annotated[ByteSize, BeforeValidator(_plain_size, json_schema_input_type=int | str)]
+"""A size in bytes, as a number or with a unit."""
 
 
 def one_or_more(value: Any) -> Any:

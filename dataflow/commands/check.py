@@ -10,9 +10,11 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
-from dataflow.run import check_sinks, quieten
+from dataflow.paths import paths
+from dataflow.run import check_sinks, quieten, refuse_unseen
 from dataflow.stored import places
 from transforms.collection.files import list_files
+from transforms.location import is_local
 from transforms.storage.error import SinkError
 
 
@@ -24,6 +26,7 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     """
     quieten()
     job = load_job(path, settings)
+    refuse_unseen(job, flags)
     click.echo(f"job       {job.spec.job}: {len(job.steps)} steps, {len(job.aggregations)} aggregations, valid")
     click.echo(f"source    {_source(job)}, readable")
     try:
@@ -41,7 +44,8 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
 
 def _tell_runners(job: Job, flags: Sequence[str]) -> None:
     """Which runner will really execute the job, and what a live one goes on from."""
-    from runners import doctor
+    from runners import doctor, flink
+    from runners.flags import runner_named
 
     is_live = job.spec.is_endless
     try:
@@ -51,6 +55,11 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
     click.echo(f"runner    {'with --streaming: ' if is_live else ''}{diagnosis.runner}")
     for note in diagnosis.notes:
         click.echo(f"          {note}")
+    if flink.is_cluster(flags) or str(runner_named(flags)).lower() == "flinkrunner":
+        local = ", ".join(
+            dict.fromkeys(named.text for named in paths(job.spec) if named.shared and is_local(named.text))
+        )
+        click.echo(f"          these must be the same files and folders on every machine of the cluster: {local}")
     if is_live:
         manifest = checkpoint_folder(job).read()
         if manifest is not None:

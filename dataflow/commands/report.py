@@ -1,5 +1,6 @@
 """`report`: the report, from the stored tables."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
 from dataflow.submission import Submission
 from transforms import durable, ledger
+from transforms.location import is_local, mistake, resolved
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
@@ -32,7 +34,9 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
         UsageError: if the job file says no place for it and neither does the command line, or nothing was stored.
     """
     job = load_job(path, settings)
-    target = output or job.spec.report
+    if output is not None and (why := mistake(output) or (None if is_local(output) else "must be a local path")):
+        raise UsageError(f"-o: {why}, is {output}")
+    target = job.spec.report if output is None else resolved(output, os.getcwd())
     if target is None:
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
     settle(job.state)
@@ -41,7 +45,7 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     if ran is None:
         raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")
     render_stored(job, target, ran)
-    click.echo(target)
+    click.echo(output or target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
 from dataflow.job import Job
 from dataflow.live import LiveFlags
-from dataflow.run import Ran, execute, quieten
+from dataflow.run import Ran, execute, quieten, refuse_unseen
 from dataflow.stored import places
 from transforms.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
@@ -84,6 +84,8 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     from dataflow.live import follow
     from runners import doctor
     from transforms.event_time import as_text
+
+    refuse_unseen(job, flags)
 
     say = say_of(job.spec.job)
     interrupt.leave_at_sigterm()
@@ -175,6 +177,8 @@ def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
         f"{job.spec.job}: {book['read']:,} records in {ran.seconds:.1f} s ({rate:,.0f} a second) on {ran.runner}"
     )
     click.echo(f"  ledger        {_sum(book)}")
+    if not book["read"]:
+        click.echo("  no record was read: the tables are empty")
     for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):
         click.echo(f"  dead letters  {reason} {count:,}")
     width = max(len(name) for name in job.tables)

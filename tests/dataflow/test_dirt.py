@@ -189,6 +189,7 @@ def test_times_of_parquet_that_no_table_can_hold_are_dead_letters(tmp_path: Path
         source={"files": {"paths": ["data.parquet"], "format": "parquet"}},
         record={"event_time": {"column": "at"}, "columns": {"at": "timestamp", "far": "int64"}},
         aggregations=[{"name": "all", "window": {"size": "1d"}, "statistics": {"far": ["sum"]}}],
+        dead_letters={"fail_above": 1},
     )
     run(write_job(tmp_path, job))
     letters = parquet_table(tmp_path / "out/dead_letters").to_pylist()
@@ -256,9 +257,16 @@ def test_a_replay_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None
 
 def test_a_repair_outlives_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_bytes(b'{"ts":1,"key":"a","value":1}\nbroken\n')
-    (tmp_path / "report").mkdir()
-    job = write_job(tmp_path, JSON_LINES)
+    (tmp_path / "in_the_way_of_reports.py").write_text(
+        "from pathlib import Path\n"
+        "def put(frame):\n"
+        "    if len(frame):\n"
+        f"        Path({str(tmp_path)!r}, 'report').mkdir(exist_ok=True)\n"
+        "    return frame\n"
+    )
+    job = write_job(tmp_path, changed(JSON_LINES, preprocess=[{"apply": "in_the_way_of_reports:put"}]))
     run(job)
+    (tmp_path / "report").rmdir()
     entry = {"source": "data.jsonl", "position": 29, "payload": '{"ts":2,"key":"b","value":5}'}
     repaired = write_json_lines(tmp_path / "repaired.jsonl", [entry])
     assert streamgauge("replay", job, repaired, "--set", "report=report").code == 1

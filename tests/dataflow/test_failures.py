@@ -225,6 +225,28 @@ def test_too_many_dead_letters_end_in_3_and_lie_where_the_message_says(ran: Path
     assert not place.exists()
 
 
+def test_an_input_of_nothing_but_dead_letters_leaves_the_tables_of_the_run_before(ran: Path) -> None:
+    folder = ran.parent
+    before = state_of(folder)
+    write_json_lines(folder / "data.jsonl", [{"ts": "soon"}] * 157)
+    ended = streamgauge("run", ran)
+    assert ended.code == 3
+    assert "157 of 157 records are dead letters (100.0%; dead_letters.fail_above is 50.0%)" in ended.message
+    assert state_of(folder) == before
+    write_json_lines(folder / "data.jsonl", [*readings(50), *[{"ts": "soon"}] * 50])
+    run(ran)  # half of them are not more than half
+
+
+def test_an_input_without_a_record_empties_the_tables_and_is_told(ran: Path) -> None:
+    folder = ran.parent
+    assert parquet_table(folder / "out/by_key").num_rows
+    (folder / "data.jsonl").write_text("")
+    ended = run(ran)
+    assert "no record was read: the tables are empty" in ended.out
+    assert parquet_table(folder / "out/by_key").num_rows == 0
+    assert sqlite_rows(folder / "out/figures.db", "by_key") == []
+
+
 def test_a_function_that_raises_makes_dead_letters_of_its_records_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "half_bad.py").write_text(
         "def work(frame):\n"

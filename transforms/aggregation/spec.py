@@ -1,7 +1,9 @@
 """What an aggregation is asked for: keys, a window, and statistics of columns."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -29,6 +31,7 @@ STATISTICS: Final[dict[str, str]] = {
 _NUMERIC_ONLY: Final = frozenset({"mean", "std", "var", "sum"})
 
 
+@cache
 def family(statistic: str) -> str:
     """The kind of a statistic: itself, `pNN` or `topN`.
 
@@ -41,12 +44,45 @@ def family(statistic: str) -> str:
         return "pNN"
     if re.fullmatch(r"top[1-9]\d{0,3}", statistic):
         return "topN"
-    raise ValueError(f"must be one of {', '.join(STATISTICS)}, is {statistic}")
+    raise ValueError(f"{_RULE}, is {statistic}{_meant([statistic])}")
+
+
+_RULE: Final = f"must be one of {', '.join(STATISTICS)}"
+_SPOKEN: Final = {
+    **dict.fromkeys(("average", "avg"), "mean"),
+    **dict.fromkeys(("median", "med"), "p50"),
+    **dict.fromkeys(("stddev", "stdev", "stddev_samp", "sd", "standard_deviation"), "std"),
+    **dict.fromkeys(("variance", "var_samp"), "var"),
+    **dict.fromkeys(("minimum", "lowest"), "min"),
+    **dict.fromkeys(("maximum", "highest"), "max"),
+    **dict.fromkeys(("n", "size", "number"), "count"),
+    **dict.fromkeys(("nulls", "null_count", "missing_count"), "missing"),
+    **dict.fromkeys(("unique", "nunique", "count_distinct", "approx_distinct", "cardinality"), "distinct"),
+    **dict.fromkeys(("mode", "top"), "top1"),
+    "total": "sum",
+}
+"""What others call them."""
+
+
+def _meant(names: Sequence[str]) -> str:
+    known = dict.fromkeys(f"{name} is {_SPOKEN[name.lower()]}" for name in names if name.lower() in _SPOKEN)
+    return f" ({', '.join(known)} here)" if known else ""
+
+
+def _is_statistic(name: str) -> bool:
+    try:
+        family(name)
+    except ValueError:
+        return False
+    return True
 
 
 def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, if each is a statistic and there once; ValueError otherwise."""
-    for name in names:
+    unknown = [name for name in names if not _is_statistic(name)]
+    if len(unknown) > 1:
+        raise ValueError(f"{_RULE}, are {', '.join(unknown)}{_meant(unknown)}")
+    for name in unknown:
         family(name)
     if len(set(names)) < len(names):
         raise ValueError("must name each statistic once")

@@ -69,6 +69,21 @@ def parquet_schema(path: str) -> pa.Schema:
         return pq.read_schema(file)
 
 
+def header_in(path: str, format_: str) -> tuple[str, ...] | None:
+    """The names of the columns of a Parquet or CSV file; None: it is a CSV without a line that says anything.
+
+    Raises:
+        OSError, ValueError, pa.ArrowException: if it cannot be read.
+    """
+    if format_ == "parquet":
+        return tuple(parquet_schema(path).names)
+    with open_file(path) as file:
+        first = _first_line(file)
+    if not first.removeprefix(_BOM).strip() and _is_blank(path):
+        return None
+    return header_of(first)
+
+
 @contextmanager
 def open_part(part: FileRange) -> Iterator[IO[bytes]]:
     """Opens the file of a range as `open_listed` does; of what a URL names, `check_urls` does the rest."""

@@ -26,7 +26,7 @@ def column_of(field: pa.Field) -> Column | None:
     """The column that a Parquet field becomes when the job file names no columns; None: it cannot become one."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     name: ColumnType
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         name = "string"
     elif pa.types.is_integer(kind):
         name = "int64"

@@ -7,7 +7,7 @@ from pydantic import ByteSize, Field, model_validator
 
 from transforms.batch import RESERVED
 from transforms.event_time import TimeZone
-from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec
+from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Spec
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
@@ -78,7 +78,7 @@ class RecordSpec(Spec):
     event_time: EventTimeSpec
     columns: dict[str, Column] | None = Field(default=None, min_length=1)
     unknown_fields: Literal["ignore", "dead_letter"] = "ignore"
-    max_line: ByteSize = Field(default=ByteSize(1 << 20), gt=0, le=LONGEST_LINE)
+    max_line: Size = Field(default=ByteSize(1 << 20), gt=0, le=LONGEST_LINE)
     max_future: Duration | None = timedelta(hours=1)
 
     @model_validator(mode="after")

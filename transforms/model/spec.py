@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from transforms.specification import Spec
+from transforms.specification import Number, Spec
 
 
 def _served(kind: Any) -> Any:
@@ -23,10 +23,10 @@ class LinearRegressionSpec(Spec):
     kind: Annotated[Literal["linear_regression"], BeforeValidator(_served)]
     target: str
     features: tuple[str, ...] = Field(min_length=1)
-    alpha: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    alpha: Number = Field(default=0.0, ge=0, allow_inf_nan=False)
     fit_intercept: bool = True
     memory: Literal["window", "all"] = "window"
-    forgetting_factor: float = Field(default=1.0, gt=0, le=1)
+    forgetting_factor: Number = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "LinearRegressionSpec":

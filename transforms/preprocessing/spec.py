@@ -4,12 +4,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from transforms.specification import ONE_OR_MORE, Spec
+from transforms.specification import ONE_OR_MORE, Number, Spec, Whole
 
 Scalar = bool | int | float | str
 
 
-Bound = int | Annotated[float, Field(allow_inf_nan=False)]
+Bound = Whole | Annotated[Number, Field(allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
 
 
@@ -72,7 +72,7 @@ class PseudonymiseSpec(Spec):
 class Split(Spec):
     """The share of each part, and the columns whose values decide."""
 
-    into: dict[str, float] = Field(min_length=1)
+    into: dict[str, Number] = Field(min_length=1)
     by: Names
 
     @model_validator(mode="after")

@@ -152,7 +152,7 @@ class Brokers:
             return client_module(".admin").AdminClient({**self._target.client_settings(), "error_cb": self._hear})
         except KafkaUnusable as error:
             raise SinkError(f"{self.place}: {error}") from None
-        except client_module().KafkaException as error:
+        except (client_module().KafkaException, TypeError, ValueError) as error:
             raise SinkError(f"{self.place}: the client's settings are refused: {told(error)}") from None
 
     def _hear(self, error: Any) -> None:

@@ -5,11 +5,11 @@ live; `finish` makes it so and may be repeated: after a crash anywhere in betwee
 A manifest in each folder names the live files, so that nothing else is ever removed.
 """
 
-import errno
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -20,11 +20,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import durable
+from transforms import durable, location
 from transforms.storage.error import SinkError, sentence, told_as_sink_error
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"
+REMOTE_SECONDS: Final = 20.0
+"""How long a filesystem past this machine may take to answer."""
 _OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack|tail)-\d{12}(?:-\d+)?\.parquet|tail\.parquet")
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
@@ -74,11 +76,36 @@ class Publication:
 
 def check(path: str, job: str) -> None:
     """Raises SinkError if a table's folder cannot be written to, or holds Parquet files that are not this job's."""
+    if location.is_local(path):
+        return _check(path, job)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _check(path, job)
+        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="check", daemon=True)
+    thread.start()
+    thread.join(REMOTE_SECONDS)
+    if thread.is_alive():  # some filesystems try again for many minutes
+        raise SinkError(f"{path} cannot be reached: no answer in {REMOTE_SECONDS:g} s")
+    if failures and isinstance(failures[0], SinkError):
+        raise failures[0]
+    if failures:  # drivers have exceptions of their own
+        raise SinkError(f"{path} cannot be reached: {sentence('', failures[0]).removeprefix(': ')}") from failures[0]
+    return None
+
+
+def _check(path: str, job: str) -> None:
     system, inside = fsspec.core.url_to_fs(path)
     with told_as_sink_error(path):
         if is_local(system):
-            _check_writable(inside)
-        if not system.exists(inside):
+            durable.check_folder(inside)
+        try:
+            system.info(inside)  # exists() of some filesystems takes whatever goes wrong for an absence
+        except FileNotFoundError:
             return
         manifest = read_manifest(path)
         owner = manifest.get("job", job)
@@ -215,17 +242,6 @@ def _parquet_files(system: Any, inside: str) -> list[str]:
         return []
     names = (os.path.basename(entry.rstrip("/")) for entry in system.ls(inside, detail=False))
     return [name for name in names if name.endswith(".parquet")]
-
-
-def _check_writable(path: str) -> None:
-    """Raises OSError unless the folder, or the nearest one above it that is there, is one and can be written to."""
-    there = path
-    while not os.path.lexists(there) and os.path.dirname(there) != there:
-        there = os.path.dirname(there)
-    if not os.path.isdir(there):
-        raise NotADirectoryError(errno.ENOTDIR, f"{there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, f"{there} cannot be written to")
 
 
 def is_local(system: Any) -> bool:

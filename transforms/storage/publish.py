@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from transforms import durable, ledger
 from transforms.storage import parquet, sql, topics
 from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.spec import FAIL_ABOVE
 from transforms.storage.staging import Receipt, Table, read_staged
 from transforms.storage.topics import TopicSink
 
@@ -51,7 +52,7 @@ class Plan:
     state: str
     tables: Mapping[str, Table]
     targets: Sequence[Target]
-    fail_above: float = 1.0
+    fail_above: float = FAIL_ABOVE
     topics: Sequence[TopicSink] = ()
 
     @property

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Field, Tag
 
-from transforms.specification import Spec
+from transforms.specification import Number, Spec
 from transforms.storage.kafka_spec import KafkaSinkSpec
 
 
@@ -57,11 +57,15 @@ SinkSpec = Annotated[
 ]
 
 
+FAIL_ABOVE: Final = 0.5
+"""Where more records than not are refused, the job file is wrong rather than the data."""
+
+
 class DeadLettersSpec(Spec):
     """Where dead letters go, and how many are too many.
 
-    `fail_above` is a share of the records read; above it the job publishes nothing and fails with exit 3.
+    `fail_above` is a share of the records read; above it a run publishes nothing and ends with exit code 3.
     """
 
     path: str | None = None
-    fail_above: float = Field(default=1.0, ge=0, le=1)
+    fail_above: Number = Field(default=FAIL_ABOVE, ge=0, le=1)

@@ -15,6 +15,9 @@ LOCK_PATIENCE: Final = timedelta(seconds=30)
 IDLE_PATIENCE: Final = timedelta(seconds=20)
 """How long PostgreSQL waits for the next statement of a transaction until it undoes it."""
 
+TESTED: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+"""Databases whose equality is ours: elsewhere 'k' and 'k ', or 'a' and 'A', may be one key, and one of them lost."""
+
 EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
 """Which extra brings a driver; other drivers have a distribution of their own name."""
 
@@ -22,8 +25,6 @@ CONNECT_TIMEOUT_OPTION: Final = {
     "psycopg": "connect_timeout",
     "psycopg2": "connect_timeout",
     "pg8000": "timeout",
-    "pymysql": "connect_timeout",
-    "mysqldb": "connect_timeout",
 }
 """What each driver calls its patience; others keep their own."""
 
@@ -55,6 +56,13 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
         SqlSinkError: when the dialect or its driver is not installed.
     """
     with translated(url):
+        if url.get_backend_name() not in TESTED:
+            raise Refusal(
+                f"{url.get_backend_name()} is not served: this version publishes to {' and '.join(TESTED.values())},"
+                " which are tested to tell keys apart as it does"
+            )
+        if url.get_backend_name() == "sqlite" and url.get_driver_name() != "pysqlite":
+            raise Refusal(f"the driver {url.get_driver_name()} is not served: write sqlite:///PATH")
         try:
             # hide_parameters: SQLAlchemy's errors would quote values of records.
             engine = sa.create_engine(

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.postgresql import BYTEA
 from sqlalchemy.sql.elements import Grouping
 
@@ -39,7 +38,7 @@ def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
         *(
             sa.Column(
                 sa.quoted_name(field.name, quote=True),
-                sql_type(field.type, dialect, in_key=field.name in table.key),
+                sql_type(field.type, dialect),
                 key=f"c{place}",
                 nullable=field.nullable,
                 primary_key=False,
@@ -51,11 +50,7 @@ def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
         in_byte_order(part) if dialect.name == "postgresql" else part for part in key_index(table, target, dialect)
     ]
     name = "streamgauge_key_" + hashlib.sha256(table.name.encode()).hexdigest()[:16]
-    if dialect.name in ("sqlite", "postgresql"):
-        sa.Index(name, *parts, unique=True, postgresql_nulls_not_distinct=True)
-    else:  # only there to find rows: what other databases make of nulls and of long text in an index differs
-        prefixes = {column.name: 64 for column in key_columns(table, target) if isinstance(column.type, mysql.LONGTEXT)}
-        sa.Index(name, *parts, mysql_length=prefixes, mariadb_length=prefixes)
+    sa.Index(name, *parts, unique=True, postgresql_nulls_not_distinct=True)
     return target
 
 
@@ -63,7 +58,6 @@ def present_columns(connection: sa.Connection, target: sa.Table) -> list[str] | 
     """The columns that the database's table of this name has; None when it has no such table."""
     if not sa.inspect(connection).has_table(target.name):
         return None
-    # Not by reflection: that of MySQL parses CREATE TABLE and loses names with backquotes or line breaks.
     nothing: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(target).where(sa.false())
     # SQLAlchemy shortens "a.b" to "b" for the sake of SQLite before 3.10.
     return list(connection.execute(nothing, execution_options={"sqlite_raw_colnames": True}).keys())
@@ -79,9 +73,8 @@ def check_names(table: SqlTable, dialect: sa.Dialect) -> None:
             raise Refusal(f"the name {name!r} has {len(name)} characters, {dialect.name} keeps {limit}")
 
 
-def sql_type(type_: pa.DataType, dialect: sa.Dialect, *, in_key: bool) -> sa.types.TypeEngine[Any]:
+def sql_type(type_: pa.DataType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
     """The column type for an Arrow type."""
-    is_mysql = dialect.name in ("mysql", "mariadb")
     if type_ == pa.int64():
         return sa.BigInteger()
     if type_ == pa.float64():
@@ -89,14 +82,10 @@ def sql_type(type_: pa.DataType, dialect: sa.Dialect, *, in_key: bool) -> sa.typ
     if type_ == pa.bool_():
         return sa.Boolean()
     if type_ == pa.binary():
-        return mysql.LONGBLOB() if is_mysql else sa.LargeBinary()
+        return sa.LargeBinary()
     if type_ == TIMESTAMP and dialect.name != "sqlite":
-        return mysql.DATETIME(fsp=6) if is_mysql else sa.DateTime(timezone=True)
+        return sa.DateTime(timezone=True)
     assert type_ in (pa.string(), TIMESTAMP) or is_list(type_), type_
-    if is_mysql:  # its TEXT ends at 64 KiB, and its usual collations hold 'a' and 'A' equal
-        return mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin")
-    if in_key and dialect.name not in ("sqlite", "postgresql"):
-        return sa.Unicode(255)  # elsewhere unbounded text cannot be compared or indexed
     return sa.Text()
 
 
@@ -110,12 +99,8 @@ def key_index(table: SqlTable, target: sa.Table, dialect: sa.Dialect) -> Sequenc
     columns = key_columns(table, target)
     if dialect.name == "sqlite":
         return [without_null(column) if column.nullable else column for column in columns]
-    if dialect.name == "postgresql":
-        long = [column for column in columns if isinstance(column.type, (sa.Text, sa.LargeBinary))]
-        return [
-            shortened(column, POSTGRESQL_INDEX_BYTES // len(long)) if column in long else column for column in columns
-        ]
-    return columns
+    long = [column for column in columns if isinstance(column.type, (sa.Text, sa.LargeBinary))]
+    return [shortened(column, POSTGRESQL_INDEX_BYTES // len(long)) if column in long else column for column in columns]
 
 
 def without_null(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Gone, Overtaken, translated
-from transforms.storage.sql.registry import name_type
 from transforms.storage.sql.table import WRITERS, SqlTable
 
 
@@ -40,7 +39,7 @@ def writers() -> sa.Table:
     return sa.Table(
         WRITERS,
         sa.MetaData(),
-        sa.Column("name", name_type(), primary_key=True),
+        sa.Column("name", sa.Unicode(255), primary_key=True),
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("launch", sa.BigInteger, nullable=False),
         sa.Column("attempt", sa.BigInteger, nullable=False),

@@ -92,7 +92,7 @@ def stage(connection: sa.Connection, number: int, table: SqlTable, batches: Iter
 
 def staging_type(type_: pa.DataType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
     """The column type of a staged column; text in byte order, which sorts faster than a language's."""
-    staged = sql_type(type_, dialect, in_key=False)
+    staged = sql_type(type_, dialect)
     return sa.Text(collation="C") if isinstance(staged, sa.Text) else staged
 
 

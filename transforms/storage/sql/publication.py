@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from transforms.storage.sql import fence as fence_of
-from transforms.storage.sql import generic, postgresql, sqlite, taking_back
+from transforms.storage.sql import postgresql, sqlite, taking_back
 from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
 from transforms.storage.sql.fence import Fence, guard_all
+from transforms.storage.sql.registry import refuse_foreign
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
 from transforms.storage.sql.taking_back import After
@@ -22,10 +23,13 @@ from transforms.storage.sql.taking_back import After
 FETCH_ROWS: Final = 50_000
 
 
-def check(url: str) -> None:
+def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
     """Returns when the database can be reached and written to, without changing anything.
 
-    Waits for about five seconds at most, with the drivers of PostgreSQL, MySQL and SQLite.
+    Args:
+        tables: those that would be published; none of them may be somebody else's.
+
+    Waits for about five seconds at most, with the drivers of PostgreSQL and SQLite.
 
     Raises:
         SqlSinkError: when it cannot.
@@ -53,6 +57,9 @@ def check(url: str) -> None:
                         f"permission denied: {parts.username} may not create tables in the schema that"
                         " search_path names first"
                     )
+            for table in tables:
+                with translated(parts, table.name):
+                    refuse_foreign(connection, table)
 
 
 def publish(
@@ -64,8 +71,7 @@ def publish(
     until the end.
 
     Args:
-        url: any SQLAlchemy url. PostgreSQL 15 or newer and SQLite are written at bulk speed. Missing folders of
-            a SQLite file are created.
+        url: a SQLAlchemy url of PostgreSQL 15 or newer, or of a SQLite file, whose missing folders are created.
         tables: the rows of each table, taken once, batch by batch, before the tables are touched. Rows of one key
             count as if they were upserted one after the other. Strings hold no U+0000, floats no NaN.
         replace: true: a table holds exactly these rows afterwards, and one that was published with other columns is
@@ -97,9 +103,7 @@ def publish(
         engine = open_engine(parts)
         if engine.dialect.name == "postgresql":
             return postgresql.publish(engine, tables, replace=replace, fence=fence)
-        if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
-            return sqlite.publish(engine, tables, replace=replace, fence=fence)
-        return generic.publish(engine, tables, replace=replace, fence=fence)
+        return sqlite.publish(engine, tables, replace=replace, fence=fence)
 
 
 def take_back(url: str, tables: Mapping[SqlTable, After], fence: Fence) -> None:

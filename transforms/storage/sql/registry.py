@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
 from transforms.storage.sql.definition import define, present_columns
@@ -17,18 +16,12 @@ from transforms.storage.sql.error import Refusal
 from transforms.storage.sql.table import REGISTRY, SqlTable
 
 
-def name_type() -> sa.types.TypeEngine[str]:
-    """The type of a table's name, which is compared exactly."""
-    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
-    return sa.Unicode(255).with_variant(exact, "mysql", "mariadb")
-
-
 def registry() -> sa.Table:
     """The table of our tables."""
     return sa.Table(
         REGISTRY,
         sa.MetaData(),
-        sa.Column("name", name_type(), primary_key=True),
+        sa.Column("name", sa.Unicode(255), primary_key=True),
         sa.Column("layout", sa.Text, nullable=False),
     )
 
@@ -84,6 +77,25 @@ def _add_column(element: AddColumn, compiler: Any, **_: Any) -> str:
     return f"ALTER TABLE {table} ADD {compiler.get_column_specification(element.column)}"
 
 
+def refuse_foreign(connection: sa.Connection, table: SqlTable) -> None:
+    """Raises Refusal if a table of that name is there and is not ours; changes nothing."""
+    present = present_columns(connection, define(table, connection.dialect))
+    if present is not None:
+        has_registry = sa.inspect(connection).has_table(REGISTRY)
+        ours = registry()
+        layout = sa.select(ours.c.layout).where(ours.c.name == table.name)
+        known = connection.scalar(layout) if has_registry else None
+        _refuse_unless_ours(present, known, grown_layout(known, layout_of(table)) if known else None)
+
+
+def _refuse_unless_ours(present: list[str], known: str | None, grown: str | None) -> None:
+    if known is None or not is_on_its_way(present, known, grown):
+        raise Refusal(
+            f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
+            " it is left as it is: rename it, or give the aggregation another name"
+        )
+
+
 def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
     """The table in the database, made if it is missing, and made again if its layout changed and `replace`.
 
@@ -101,11 +113,7 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
     present = present_columns(connection, target)
     if present is not None:
         grown = grown_layout(known, wanted) if known else None
-        if known is None or not is_on_its_way(present, known, grown):
-            raise Refusal(
-                f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
-                " it is left as it is: rename it, or give the aggregation another name"
-            )
+        _refuse_unless_ours(present, known, grown)
         if grown == known:
             return target
         if grown is not None and not replace:
@@ -116,7 +124,7 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
             return target
         if not replace:
             raise Refusal(
-                f"the table was made by another version of the job: it has {words(known)}, and is now to have"
+                f"the table was made by another version of the job: it has {words(str(known))}, and is now to have"
                 f" {words(wanted)}; drop it, or publish the whole job again"
             )
         target.drop(connection)

@@ -1,4 +1,4 @@
-"""A SQL sink for tests to publish to: every way of writing, on SQLite and on PostgreSQL."""
+"""A SQL sink for tests to publish to, on SQLite and on PostgreSQL."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.servers import postgres
 from transforms.storage import sql
-from transforms.storage.sql import SqlSinkError, SqlTable, generic, postgresql, sqlite
+from transforms.storage.sql import SqlSinkError, SqlTable
 from transforms.storage.sql.database import parsed
 
 ANOTHER: Final = itertools.count()
@@ -64,14 +64,10 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/out/figures.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "generic on sqlite", "generic on postgresql"])
-def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sink:
-    """Every database, and each by its own way and by the way that is meant for any other."""
-    way: str = request.param
-    if way.startswith("generic"):
-        for special in (sqlite, postgresql):
-            monkeypatch.setattr(special, "publish", generic.publish)
-    return Sink(request.getfixturevalue("sqlite_url" if way.endswith("sqlite") else "postgresql_url"))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sink(request: pytest.FixtureRequest) -> Sink:
+    """Every database."""
+    return Sink(request.getfixturevalue(f"{request.param}_url"))
 
 
 def message_of(call: Callable[[], object]) -> str:

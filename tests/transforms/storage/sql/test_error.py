@@ -120,16 +120,23 @@ def test_an_asyncio_driver_is_refused(verb: Callable[[str], object]) -> None:
 
 
 @for_all_verbs
-def test_a_dialect_that_is_not_installed(verb: Callable[[str], object]) -> None:
-    message = message_of(lambda: verb("nosuchbase://app:geheim@host/db"))
-    assert message == "nosuchbase://app:***@host/db: no SQLAlchemy dialect 'nosuchbase' is installed"
+def test_a_database_that_is_not_tested_is_refused_by_name(verb: Callable[[str], object]) -> None:
+    for name in ("nosuchbase", "mysql+pymysql", "oracle", "mssql+pyodbc"):
+        message = message_of(lambda url=f"{name}://app:geheim@host/db": verb(url))  # type: ignore[misc]
+        assert message.startswith(f"{name}://app:***@host/db: {name.split('+')[0]} is not served")
+
+
+@for_all_verbs
+def test_a_driver_that_sqlalchemy_does_not_know(verb: Callable[[str], object]) -> None:
+    message = message_of(lambda: verb("postgresql+nosuch://app:geheim@host/db"))
+    assert message.endswith("no SQLAlchemy dialect 'postgresql+nosuch' is installed")
 
 
 @pytest.mark.parametrize(
     ("module", "url", "install"),
     [
         ("psycopg", "postgresql://host/db", "pip install 'streamgauge[postgres]'"),
-        ("pymysql", "mysql+pymysql://host/db", "pip install 'pymysql'"),
+        ("pg8000", "postgresql+pg8000://host/db", "pip install 'pg8000'"),
     ],
 )
 @for_all_verbs

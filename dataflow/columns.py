@@ -1,0 +1,161 @@
+"""The columns that a job reads: those that its file names, or those of its Parquet files; and which files have them."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from dataflow.document import Document, Problem
+from dataflow.spec import JobSpec
+from transforms.collection.files import FileRange, SourceError, header_in, list_files, parquet_schema
+from transforms.collection.parquet_rows import column_of
+from transforms.collection.source_error import UNREADABLE, reason
+from transforms.collection.spec import Column
+from transforms.preprocessing import spec as steps
+from transforms.preprocessing.expressions import ExpressionError, columns_of
+
+
+def refuse_missing(spec: JobSpec, folder: str, ranges: Sequence[FileRange]) -> None:
+    """Looks whether files have the columns that the job file names.
+
+    Raises:
+        SourceError: for every column that no file has, or that may not be null and a file has not.
+    """
+    named = spec.record.columns or {}
+    headers = {part.source: part.header for part in ranges}
+    for path, source in list_files(spec.files, folder):
+        if source not in headers:  # a file without a record
+            try:
+                header = header_in(path, spec.files.format)
+            except UNREADABLE as error:
+                raise SourceError(f"{source} cannot be read as {spec.files.format}: {reason(error)}") from error
+            if header is not None:
+                headers[source] = header
+    if not headers:
+        return
+    anywhere = {name: None for header in headers.values() for name in header}
+    problems = [
+        f"record.columns.{name}: no file has a column {name}; {near(name, anywhere)}"
+        for name in named
+        if name not in anywhere
+    ]
+    for source, header in headers.items() if spec.files.format == "csv" else ():
+        for name, column in named.items():
+            if name in anywhere and name not in header and not column.nullable:
+                problems.append(f"record.columns.{name}: {source} has no column {name}; {near(name, header)}")
+    if problems:
+        raise SourceError("\n".join(problems))
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What there is instead of a name, the names like it first."""
+    there = list(names)
+    plain = {_letters(other): other for other in reversed(there)}
+    alike = [plain[match] for match in difflib.get_close_matches(_letters(name), list(plain), 1, 0.6)]
+    did = f"did you mean `{alike[0]}`? " if alike else ""
+    return f"{did}there are {', '.join(there)}"
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def columns_of_records(spec: JobSpec, document: Document) -> Mapping[str, Column]:
+    """The columns to read: those the job file names, or those of the Parquet files that it needs.
+
+    Raises:
+        JobFileError: if the first Parquet file does not have what is needed.
+        SourceError: if it cannot be read.
+    """
+    if spec.format != "parquet":
+        return spec.record.columns or {}
+    path, source = list_files(spec.files, document.folder)[0]
+    try:
+        found = parquet_schema(path)
+    except UNREADABLE as error:
+        raise SourceError(f"{source} cannot be read as parquet: {reason(error)}") from error
+    if spec.record.columns is not None:
+        names = [
+            name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable
+        ]
+        if names:
+            raise document.error(
+                Problem(("record", "columns", name), f"{source} has no column {name}; {near(name, found.names)}")
+                for name in names
+            )
+        unknown = [name for name in found.names if name not in spec.record.columns]
+        if unknown and spec.record.unknown_fields == "dead_letter":
+            sentence = f"every record of {source} has {unknown[0]}, which is not in `columns`"
+            raise document.error([Problem(("record", "unknown_fields"), sentence)])
+        return spec.record.columns
+    needed = set(_needed(spec))
+    made = {name for step in spec.preprocess if isinstance(step, steps.DeriveSpec) for name in step.derive}
+    problems = [
+        Problem(("record",), f"{field.name} is {field.type} in {source}, which no type of a column can hold")
+        for field in found
+        if field.name in needed - made and column_of(field) is None
+    ]
+    if problems:
+        raise document.error(problems)
+    columns: dict[str, Column] = {}
+    for field in found:
+        column = column_of(field)
+        if column is not None and (
+            field.name in needed or any(isinstance(s, steps.ApplySpec) for s in spec.preprocess)
+        ):
+            columns[field.name] = column
+    return _with_event_time(columns, spec, document, source, found)
+
+
+def _with_event_time(
+    columns: dict[str, Column], spec: JobSpec, document: Document, source: str, found: pa.Schema
+) -> dict[str, Column]:
+    time = spec.record.event_time
+    column = columns.get(time.column)
+    place = ("record", "event_time", "column")
+    if column is None:
+        sentence = f"{source} has no column {time.column} that could be a time; there are {', '.join(found.names)}"
+        raise document.error([Problem(place, sentence)])
+    if time.unit is None and column.type == "string":
+        column = Column(type="timestamp")
+    if (time.unit is None) != (column.type == "timestamp"):
+        what = "needs a `unit`" if time.unit is None else "has its own unit"
+        raise document.error([Problem(place, f"{time.column} is {column.type} in {source}, which {what}")])
+    return {**columns, time.column: column.model_copy(update={"nullable": False})}
+
+
+def _needed(spec: JobSpec) -> Iterator[str]:
+    """Every column that the job reads, event time included; names that steps make are among them."""
+    yield spec.record.event_time.column
+    for step in spec.preprocess:
+        yield from _read_by(step)
+    for aggregation in spec.aggregations:
+        yield from aggregation.key
+        yield from aggregation.statistics
+        for model in aggregation.models.values():
+            yield from (model.target, *model.features)
+
+
+def _read_by(step: Any) -> Iterator[str]:
+    try:
+        match step:
+            case steps.TrimSpec():
+                yield from step.trim
+            case steps.DropNullsSpec():
+                yield from step.drop_nulls
+            case steps.FillSpec():
+                yield from step.fill
+            case steps.ClipSpec():
+                yield from step.clip
+            case steps.DeriveSpec():
+                for sql in step.derive.values():
+                    yield from columns_of(sql)
+            case steps.FilterSpec():
+                yield from columns_of(step.filter)
+            case steps.PseudonymiseSpec():
+                yield from step.pseudonymise.columns
+            case steps.SplitSpec():
+                yield from step.split.by
+    except ExpressionError:
+        return  # planning the step says what is wrong with it
