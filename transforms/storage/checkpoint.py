@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms import durable
+from transforms.retention import moments
 from transforms.storage.error import SinkError, told_as_sink_error
 
 FORMAT: Final = 2
@@ -263,7 +264,8 @@ class CheckpointFolder:
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
         oldest, newest = checkpoints[0], checkpoints[-1]
         between = checkpoints[1:-1]
-        ripe = [entry for entry in between if newest.taken - entry.taken >= self.retain]
+        times = moments([asdict(entry) for entry in checkpoints])
+        ripe = [entry for entry, time in zip(between, times[1:-1], strict=True) if times[-1] - time >= self.retain]
         if ripe:
             oldest, between = ripe[-1], between[between.index(ripe[-1]) + 1 :]
         # The first one after the oldest is the next to become it; a newer one would only make that later.
