@@ -143,7 +143,12 @@ class Door:
             client.setblocking(False)
             task = self._loop.create_task(self._let_in(client))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._is_in)
+
+    def _is_in(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if self._retry is None:  # there may be room for one more, now that it is known what this one is
+            self.open()
 
     async def _let_in(self, client: socket.socket) -> None:
         try:
