@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from transforms import retention
-from transforms.collection.log_readers import announce, reader_file
+from transforms.collection.log_readers import announce, passed_by, reader_file
 
+_LOOK_SECONDS: Final = 0.9
 _HEARD_SECONDS: Final = 10.0
 """How often a job that has nothing new to say is heard of."""
 
@@ -73,21 +74,23 @@ class IdleHold:
 
     def __init__(self, hold: Hold):
         self._hold = hold
-        self._chunk = self._said = 0
-        self._since = self._heard = 0.0
+        self._chunk = 0
+        self._since = self._heard = self._looked = 0.0
 
     def look(self, chunk: int) -> None:
         """Takes notice that everything before `chunk` is read, and there is nothing more."""
         now = time.monotonic()
         if chunk != self._chunk:
             self._chunk, self._since = chunk, now
-        if now - self._heard < 1.0:
+        if now - self._looked < _LOOK_SECONDS:
             return
-        passed = self._hold.needed(chunk, now - self._since)
+        self._looked = now
+        needed = self._hold.needed(chunk, now - self._since)
         with suppress(OSError):
-            if passed is not None and passed > self._said:
-                self._hold.announce(passed)
-                self._said, self._heard = passed, now
+            # What is said behind a checkpoint, which another thread does, may have come after what was said here.
+            if needed is not None and needed != passed_by(self._hold.folder, self._hold.reader):
+                self._hold.announce(needed)
+                self._heard = now
             elif now - self._heard >= _HEARD_SECONDS:
                 os.utime(reader_file(self._hold.folder, self._hold.reader))
                 self._heard = now

@@ -162,7 +162,6 @@ class LogWriter:
         """
         if elapsed < self.elapsed:
             raise ValueError(f"elapsed must not go back from {self.elapsed}, is {elapsed}")
-        self._files.check()
         extent = self.extent
         runs = json.dumps([[run.source, run.received, run.count] for run, _ in parts])
         data = b"".join(lines for _, lines in parts)

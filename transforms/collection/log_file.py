@@ -46,10 +46,7 @@ BEGIN
     INSERT INTO session_copy VALUES (NEW.source, NEW.next, ~NEW.next);
 END;
 CREATE TRIGGER session_updated AFTER UPDATE ON session
-BEGIN
-    DELETE FROM session_copy WHERE source = NEW.source;
-    INSERT INTO session_copy VALUES (NEW.source, NEW.next, ~NEW.next);
-END;
+BEGIN UPDATE session_copy SET next = NEW.next, complement = ~NEW.next WHERE source = NEW.source; END;
 COMMIT;
 """
 """What logs of earlier versions lack: each session's number three times, of which any two that agree are right. It is

@@ -89,6 +89,14 @@ def passed_by_all(folder: str) -> int | None:
     return min(readers(folder).values(), default=None)
 
 
+def passed_by(folder: str, reader: str) -> int | None:
+    """The chunk before which a reader has passed; None: it has not announced any."""
+    try:
+        return int(json.loads(reader_file(folder, reader).read_text(encoding="utf-8"))["passed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def readers(folder: str) -> dict[str, int]:
     """The readers of a log, and the chunk before which each has passed; 0, if what one announced cannot be read."""
     return {reader.name: reader.passed for reader in seen(folder)}

@@ -53,9 +53,12 @@ class LogReader:
 
     def has(self, chunk: int) -> bool:
         """Whether this chunk, or a later one, is there already: cheap enough to be asked every few milliseconds."""
-        with self._reading():
-            query = "SELECT 1 FROM chunk WHERE id >= ? LIMIT 1"
+        self._files.check()
+        query = "SELECT 1 FROM chunk WHERE id >= ? LIMIT 1"
+        try:
             return self._database.execute(query, (chunk,)).fetchone() is not None
+        except sqlite3.DatabaseError as error:
+            raise unreadable(self.folder, error) from error
 
     def chunks(self, start: int, end: int | None = None, target_bytes: int | None = None) -> Iterator[Chunk]:
         """Chunks from `start` to before `end`, or until they hold `target_bytes` of lines, whichever comes first.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.faults.small_disk import SmallDisk
+from tests.waiting import until
 from transforms.collection.hold import Hold, IdleHold
 from transforms.collection.log_readers import (
     announce,
@@ -70,6 +71,20 @@ def test_an_idle_job_is_heard_of(tmp_path: Path) -> None:
     assert seen(str(tmp_path))[0].silent > 1e9
     IdleHold(kept(tmp_path, (10, 0, 0), (30, 4000, 4000))).look(30)
     assert seen(str(tmp_path))[0].silent < 60
+
+
+def test_what_is_said_behind_a_checkpoint_does_not_take_back_for_good_what_was_let_go_of(tmp_path: Path) -> None:
+    hold = kept(tmp_path, (10, 0, 0), (20, 4000, 4000), (30, 8000, 8000))
+    idle = IdleHold(hold)
+
+    def look() -> dict[str, int]:
+        idle.look(30)
+        return readers(str(tmp_path))
+
+    for _ in range(2):
+        until(look, "what is needed", {"job": 20}.__eq__)
+        hold.announce_kept(30)
+        assert readers(str(tmp_path)) == {"job": 10}
 
 
 def test_who_holds_a_log_is_named_with_what_would_free_it(tmp_path: Path) -> None:

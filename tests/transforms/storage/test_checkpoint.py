@@ -71,6 +71,22 @@ def test_three_are_kept_and_the_oldest_is_just_old_enough(tmp_path: Path, step: 
         assert age <= 2 * 20 + 2 * step, "and the log is not kept for ever"
 
 
+def by_the_log(name: int, taken: float, elapsed: float) -> Checkpoint:
+    source = {"position": name, "progress": {"elapsed": int(elapsed * 1e6)}}
+    return Checkpoint(name, name // 4, name * 1000, source, taken)
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_jumps_makes_no_checkpoint_older_or_younger(tmp_path: Path, jump: float) -> None:
+    folder = CheckpointFolder(str(tmp_path), retain=20.0)
+    for second in range(1, 60):
+        taken = second + (jump if second > 10 else 0.0)
+        folder.keep(by_the_log(4 * second, taken, second), [snapshot(second)])
+        age = second - names(folder)[0] / 4
+        assert age >= 20 or names(folder)[0] == 4, "a jump ahead lets go of nothing"
+        assert age <= 2 * 20 + 2, "a jump back holds nothing for ever"
+
+
 def test_keeping_one_again_replaces_it(tmp_path: Path) -> None:
     folder = CheckpointFolder(str(tmp_path))
     folder.keep(checkpoint(4), [snapshot(4)])
