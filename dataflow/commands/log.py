@@ -7,8 +7,8 @@ import click
 
 from transforms.collection.log_file import LogError, open_to_read, size
 from transforms.collection.log_inspection import damage, summarize
+from transforms.collection.log_losses import losses
 from transforms.collection.log_readers import forget, readers, seen, words_of
-from transforms.collection.log_repair import losses
 from transforms.collection.log_repair import repair as repair_log
 
 _SHOWN = 20

@@ -14,7 +14,7 @@ from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, Or
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.log import Chunk
-from transforms.collection.log_repair import LOST
+from transforms.collection.log_losses import LOST
 from transforms.collection.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Repair, applicable, one_line_each
 from transforms.dead_letter import PARSE, SCHEMA, dead_letters

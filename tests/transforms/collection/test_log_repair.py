@@ -10,7 +10,8 @@ import pytest
 from tests.transforms.collection.test_log import everything, fill, lines, spoil
 from transforms.collection.chunks import ChunkParser
 from transforms.collection.log import Chunk, LogError, LogReader, LogWriter, Run, damage, log_file
-from transforms.collection.log_repair import LOST, losses, repair
+from transforms.collection.log_losses import LOST, losses
+from transforms.collection.log_repair import repair
 from transforms.collection.parsed import Schema
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.watermark import Progress, WatermarkSpec
