@@ -22,9 +22,10 @@ from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import BEGIN_ANEW, Checkpoint, CheckpointDamaged, Manifest, StateRefused
+from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointDamaged, StateRefused
 from transforms.storage.history import NOTHING, Line, Place
 from transforms.storage.live_plan import LivePlan, Waiting
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.topics import begin as begin_topics
 from transforms.watermark import NEVER
 

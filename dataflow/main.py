@@ -123,6 +123,8 @@ def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[s
 @cli.command()
 @click.option("--log", required=True, metavar="DIR", help="The folder of the log; it is made if it is not there.")
 @click.option("--inspect", "look", is_flag=True, help="Shows what the log holds and whether it is whole, and ends.")
+@click.option("--repair", is_flag=True, help="Makes a damaged log whole without what cannot be read, and ends.")
+@click.option("--forget-reader", metavar="NAME", help="Keeps nothing more for a reader that is gone, and ends.")
 @click.option("--host", metavar="HOST", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 is any free one.  [default: 8080]")
 @click.option("--token-env", metavar="NAME", help="The environment variable of the token that clients must give.")
@@ -133,12 +135,21 @@ def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[s
 @click.option("--max-in-flight", metavar="SIZE", help="Received and not yet durable, of all.  [default: 64MiB]")
 @click.option("--idle-timeout", metavar="TIME", help="Ends a connection that says nothing.  [default: 10m]")
 @click.option("--line-timeout", metavar="TIME", help="Ends one that does not end its line.  [default: 30s]")
-def collect(log: str, look: bool, token_env: str | None, **limits: object) -> None:
+def collect(
+    log: str, look: bool, repair: bool, forget_reader: str | None, token_env: str | None, **limits: object
+) -> None:
     """Takes records over TCP into a log, and answers OK when they are durable. Ctrl-C ends it, with exit code 0."""
     from dataflow.commands import collect as command
+    from dataflow.commands import log as its_log
 
+    if look + repair + (forget_reader is not None) > 1:
+        raise click.UsageError("--inspect, --repair and --forget-reader are one each")
     if look:
-        leave(command.inspect(log))
+        leave(its_log.inspect(log))
+    elif repair:
+        its_log.repair(log)
+    elif forget_reader is not None:
+        its_log.forget_reader(log, forget_reader)
     else:
         command.collect(log, token_env, limits)
 

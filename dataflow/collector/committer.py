@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from dataflow.collector.protocol import PLAIN
 from dataflow.collector.settings import HEARTBEAT, LONGEST_GAP, Settings
+from transforms.collection import log_readers
 from transforms.collection.log import LogWriter, Run
-from transforms.specification import microseconds
+from transforms.specification import format_duration, microseconds
 
 APART_SECONDS: Final = 0.005
 """Commits begin at least so far apart: a steady trickle makes 200 chunks a second, not one for each line."""
@@ -30,7 +32,13 @@ ONE_RUN_US: Final = 1_000_000
 
 PRUNE_SECONDS: Final = 5.0
 SHORTEST_WAIT: Final = 0.05
-LONGEST_WAIT: Final = 2.0
+LONGEST_WAIT: Final = 1.0
+SAID_AGAIN_SECONDS: Final = 60.0
+"""How often a trouble that lasts is told, with what it waits for by then."""
+
+SILENT_SECONDS: Final = 86_400.0
+"""A reader that was not heard of for so long is named, for it may hold the log for ever."""
+
 PATIENCE_SECONDS: Final = 3.0
 """How long a collector that shall end goes on trying to write what it received."""
 
@@ -103,6 +111,7 @@ class Committer(threading.Thread):
         self._stopping = threading.Event()
         self._committed_at = time.monotonic()
         self._pruned_at = time.monotonic()
+        self._named: set[str] = set()
 
     def submit(self, received: Received) -> None:
         """Takes what a client sent; from the thread of the server."""
@@ -137,7 +146,8 @@ class Committer(threading.Thread):
         if time.monotonic() - self._pruned_at > PRUNE_SECONDS:
             self._pruned_at = time.monotonic()
             with suppress(sqlite3.OperationalError):  # the next time will do
-                self._prune()
+                self._log.prune(self._forgettable())
+            self._name_silent_readers()
 
     def _pace(self) -> None:
         early = self._committed_at + APART_SECONDS - time.monotonic()
@@ -199,9 +209,11 @@ class Committer(threading.Thread):
     def _append(self, parts: Sequence[tuple[Run, bytes]], sessions: dict[str, int]) -> None:
         limit = self._settings.max_log_bytes
         if limit is not None and self._log.used() > limit:
-            self._prune()
-            if self._log.used() > limit:
-                raise LogFull(f"the log has more than {limit:,} bytes that a reader has not passed")
+            self._log.prune(self._forgettable())
+            extent = self._log.extent
+            # The newest chunk always stays: alone it may be too large, and only a next one lets it go.
+            if self._log.used() > limit and extent.end_chunk - extent.first_chunk > 1:
+                raise LogFull(f"the log has more than {limit:,} bytes")
         now = time.monotonic()
         listened = min(now - self._committed_at, LONGEST_GAP.total_seconds())
         self._log.append(parts, time.time_ns() // 1000, self._log.elapsed + int(listened * 1e6), sessions)
@@ -209,14 +221,15 @@ class Committer(threading.Thread):
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Does what the log may refuse for a while; False: the collector shall end, and it is not done."""
-        wait, said, given_up = SHORTEST_WAIT, "", None
+        wait, said, said_at, given_up = SHORTEST_WAIT, "", 0.0, None
         while True:
             try:
                 action()
             except (sqlite3.OperationalError, LogFull) as error:
-                if str(error) != said:
-                    said = str(error)
-                    self._tell(f"the log cannot be written: {said}; clients wait")
+                waits = self._make_room(error)
+                if str(error) != said or time.monotonic() - said_at > SAID_AGAIN_SECONDS:
+                    said, said_at = str(error), time.monotonic()
+                    self._tell(f"the log cannot be written: {said}; clients wait{waits}")
                 if self._stopping.is_set():
                     given_up = given_up or time.monotonic() + PATIENCE_SECONDS
                     if time.monotonic() > given_up:
@@ -232,8 +245,46 @@ class Committer(threading.Thread):
                     self._tell("the log can be written again")
                 return True
 
-    def _prune(self) -> None:
-        self._log.prune(older_than=time.time_ns() // 1000 - microseconds(self._settings.keep))
+    def _make_room(self, error: Exception) -> str:
+        """Does what helps against an error of the log, and says what would help more."""
+        if not isinstance(error, LogFull):
+            if "locked" in str(error):  # by another program; anything else that passes is want of room
+                return ""
+            try:
+                if self._log.make_room(self._forgettable()):
+                    return ""
+            except sqlite3.OperationalError:
+                return ". There is no room to forget what every reader has passed: the disk needs some MB more"
+        return f". {self._waits_for()}"
+
+    def _waits_for(self) -> str:
+        """What keeps the log from forgetting its oldest chunk."""
+        first, age = self._log.age(self._listened())
+        since = format_duration(timedelta(seconds=max(age, 0) // 1_000_000))
+        held = log_readers.held(self._settings.log, first)
+        if not held:
+            keep = format_duration(self._settings.keep)
+            return f"Every reader has passed its oldest chunk, {first:,}, which is {since} old; --keep is {keep}"
+        return f"Its oldest chunk, {first:,}, is {since} old and cannot go yet: {held}"
+
+    def _name_silent_readers(self) -> None:
+        """Names, once, readers that seem to be gone and hold the log all the same."""
+        silent = {reader.name: reader for reader in log_readers.seen(self._settings.log)}
+        silent = {name: reader for name, reader in silent.items() if reader.silent > SILENT_SECONDS}
+        for name in sorted(silent.keys() - self._named):
+            self._tell(f"the log forgets nothing that a silent reader may need: {self._words_of(silent[name])}")
+        self._named = set(silent)
+
+    def _words_of(self, reader: log_readers.Reader) -> str:
+        return log_readers.words_of(reader, self._settings.log)
+
+    def _listened(self) -> int:
+        """What the log's clock would show, had it gone on since the last commit."""
+        return self._log.elapsed + int((time.monotonic() - self._committed_at) * 1e6)
+
+    def _forgettable(self) -> int:
+        """Up to when, on the log's clock, a chunk must have been committed to be old enough to go."""
+        return self._listened() - microseconds(self._settings.keep)
 
 
 def _runs(source: str, entries: Sequence[Received]) -> list[tuple[Run, bytes]]:

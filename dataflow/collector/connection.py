@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._waits: set[str] = set()
         self._eof = False
         self._farewell: bytes | None = None
+        self._address = "?"
         self._finishing = False  # the last answer is written
         self._discarded = 0
         self._unfinished = 0
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._address = str((transport.get_extra_info("peername") or ("?",))[0])
         refusal = self._collector.welcome(self)
         if refusal is not None:
             self.leave(refusal)
@@ -145,11 +147,20 @@ class Connection(asyncio.Protocol):
         if self._farewell is None:
             self._note_unfinished(0)
             self._farewell = b"" if refusal is None else refusal.line()
+            if refusal is not None:
+                self._collector.note(refusal, self._address)
             self.wait_for("the end")
             self._leave_when_answered()
 
+    def abandon(self, refusal: Refusal) -> None:
+        """Ends the connection with a reason, though not everything that was received is answered."""
+        self._pending = 0
+        self.leave(refusal)
+        self._leave_when_answered()
+
     def drop(self) -> None:
-        """Ends the connection without a word."""
+        """Ends the connection without a word, for the client reads none."""
+        self._collector.note(Refusal("answers_unread", "it does not read its answers"), self._address)
         self._transport.abort()
 
     def look_at_the_clock(self) -> None:

@@ -4,22 +4,33 @@ import asyncio
 import hmac
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from dataflow.collector.committer import Answers, Committer, Received
 from dataflow.collector.connection import LINGER_SECONDS, Connection
+from dataflow.collector.door import Door, address_of, listen
 from dataflow.collector.protocol import Hello, Refusal
+from dataflow.collector.refusals import RefusalLog
 from dataflow.collector.settings import Settings
-from transforms.collection.log import LogWriter
+from transforms.collection.log import LogError, LogWriter
+from transforms.collection.log_file import unreadable
 
 SPARE_FILES: Final = 64
 """Files that the collector itself has open, and connections that are about to be refused."""
 
+MOST_REFUSED: Final = SPARE_FILES // 2
+"""Connections over the limit that hear why at a time; others wait at the door."""
+
 _TICK_SECONDS: Final = 0.5
 _LONGEST_TICK_SECONDS: Final = 2.0
 """What the clock of the time-outs advances at most: a process that was stopped has heard nobody."""
+
+
+class CollectorFailed(Exception):
+    """The collector cannot go on, in one sentence."""
 
 
 class Collector:
@@ -42,6 +53,8 @@ class Collector:
         self._stop = asyncio.Event()
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._emptied = asyncio.Event()
+        self._refusals = RefusalLog(tell)
+        self._door: Door | None = None
         self._committer = Committer(log, settings, self._settle_soon, self._tell, self._ended_soon)
 
     async def serve(self) -> None:
@@ -51,25 +64,35 @@ class Collector:
         if most < settings.max_connections:
             self._tell(f"the limit of open files leaves room for {most} connections")
         self._most = most
-        server = await self._loop.create_server(
-            lambda: Connection(self), settings.host, settings.port, backlog=min(most, 4096)
-        )
+        sockets = listen(settings.host, settings.port)
+        where = " and ".join(address_of(listening.getsockname()) for listening in sockets)
+        self._door = Door(sockets, lambda: Connection(self), self._has_room, self._tell)
+        self._door.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
-        where = " and ".join("{}:{}".format(*socket.getsockname()[:2]) for socket in server.sockets)
         records = self._log.extent.end_position
         self._committer.start()
         self._tell(f"collecting on {where} into {settings.log} ({records:,} records)")
         ticking = asyncio.create_task(self._tick())
         await self._stop.wait()
         ticking.cancel()
-        server.close()
+        self._door.close()
         for connection in self._connections:
             connection.wait_for("the end")
         self._committer.stop()
-        await self._drained
+        try:
+            await self._drained
+        except CollectorFailed:
+            failed = Refusal("log_failed", "the log cannot be written any more; what is not answered is not in it")
+            for connection in list(self._connections):
+                connection.abandon(failed)
+            await self._emptied_soon()
+            raise
         for connection in list(self._connections):
             connection.leave(None)
+        await self._emptied_soon()
+
+    async def _emptied_soon(self) -> None:
         if self._connections:
             self._emptied.clear()
             with suppress(asyncio.TimeoutError):
@@ -84,8 +107,6 @@ class Collector:
     def welcome(self, connection: Connection) -> Refusal | None:
         """Counts a connection in, or refuses it."""
         if len(self._connections) >= self._most:
-            if len(self._refused) > SPARE_FILES // 2:
-                connection.drop()
             self._refused.add(connection)
             return Refusal("too_many_connections", f"there are {self._most} already")
         self._connections.add(connection)
@@ -94,6 +115,14 @@ class Collector:
         if self._stop.is_set():
             connection.wait_for("the end")
         return None
+
+    def _has_room(self, arriving: int) -> bool:
+        """Whether a connection may come in, be it only to hear that there are too many."""
+        return len(self._refused) + arriving < MOST_REFUSED or len(self._connections) + arriving < self._most
+
+    def note(self, refusal: Refusal, address: str) -> None:
+        """Takes notice that a client was refused."""
+        self._refusals.note(refusal, address, self._loop.time())
 
     def admit(self, connection: Connection, hello: Hello) -> Refusal | None:
         """Opens a session, or refuses it; the connection that had it is ended."""
@@ -115,6 +144,8 @@ class Collector:
             del self._sessions[connection.source]
         if not self._connections:
             self._emptied.set()
+        if self._door is not None and not self._door.is_open and not self._stop.is_set():
+            self._door.open()
 
     def submit(self, received: Received) -> None:
         """Hands on what a client sent, and stops reading from everybody while too much is in flight."""
@@ -160,6 +191,10 @@ class Collector:
     def _committer_ended(self, error: BaseException | None) -> None:
         if error is None:
             self._drained.set_result(None)
+        elif isinstance(error, LogError):
+            self._drained.set_exception(CollectorFailed(str(error)))
+        elif isinstance(error, sqlite3.DatabaseError):
+            self._drained.set_exception(CollectorFailed(str(unreadable(self.settings.log, error))))
         else:
             self._drained.set_exception(error)
         self.stop()
@@ -174,6 +209,7 @@ class Collector:
             last = now
             for connection in list(self._connections):
                 connection.look_at_the_clock()
+            self._refusals.look_at_the_clock(now)
 
 
 def serve(settings: Settings, tell: Callable[[str], None]) -> None:
@@ -181,6 +217,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
     Raises:
         LogError: if the log cannot be used.
+        CollectorFailed: if the log can no longer be used, though it could.
         OSError: if the address cannot be listened on.
     """
     log = LogWriter(settings.log)

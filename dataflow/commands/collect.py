@@ -1,18 +1,13 @@
-"""`collect`: the collector, and a look into its log."""
+"""`collect`: the collector."""
 
 import os
 import re
-import sqlite3
-import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 import click
 
-from transforms.collection.log_file import LogError, size
-from transforms.collection.log_inspection import damage, summarize
-from transforms.collection.log_readers import readers
+from transforms.collection.log_file import LogError
 from transforms.specification import parse_duration
 
 _SIZE: Final = re.compile(r"([0-9]+) ?([KMGT]i?)?B?", re.IGNORECASE)
@@ -31,7 +26,7 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
         UsageError: if a limit is wrong, the log cannot be used, or the address is taken.
         JobFailed: if the log is damaged while it is written.
     """
-    from dataflow.collector.server import serve
+    from dataflow.collector.server import CollectorFailed, serve
     from dataflow.collector.settings import Settings
 
     try:
@@ -42,10 +37,10 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
         serve(settings, lambda sentence: click.echo(sentence, err=not sentence.startswith("collecting on ")))
     except LogError as error:
         raise _usage_error(str(error)) from None
-    except sqlite3.Error as error:
+    except CollectorFailed as error:
         from dataflow.run import JobFailed
 
-        raise JobFailed(f"{log}: the log can no longer be written: {error}") from error
+        raise JobFailed(str(error)) from error
     except OSError as error:
         raise _usage_error(f"{settings.host}:{settings.port}: {error.strerror or error}") from None
 
@@ -91,57 +86,6 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError("must be a number of bytes such as 1MiB or 1048576")
     return int(match[1]) * 1024 ** _POWERS[(match[2] or "")[:1].lower()]
-
-
-def inspect(log: str) -> int:
-    """Prints what a log holds, who wrote and who reads it, and whether it is whole.
-
-    Returns:
-        The exit code: 1 if it is damaged.
-
-    Raises:
-        UsageError: if there is no log.
-    """
-    try:
-        held = summarize(log)
-        found = damage(log)
-    except LogError as error:
-        raise _usage_error(str(error)) from None
-    extent = held.extent
-    now = time.time_ns() // 1000
-    _line("log", log)
-    _line("records", f"{extent.end_position - extent.first_position:,}", extent.first_position, extent.end_position)
-    _line("chunks", f"{extent.end_chunk - extent.first_chunk:,}", extent.first_chunk, extent.end_chunk)
-    _line("heartbeats", f"{held.heartbeats:,}")
-    if held.oldest is not None and held.newest is not None:
-        _line("oldest", _time(held.oldest, now))
-        _line("newest", _time(held.newest, now))
-    _line("listened", _duration(held.elapsed))
-    ratio = f", {held.line_bytes / held.compressed_bytes:.1f} to 1" if held.compressed_bytes else ""
-    _line("lines", f"{held.line_bytes:,} bytes, compressed {held.compressed_bytes:,}{ratio}")
-    _line("on disk", f"{size(log):,} bytes")
-    for source, next_ in held.sessions.items():
-        _line("source", f"{source}  next {next_:,}")
-    for name, passed in readers(log).items():
-        _line("reader", f"{name}  passed chunk {passed:,}, {max(0, extent.end_chunk - passed):,} behind")
-    for sentence in found:
-        click.echo(f"damaged: {sentence}", err=True)
-    _line("integrity", "DAMAGED" if found else "whole")
-    return 1 if found else 0
-
-
-def _line(name: str, value: str, first: int | None = None, end: int | None = None) -> None:
-    where = "" if first is None else f"  [{first:,}, {end:,})"
-    click.echo(f"{name:<12}{value}{where}")
-
-
-def _time(micros: int, now: int) -> str:
-    moment = datetime.fromtimestamp(micros / 1e6, timezone.utc)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {_duration(max(0, now - micros))} ago"
-
-
-def _duration(micros: int) -> str:
-    return str(timedelta(seconds=micros // 1_000_000))
 
 
 def _usage_error(message: str) -> Exception:

@@ -25,9 +25,10 @@ from dataflow.submission import forget_savepoints
 from transforms import ledger
 from transforms.collection.repair import Repair, digest
 from transforms.storage import parquet
-from transforms.storage.checkpoint import Manifest, read_snapshots
 from transforms.storage.live_plan import LivePlan
+from transforms.storage.manifest import Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, last_published
+from transforms.storage.snapshots import read_snapshots
 
 
 def replay_job(

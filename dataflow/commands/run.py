@@ -82,6 +82,7 @@ def _refuse_live_state(job: Job) -> None:
 def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a planned job live, and writes its report when it ends."""
     from dataflow.live import follow
+    from dataflow.source.waiting import wait_for_source
     from runners import doctor
     from transforms.event_time import as_text
 
@@ -93,6 +94,8 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
+    if not live.to_end:  # there is no end yet to go to
+        wait_for_source(job, say)
     with _progress(job.spec.job):
         ended = follow(job, flags, live, say=say)
     _tell_book(job)

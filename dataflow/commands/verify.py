@@ -19,7 +19,7 @@ from dataflow.run import execute, quieten
 from dataflow.stored import read_table, read_target
 from transforms.event_time import as_text
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.manifest import Checkpoint
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
 
@@ -59,9 +59,12 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     manifest = folder.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-    newest, oldest = manifest.newest, manifest.oldest
+    newest = manifest.newest
     job, source, behind = bounded(job, manifest.since), source_of(job), None
     part = source.until(newest)
+    # A log may have forgotten what followed the oldest one already: while a job is idle, its checkpoints grow old.
+    held = (entry for entry in manifest.checkpoints if source.between(entry, newest) is not None)
+    oldest = next(held, manifest.oldest)
     if part is None and oldest.name == newest.name:
         raise UsageError(
             f"{source.describe()}: the job's first records are gone, and the only checkpoint is behind them: there is"

@@ -24,7 +24,8 @@ from transforms.collection.kafka_spec import KafkaSpec
 from transforms.collection.read_kafka import CommitFn, ReadKafka
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
-from transforms.storage.checkpoint import MANIFEST, Checkpoint, Manifest
+from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.manifest import Checkpoint, Manifest
 
 
 def reached(topic: str, source: Mapping[str, Any]) -> Mapping[str, int]:

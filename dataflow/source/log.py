@@ -3,25 +3,27 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.checkpoints import reader_name
+from dataflow.checkpoints import checkpoint_folder, reader_name
 from dataflow.job import Job
 from dataflow.source.live import Part, resumed
 from transforms.collection.chunks import SOURCE, ChunkParser
-from transforms.collection.feed import Feed, LogFeed
+from transforms.collection.feed import LOG, Feed, LogFeed
 from transforms.collection.files import SourceError
 from transforms.collection.follow import AnnounceFn
-from transforms.collection.log import LogReader, announce
+from transforms.collection.hold import Hold
+from transforms.collection.log import LogReader
 from transforms.collection.read_log import ReadLog
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
-from transforms.storage.checkpoint import MANIFEST, Checkpoint, Manifest
+from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.watermark import Progress
 
 
@@ -51,30 +53,34 @@ class LogSource:
         extent = self.job.log_extent()
         if extent.first_chunk > 1:
             say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
-        return Rest(extent.first_chunk, Progress(), extent.first_position, time.time())
+        return Rest(extent.first_chunk, Progress(), extent.first_position, time.time(), began=self._began())
 
     def resume(self, checkpoint: Checkpoint) -> Rest:
         path, extent = self.job.log.path, self.job.log_extent()
         with closing(LogReader(path)) as reader:
-            position = reader.first_of(checkpoint.chunk)
-        if position != checkpoint.source["position"]:
+            position, identity = reader.first_of(checkpoint.chunk), reader.identity
+        known = (checkpoint.source.get("began") or {}).get(LOG)
+        is_other = known is not None and identity is not None and known != identity
+        if is_other or position != checkpoint.source["position"]:
             raise SourceError(
-                f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}, and this job goes on"
+                f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}"
+                f"{' and is another log than the one before' if is_other else ''}, and this job goes on"
                 f" at {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? Remove its"
                 " `state` to begin anew"
             )
-        return resumed(checkpoint, Progress.from_json(checkpoint.source["progress"]))
+        rest = resumed(checkpoint, Progress.from_json(checkpoint.source["progress"]))
+        return replace(rest, began=self._began())
 
     def hold(self, manifest: Manifest | None) -> None:
         oldest = self.job.log_extent().first_chunk if manifest is None else manifest.oldest.chunk
         with suppress(OSError):
-            announce(self.job.log.path, reader_name(self.job), oldest)
+            self._hold().announce(oldest)
 
     def feed(self, overlay: Overlay) -> Feed:
-        return LogFeed(self.job.log.path, self._parser(overlay))
+        return LogFeed(self.job.log.path, self._parser(overlay), self._hold())
 
     def behind(self) -> beam.DoFn:
-        return AnnounceFn(self.job.log.path, reader_name(self.job), f"{self.job.state}/{MANIFEST}")
+        return AnnounceFn(self._hold())
 
     def words_of(self, part: Part) -> str:
         return f"chunks {part.start.chunk:,} to {part.end - 1:,}"
@@ -104,6 +110,14 @@ class LogSource:
     def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
         rows = rows.filter(pc.greater_equal(rows[column], before.source["position"] if before else 0))
         return rows.filter(pc.less(rows[column], after.source["position"]))
+
+    def _hold(self) -> Hold:
+        path, manifest = self.job.log.path, f"{self.job.state}/{MANIFEST}"
+        return Hold(path, reader_name(self.job), manifest, checkpoint_folder(self.job).retain)
+
+    def _began(self) -> dict[str, int] | None:
+        with closing(LogReader(self.job.log.path)) as reader:
+            return None if reader.identity is None else {LOG: reader.identity}
 
     def _parser(self, overlay: Overlay) -> ChunkParser:
         spec = self.job.spec

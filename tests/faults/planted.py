@@ -44,9 +44,9 @@ def acknowledge_before_commit() -> None:
 
 def checkpoint_before_rows() -> None:
     """The job writes a checkpoint, and a while later what should be there before it."""
-    from transforms.storage.checkpoint import Checkpoint
     from transforms.storage.history import Place
     from transforms.storage.keeper import Keeper
+    from transforms.storage.manifest import Checkpoint
     from transforms.tick import SNAPSHOT, Tick, label_of
 
     true_keep = Keeper.keep
@@ -71,9 +71,10 @@ def checkpoint_before_rows() -> None:
 def no_rewind() -> None:
     """The job shows files before their checkpoint, and a restart takes them for its own and writes them again."""
     from transforms.storage import parquet_log
-    from transforms.storage.checkpoint import CheckpointFolder, Manifest
+    from transforms.storage.checkpoint import CheckpointFolder
     from transforms.storage.keeper import Keeper
     from transforms.storage.live_plan import LivePlan
+    from transforms.storage.manifest import Manifest
 
     true_written, true_settle = Keeper._written, LivePlan.settle
 

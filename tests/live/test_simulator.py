@@ -163,7 +163,7 @@ class ManifestFirst(Life):
 
 
 def live_checkpoint(tick: Any, manifest: Any) -> Any:
-    from transforms.storage.checkpoint import Checkpoint
+    from transforms.storage.manifest import Checkpoint
     from transforms.watermark import END
 
     history = manifest.line[-1].history

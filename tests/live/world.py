@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from transforms.storage import keeper as keeping
 from transforms.storage import live_plan as storing
-from transforms.storage.checkpoint import Checkpoint, CheckpointDamaged, CheckpointFolder, Manifest, TakenOver
+from transforms.storage.checkpoint import CheckpointDamaged, CheckpointFolder, TakenOver
 from transforms.storage.error import TableLost
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.staging import Table
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]

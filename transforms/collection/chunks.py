@@ -14,6 +14,7 @@ from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, Or
 from transforms.collection.json_lines import parse_json
 from transforms.collection.lines import Lines
 from transforms.collection.log import Chunk
+from transforms.collection.log_losses import LOST
 from transforms.collection.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Repair, applicable, one_line_each
 from transforms.dead_letter import PARSE, SCHEMA, dead_letters
@@ -65,7 +66,7 @@ class ChunkParser:
         # A repaired record comes in however late it is. It does not move the watermark, and the record that it
         # replaces did: where the watermark stood is in the tables already.
         progress, stood = self._watermarks(batch, chunks, before)
-        batch, dead = _placed(batch, firsts, stood), one_batch([parsed.dead, future])
+        batch, dead = _placed(batch, firsts, stood), _named_lost(one_batch([parsed.dead, future]), chunks)
         applied = applicable(self.overlay, positions, lines.payload)
         if applied:
             batch, dead = _not_at(batch, POSITION, applied), _not_at(dead, "position", applied)
@@ -158,6 +159,19 @@ def _placed(batch: pa.RecordBatch, firsts: Longs, stood: Longs) -> pa.RecordBatc
     """The batch with RANGE and WATERMARK, which has one entry a chunk in `stood`."""
     chunks = _chunk_of(as_longs(batch[POSITION]), firsts)
     return set_column(set_column(batch, RANGE, pa.array(firsts[chunks])), WATERMARK, pa.array(stood[chunks]))
+
+
+def _named_lost(dead: pa.RecordBatch, chunks: Sequence[Chunk]) -> pa.RecordBatch:
+    """Dead letters, of which those of records that a repair of the log gave up say so."""
+    lost = {chunk.id: chunk for chunk in chunks for run in chunk.runs if run.source == LOST}
+    if not lost:
+        return dead
+    details = dead["detail"].to_pylist()
+    positions = as_longs(dead["position"])
+    for chunk in lost.values():
+        for row in np.flatnonzero((positions >= chunk.first) & (positions < chunk.first + chunk.count)):
+            details[row] = f"the record was lost: chunk {chunk.id} of the log was damaged, and a repair gave it up"
+    return set_column(dead, "detail", pa.array(details, pa.string()))
 
 
 def _not_at(batch: pa.RecordBatch, column: str, positions: Mapping[int, bytes]) -> pa.RecordBatch:

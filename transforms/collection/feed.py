@@ -8,9 +8,13 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 
 from transforms.collection.chunks import ChunkParser, Flush
-from transforms.collection.log import Chunk, LogReader
+from transforms.collection.hold import Hold, IdleHold
+from transforms.collection.log import Chunk, LogOther, LogReader
 from transforms.collection.rest import Rest
 from transforms.watermark import NEVER
+
+LOG: Final = "log"
+"""In what a job knows of its beginning: which log it reads."""
 
 FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
@@ -68,13 +72,19 @@ class Feed(Protocol):
 
 @dataclass
 class LogFeed:
-    """The collector's log."""
+    """The collector's log.
+
+    Args:
+        hold: what the job that reads it says to the collector.
+    """
 
     folder: str
     parser: ChunkParser
+    hold: Hold
 
     def open(self) -> None:
         self._reader = LogReader(self.folder)
+        self._idle = IdleHold(self.hold)
 
     def close(self) -> None:
         self._reader.close()
@@ -83,13 +93,24 @@ class LogFeed:
         return self._reader.has(rest.chunk)
 
     def read(self, rest: Rest) -> Portion | None:
-        return log_portion(self._reader, self.parser, rest)
+        refuse_other_log(self._reader, rest)
+        portion = log_portion(self._reader, self.parser, rest)
+        if portion is None:
+            self._idle.look(rest.chunk)
+        return portion
 
     def is_at_end(self, rest: Rest) -> bool:
         return not self._reader.has(rest.chunk)
 
     def end(self) -> int:
         return self._reader.extent().end_position
+
+
+def refuse_other_log(reader: LogReader, rest: Rest) -> None:
+    """Raises LogError if a log is another one than that which was read so far, as far as both are known."""
+    known = (rest.began or {}).get(LOG)
+    if known is not None and reader.identity is not None and known != reader.identity:
+        raise LogOther(f"{reader.folder}: this is another log than the one that the job has read so far")
 
 
 def log_portion(reader: LogReader, parser: ChunkParser, rest: Rest, end: int | None = None) -> Portion | None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,11 +12,10 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
-from transforms import versions
 from transforms.branches import BOOKS, branching
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
-from transforms.collection.log import announce
+from transforms.collection.hold import Hold
 from transforms.collection.rest import Rest, RestProvider
 from transforms.event_time import EARLIEST, Window, as_timestamps
 from transforms.progress import BULLETIN, TALLY
@@ -201,13 +199,9 @@ class Follow(beam.PTransform):
 class AnnounceFn(beam.DoFn):
     """Ticks behind which everything is stored, to a word to the collector: what it need not keep for this job."""
 
-    def __init__(self, folder: str, reader: str, manifest: str):
-        self._folder = folder
-        self._reader = reader
-        self._manifest = manifest
+    def __init__(self, hold: Hold):
+        self._hold = hold
 
     def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        oldest = versions.content(self._manifest)["checkpoints"][0]["chunk"]
-        with suppress(OSError):  # the log's disk may be full; what is not said now is said behind the next checkpoint
-            announce(self._folder, self._reader, min(oldest, tick_of(tick).chunk))
+        self._hold.announce_kept(tick_of(tick).chunk)
         yield tick

@@ -6,12 +6,12 @@ that time passed while every client was silent. One process writes; any number r
 the log may be forgotten.
 """
 
-import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 import pyarrow as pa
 
@@ -21,26 +21,39 @@ from transforms.collection.log_file import (
     LAYOUT,
     check_format,
     checksum_of,
+    complete,
     decoded,
     elapsed_of,
     extent_of,
     is_empty,
+    next_of,
     open_log,
-    open_to_read,
+    remedy,
     size,
+    unreadable,
 )
 from transforms.collection.log_file import FORMAT as FORMAT  # whoever uses the log finds its names here
 from transforms.collection.log_file import Chunk as Chunk
 from transforms.collection.log_file import Extent as Extent
+from transforms.collection.log_file import LogDamaged as LogDamaged
 from transforms.collection.log_file import LogError as LogError
+from transforms.collection.log_file import LogMissing as LogMissing
+from transforms.collection.log_file import LogOther as LogOther
 from transforms.collection.log_file import Run as Run
 from transforms.collection.log_file import log_file as log_file
+from transforms.collection.log_identity import LOCK, OpenFiles, lock
+from transforms.collection.log_identity import LogLost as LogLost
 from transforms.collection.log_inspection import damage as damage
 from transforms.collection.log_readers import announce as announce
+from transforms.collection.log_readers import make_spare
 from transforms.collection.log_readers import passed_by_all as passed_by_all
+from transforms.collection.log_reading import LogReader as LogReader
+from transforms.collection.log_repair import finish as finish_repair
+from transforms.collection.log_reserve import RESERVE_BYTES, WORKING_BYTES, Reserve
 
-_AT_ONCE: Final = 16 << 20
-"""Bytes of lines that a reader takes from the file at once, before its caller has asked for them."""
+_FORGOTTEN_AT_ONCE: Final = 256
+_BYTES_AT_ONCE: Final = 4 << 20
+"""Chunks that are forgotten in one transaction, and their bytes: what it writes has to fit in the reserve."""
 
 _SHRUNK_AT_ONCE: Final = 4096
 """Pages that a pruning gives back to the disk: more would keep the collector from its clients."""
@@ -60,21 +73,40 @@ class LogWriter:
             if not os.path.isdir(folder):
                 os.makedirs(folder)
                 durable.keep_entries(os.path.dirname(os.path.abspath(folder)))
-            self._lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115  # held until `close`
         except OSError as error:
             raise LogError(f"{folder}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise LogError(f"{folder}: another collector writes to this log") from None
+        self._lock = lock(folder)
         self._folder = folder
+        self._reserve = Reserve(folder)
         try:
-            self._database = open_log(folder, "rwc")
-            self._begin()
-        except (LogError, sqlite3.Error) as error:
+            finish_repair(folder)
+            self._open_anyway()
+        except (LogError, sqlite3.DatabaseError) as error:
             self._lock.close()
-            raise error if isinstance(error, LogError) else LogError(f"{folder}: {error}") from error
+            raise error if isinstance(error, LogError) else unreadable(folder, error) from error
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        """Makes what has to be there on the day on which the disk is full."""
+        make_spare(self._folder)
+        self._reserve.make()
+
+    def _open_anyway(self) -> None:
+        try:
+            self._open()
+        except (LogError, sqlite3.Error):
+            # To open a log takes some room, which a full disk does not have.
+            if self._reserve.free() > WORKING_BYTES or not self._reserve.release():
+                raise
+            self._open()
+
+    def _open(self) -> None:
+        self._database = open_log(self._folder, "rwc")
+        try:
+            self._begin()
+        except BaseException:
+            self._database.close()
+            raise
 
     def _begin(self) -> None:
         database = self._database
@@ -89,8 +121,21 @@ class LogWriter:
         database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         if empty:
             database.executescript(LAYOUT)
+        with suppress(sqlite3.OperationalError):  # a full disk; the log is as good as those of earlier versions
+            complete(database)
+        self._check_end()
         self.extent = extent_of(database)
         self.elapsed = elapsed_of(database)
+        self._files = OpenFiles.of(self._folder, LOCK)
+
+    def _check_end(self) -> None:
+        """Refuses to number records behind a chunk that may say anything."""
+        row = self._database.execute("SELECT * FROM chunk ORDER BY id DESC LIMIT 1").fetchone()
+        if row is not None:
+            try:
+                decoded(row, self._folder)
+            except LogDamaged as error:
+                raise LogDamaged(f"{error}; {remedy(self._folder)}") from None
 
     def append(
         self,
@@ -112,6 +157,7 @@ class LogWriter:
 
         Raises:
             sqlite3.Error: nothing was appended; the disk may be full, or another program may hold the file.
+            LogLost: if the log was removed or replaced; what was appended is in no file that has a name.
             ValueError: if `elapsed` goes back.
         """
         if elapsed < self.elapsed:
@@ -135,6 +181,7 @@ class LogWriter:
             # What follows a commit may fail though the commit did not: then the chunk is there, and stays.
             if self._database.in_transaction or extent_of(self._database) == extent:
                 raise
+        self._files.check()
         self.elapsed = elapsed
         self.extent = Extent(
             extent.first_chunk, extent.end_chunk + 1, extent.first_position, extent.end_position + count
@@ -142,9 +189,13 @@ class LogWriter:
         return extent.end_position
 
     def next_of(self, source: str) -> int:
-        """The number of the next record of a session, from 0."""
-        row = self._database.execute("SELECT next FROM session WHERE source = ?", (source,)).fetchone()
-        return int(row[0]) if row else 0
+        """The number of the next record of a session, from 0.
+
+        Raises:
+            LogError: if the log was removed or replaced, or the number is damaged.
+        """
+        self._files.check()
+        return next_of(self._database, source, self._folder)
 
     def size(self) -> int:
         """Bytes of the log on the disk."""
@@ -152,109 +203,101 @@ class LogWriter:
 
     def used(self) -> int:
         """Bytes of the log's file that hold something; the rest of it is room for what comes."""
-        pages, free, page = (
-            int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return (pages - free) * page
+        return (self._pages("page_count") - self._pages("freelist_count")) * self._pages("page_size")
+
+    def _pages(self, name: str) -> int:
+        return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def age(self, elapsed: int) -> tuple[int, int]:
+        """The oldest chunk, and how long ago (µs) it was committed, when the log's clock shows `elapsed`."""
+        row = self._database.execute("SELECT elapsed FROM chunk ORDER BY id LIMIT 1").fetchone()
+        return self.extent.first_chunk, elapsed - int(row[0]) if row else 0
 
     def prune(self, older_than: int) -> int:
-        """Forgets chunks that every reader has passed and that were committed before `older_than` (µs).
+        """Forgets chunks that every reader has passed, of before the log's clock showed `older_than` (µs).
 
         A log without readers forgets nothing, and the newest chunk always stays.
 
         Returns:
             How many chunks were forgotten.
         """
-        passed = passed_by_all(self._folder)
-        if passed is None:
-            return 0
-        bound = min(passed, self.extent.end_chunk - 1)
-        query = "SELECT id FROM chunk WHERE id >= ? OR received >= ? ORDER BY id LIMIT 1"
-        row = self._database.execute(query, (bound, older_than)).fetchone()
-        if row is None or row[0] <= self.extent.first_chunk:
-            return 0
-        with self._database:
-            gone = self._database.execute("DELETE FROM chunk WHERE id < ?", row).rowcount
-        self.extent = extent_of(self._database)
+        end = self._end_of_forgettable(older_than)
+        gone = 0
+        while self.extent.first_chunk < end:
+            gone += self._forget(end)
         # Free pages are where the next chunks go. Shrinking moves the newest there, so it has to be worth it.
-        if self.used() * 2 < size(self._folder):
-            # It is done a page a row, and has no columns: `execute` would do one page of it.
-            self._database.executescript(f"PRAGMA incremental_vacuum({_SHRUNK_AT_ONCE})")
+        if gone and self.used() * 2 < size(self._folder):
+            self._shrink(_SHRUNK_AT_ONCE)
+        self._keep_room()
         return gone
 
-    def close(self) -> None:
-        self._database.close()
-        self._lock.close()
+    def make_room(self, older_than: int) -> bool:
+        """Prunes on a disk that is full, in the room of the reserve, and gives to the disk what is free then.
 
-
-class LogReader:
-    """Reads a log while it is written.
-
-    Raises:
-        LogError: if there is no log, or its format is newer than this program's.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = folder
-        self._database = open_to_read(folder)
-
-    def extent(self) -> Extent:
-        """What the log holds now."""
-        return extent_of(self._database)
-
-    def first_of(self, chunk: int) -> int | None:
-        """The position of a chunk's first record, also of the chunk that comes next; None: there is no such chunk."""
-        extent = self.extent()
-        if chunk == extent.end_chunk:
-            return extent.end_position
-        row = self._database.execute("SELECT first FROM chunk WHERE id = ?", (chunk,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def has(self, chunk: int) -> bool:
-        """Whether this chunk, or a later one, is there already: cheap enough to be asked every few milliseconds."""
-        return self._database.execute("SELECT 1 FROM chunk WHERE id >= ? LIMIT 1", (chunk,)).fetchone() is not None
-
-    def chunks(self, start: int, end: int | None = None, target_bytes: int | None = None) -> Iterator[Chunk]:
-        """Chunks from `start` to before `end`, or until they hold `target_bytes` of lines, whichever comes first.
+        Returns:
+            Whether there is more room than before.
 
         Raises:
-            LogError: if a chunk is damaged, or was forgotten.
+            sqlite3.OperationalError: if there is not even room to forget something.
         """
-        taken, expected = 0, start
-        # No cursor stays open between chunks that a caller takes slowly: it would keep the file from shrinking.
-        while target_bytes is None or taken < target_bytes:
-            rows = self._rows(expected, end, _AT_ONCE if target_bytes is None else target_bytes - taken)
-            if not rows:
-                return
-            for row in rows:
-                chunk = decoded(row, self.folder)
-                if chunk.id != expected:
-                    raise LogError(f"{self.folder}: chunk {expected} is gone; the log begins at chunk {chunk.id}")
-                expected += 1
-                taken += len(chunk.data)
-                yield chunk
-
-    def _rows(self, start: int, end: int | None, wanted_bytes: int) -> list[tuple[Any, ...]]:
-        """The chunks that it takes to have `wanted_bytes`, or fewer."""
-        bounds = (start, (1 << 62) if end is None else end)
-        where = "FROM chunk WHERE id >= ? AND id < ? ORDER BY id LIMIT"
+        end = self._end_of_forgettable(older_than)
+        if self.extent.first_chunk >= end and self._pages("freelist_count") * self._pages("page_size") < WORKING_BYTES:
+            return False
+        self._reserve.release()
         try:
-            sizes = self._database.execute(f"SELECT size {where} 256", bounds).fetchall()
-            total, count = 0, 0
-            for (size_,) in sizes:
-                if total >= min(wanted_bytes, _AT_ONCE):
+            # Some builds of SQLite write zeros over what is deleted, and then to delete a chunk takes its own size.
+            self._database.execute("PRAGMA secure_delete = OFF")
+            self._apply()
+            while self.extent.first_chunk < end:
+                self._forget(end)
+                self._apply()
+            before = -1
+            while self._reserve.free() < RESERVE_BYTES + WORKING_BYTES:
+                if (left := self._pages("freelist_count")) in (0, before):
                     break
-                total, count = total + size_, count + 1
-            return self._database.execute(f"SELECT * {where} {count}", bounds).fetchall()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            raise LogError(f"{self.folder}: the log is damaged: {error}") from error
+                before = left
+                self._shrink(_FORGOTTEN_AT_ONCE)
+                self._apply()
+        finally:
+            self._reserve.make(spare=0)
+        return True
 
-    def sessions(self) -> dict[str, int]:
-        """The sources of sessions, and the number of each one's next record."""
-        return dict(self._database.execute("SELECT source, next FROM session ORDER BY source").fetchall())
+    @property
+    def has_reserve(self) -> bool:
+        """Whether there is room to prune on a full disk."""
+        return self._reserve.is_there()
+
+    def _end_of_forgettable(self, older_than: int) -> int:
+        """The chunk before which nothing needs to stay."""
+        passed = passed_by_all(self._folder)
+        if passed is None:
+            return self.extent.first_chunk
+        bound = min(passed, self.extent.end_chunk - 1)
+        query = "SELECT id FROM chunk WHERE id >= ? OR elapsed >= ? ORDER BY id LIMIT 1"
+        row = self._database.execute(query, (bound, older_than)).fetchone()
+        return self.extent.first_chunk if row is None else int(row[0])
+
+    def _forget(self, end: int) -> int:
+        query = "SELECT id, length(payload) FROM chunk WHERE id < ? ORDER BY id LIMIT ?"
+        bound, bytes_ = end, 0
+        for number, size_ in self._database.execute(query, (end, _FORGOTTEN_AT_ONCE)).fetchall():
+            bound, bytes_ = number + 1, bytes_ + size_
+            if bytes_ > _BYTES_AT_ONCE:
+                break
+        with self._database:
+            gone = self._database.execute("DELETE FROM chunk WHERE id < ?", (bound,)).rowcount
+        self.extent = extent_of(self._database)
+        return gone
+
+    def _shrink(self, pages: int) -> None:
+        # It is done a page a row, and has no columns: `execute` would do one page of it.
+        self._database.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    def _apply(self) -> None:
+        """Brings what was committed from beside the file into it, and gives the room to the disk."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
+        """Lets go of the log."""
         self._database.close()
+        self._lock.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -35,6 +36,21 @@ CREATE TABLE chunk (
 );
 COMMIT;
 """
+COMPLETION: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE session_copy (source TEXT PRIMARY KEY, next INTEGER NOT NULL, complement INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO session_copy SELECT source, next, ~next FROM session;
+CREATE TRIGGER session_inserted AFTER INSERT ON session
+BEGIN
+    DELETE FROM session_copy WHERE source = NEW.source;
+    INSERT INTO session_copy VALUES (NEW.source, NEW.next, ~NEW.next);
+END;
+CREATE TRIGGER session_updated AFTER UPDATE ON session
+BEGIN UPDATE session_copy SET next = NEW.next, complement = ~NEW.next WHERE source = NEW.source; END;
+COMMIT;
+"""
+"""What logs of earlier versions lack: each session's number three times, of which any two that agree are right. It is
+a table of its own, filled by triggers, so that earlier versions go on reading and writing the log."""
 
 
 class LogError(OSError):
@@ -42,6 +58,26 @@ class LogError(OSError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class LogMissing(LogError):
+    """There is no log yet."""
+
+
+class LogOther(LogError):
+    """A log is not the one that was read so far."""
+
+
+class LogDamaged(LogError):
+    """What the log holds is not what was written to it."""
+
+
+def remedy(folder: str) -> str:
+    """What to do about a damaged log."""
+    return (
+        f"`collect --log {folder} --inspect` shows what is lost, and `collect --log {folder} --repair` makes the log"
+        " whole without it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +139,8 @@ def open_log(folder: str, mode: str) -> sqlite3.Connection:
     path = quote(os.path.abspath(log_file(folder)))
     try:
         database = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
+        # A damaged text must fail by its checksum, as every other column does, and not while it is read.
+        database.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
         database.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
         raise LogError(f"{folder}: {error}") from error
@@ -111,7 +149,7 @@ def open_log(folder: str, mode: str) -> sqlite3.Connection:
 
 def open_to_read(folder: str) -> sqlite3.Connection:
     """Opens a log that has to be there already."""
-    missing = LogError(f"{folder}: there is no log; `collect --log {folder}` begins one")
+    missing = LogMissing(f"{folder}: there is no log; `collect --log {folder}` begins one")
     if not os.path.exists(log_file(folder)):
         raise missing
     database = open_log(folder, "rw")
@@ -120,10 +158,18 @@ def open_to_read(folder: str) -> sqlite3.Connection:
             raise missing
         database.execute("PRAGMA query_only = ON")
         check_format(database, folder)
-    except LogError:
+    except (LogError, sqlite3.DatabaseError) as error:
         database.close()
-        raise
+        raise error if isinstance(error, LogError) else unreadable(folder, error) from error
     return database
+
+
+def unreadable(folder: str, error: sqlite3.DatabaseError) -> LogError:
+    """What SQLite says of a file that it cannot read, in a sentence with what to do."""
+    # An operational error is the machine's, say a lock or the disk's; any other is the file's.
+    if isinstance(error, sqlite3.OperationalError):
+        return LogError(f"{folder}: the log cannot be read: {error}")
+    return LogDamaged(f"{folder}: the log is damaged: {error}; {remedy(folder)}")
 
 
 def is_empty(database: sqlite3.Connection) -> bool:
@@ -137,9 +183,61 @@ def check_format(database: sqlite3.Connection, folder: str) -> None:
         row = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     except sqlite3.Error as error:
         raise LogError(f"{folder}: {FILE} is no log of Streamgauge ({error})") from error
-    if row is None or int(row[0]) > FORMAT:
+    if row is None or not isinstance(row[0], int) or row[0] > FORMAT:
         found = "none" if row is None else row[0]
         raise LogError(f"{folder}: the log has format {found}, this version reads {FORMAT}; use a newer Streamgauge")
+
+
+def complete(database: sqlite3.Connection) -> None:
+    """Gives a log what those of earlier versions lack.
+
+    Raises:
+        sqlite3.OperationalError: if there is no room for it; the log is as it was.
+    """
+    if not has_copies(database):
+        try:
+            database.executescript(COMPLETION)
+        except sqlite3.Error:
+            if database.in_transaction:
+                database.rollback()
+            raise
+    if database.execute("SELECT 1 FROM meta WHERE name = 'id'").fetchone() is None:
+        number = 1 + secrets.randbelow((1 << 53) - 1)  # any program that reads JSON can hold it
+        with database:
+            database.executemany("INSERT INTO meta VALUES (?, ?)", [("id", number), ("id complement", ~number)])
+
+
+def has_copies(database: sqlite3.Connection) -> bool:
+    """Whether the numbers of sessions can be checked."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'session_copy'").fetchone() is not None
+
+
+def identity_of(database: sqlite3.Connection) -> int | None:
+    """What tells this log from any other; None: an earlier version made it, or it is damaged."""
+    number = dict(database.execute("SELECT name, value FROM meta WHERE name LIKE 'id%'").fetchall())
+    found = number.get("id")
+    return found if isinstance(found, int) and found > 0 and number.get("id complement") == ~found else None
+
+
+def next_of(database: sqlite3.Connection, source: str, folder: str) -> int:
+    """The number of a session's next record, from 0.
+
+    Raises:
+        LogDamaged: if it is not known any more.
+    """
+    row = database.execute("SELECT next FROM session WHERE source = ?", (source,)).fetchone()
+    known = [] if row is None else [row[0]]
+    if not has_copies(database):
+        return int(known[0]) if known else 0
+    copies = database.execute("SELECT next, complement FROM session_copy WHERE source = ?", (source,)).fetchone()
+    if copies is not None:
+        known += [copies[0], ~copies[1] if isinstance(copies[1], int) else None]
+    if not known:
+        return 0
+    for value in known:
+        if isinstance(value, int) and (known.count(value) > 1 or len(known) == 1):
+            return value
+    raise LogDamaged(f"{folder}: the number of the next record of {source} is damaged; {remedy(folder)}")
 
 
 def extent_of(database: sqlite3.Connection) -> Extent:
@@ -158,20 +256,20 @@ def elapsed_of(database: sqlite3.Connection) -> int:
 def checksum_of(row: Sequence[Any]) -> int:
     """The checksum of all the other columns of a chunk."""
     *numbers_and_runs, payload = row
-    return zlib.crc32(payload, zlib.crc32(json.dumps(numbers_and_runs).encode("utf-8")))
+    return zlib.crc32(payload, zlib.crc32(json.dumps(numbers_and_runs, default=repr).encode("utf-8")))
 
 
 def decoded(row: Sequence[Any], folder: str) -> Chunk:
     """The chunk that a row holds.
 
     Raises:
-        LogError: if it is damaged.
+        LogDamaged: if it is damaged.
     """
     number, first, count, received, elapsed, runs, bytes_, payload, checksum = row
     if not isinstance(payload, bytes) or checksum_of(row[:-1]) != checksum:
-        raise LogError(f"{folder}: chunk {number} is damaged: its checksum does not match")
+        raise LogDamaged(f"{folder}: chunk {number} is damaged: its checksum does not match")
     data = pa.decompress(payload, bytes_, codec=CODEC, asbytes=True) if bytes_ else b""
     chunk = Chunk(number, first, received, elapsed, tuple(Run(*run) for run in json.loads(runs)), data)
     if chunk.count != count:
-        raise LogError(f"{folder}: chunk {number} is damaged: it holds {chunk.count} records, not {count}")
+        raise LogDamaged(f"{folder}: chunk {number} is damaged: it holds {chunk.count} records, not {count}")
     return chunk

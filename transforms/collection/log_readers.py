@@ -2,20 +2,86 @@
 
 import json
 import os
+import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from transforms.specification import format_duration
 
 READERS: Final = "readers"
+SPARE: Final = "spare"
+_SIZE: Final = 128
+"""Bytes of what a reader announces: always the same, so that a full disk can take another in its place."""
+
+_SHOWN: Final = 3
 
 
-def announce(folder: str, reader: str, passed: int) -> None:
-    """Lets the collector know that `reader` will not ask again for chunks before `passed`."""
-    path = Path(folder, READERS, f"{reader}.json")
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reader of a log.
+
+    Args:
+        passed: the chunk before which it needs none; 0, if what it announced cannot be read.
+        retain: how far back (s) it holds the log on purpose; None: it has not said.
+        silent: s since it was heard of.
+    """
+
+    name: str
+    passed: int
+    retain: float | None
+    silent: float
+
+
+def reader_file(folder: str, reader: str) -> Path:
+    """Where a reader announces."""
+    return Path(folder, READERS, f"{reader}.json")
+
+
+def announce(folder: str, reader: str, passed: int, retain: float | None = None) -> None:
+    """Lets the collector know that `reader` will not ask again for chunks before `passed`.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path = reader_file(folder, reader)
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_suffix(".new")
-    aside.write_text(json.dumps({"passed": passed}), encoding="utf-8")
-    os.replace(aside, path)
+    content = json.dumps({"passed": passed, "retain": retain}).ljust(_SIZE).encode()
+    aside = path.parent / f"{reader}.{os.getpid()}-{threading.get_ident()}.new"
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()
+        # The disk may be full, and stays so unless the log hears of this: it goes where something stands already.
+        spare = path if path.exists() else path.parent / SPARE
+        if not spare.exists() or spare.stat().st_size < _SIZE:
+            raise
+        with open(spare, "r+b", buffering=0) as file:
+            file.write(content)
+        os.replace(spare, path)
+
+
+def make_spare(folder: str) -> None:
+    """Keeps room for a reader that comes when the disk is full."""
+    path = Path(folder, READERS, SPARE)
+    with suppress(OSError):
+        if not path.exists() or path.stat().st_size < _SIZE:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b" " * _SIZE)
+
+
+def forget(folder: str, reader: str) -> bool:
+    """Lets the log go on without a reader; false: there is none of that name."""
+    if reader not in readers(folder):
+        return False
+    reader_file(folder, reader).unlink(missing_ok=True)
+    return True
 
 
 def passed_by_all(folder: str) -> int | None:
@@ -23,13 +89,55 @@ def passed_by_all(folder: str) -> int | None:
     return min(readers(folder).values(), default=None)
 
 
+def passed_by(folder: str, reader: str) -> int | None:
+    """The chunk before which a reader has passed; None: it has not announced any."""
+    try:
+        return int(json.loads(reader_file(folder, reader).read_text(encoding="utf-8"))["passed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def readers(folder: str) -> dict[str, int]:
     """The readers of a log, and the chunk before which each has passed; 0, if what one announced cannot be read."""
-    passed = {}
+    return {reader.name: reader.passed for reader in seen(folder)}
+
+
+def seen(folder: str) -> list[Reader]:
+    """The readers of a log, by name."""
+    found = []
     for path in sorted(Path(folder, READERS).glob("*.json")):
         with suppress(FileNotFoundError):
+            silent = max(time.time() - path.stat().st_mtime, 0.0)
             try:
-                passed[path.stem] = int(json.loads(path.read_text(encoding="utf-8"))["passed"])
-            except (ValueError, KeyError, TypeError):
-                passed[path.stem] = 0  # a power cut may empty it; until it is announced again, nothing is forgotten
-    return passed
+                said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                found.append(Reader(path.stem, int(said["passed"]), said.get("retain"), silent))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                # A power cut may empty it; until it is announced again, nothing is forgotten.
+                found.append(Reader(path.stem, 0, None, silent))
+    return found
+
+
+def holders(folder: str, first: int) -> Sequence[Reader]:
+    """The readers that may still ask for chunk `first`: the log cannot forget it."""
+    return [reader for reader in seen(folder) if reader.passed <= first]
+
+
+def words_of(reader: Reader, folder: str) -> str:
+    """What a reader holds and why, in a part of a sentence."""
+    heard = format_duration(timedelta(seconds=int(reader.silent)))
+    words = f"reader {reader.name} holds it from chunk {reader.passed:,} on, last heard of {heard} ago"
+    if reader.retain:
+        words += f", and keeps `source.log.retain` of {format_duration(timedelta(seconds=reader.retain))}"
+    if reader.silent > 60:
+        words += f" (if its job is gone for good: `collect --log {folder} --forget-reader {reader.name}`)"
+    return words
+
+
+def held(folder: str, first: int) -> str:
+    """Who holds a log from chunk `first` on, in a part of a sentence; empty: no reader does."""
+    found = seen(folder)
+    if not found:
+        return "no job reads the log, and what no job has read is never forgotten"
+    holding = [words_of(reader, folder) for reader in holders(folder, first)]
+    more = f"; and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
+    return "; ".join(holding[:_SHOWN]) + more

@@ -13,7 +13,6 @@ it was stopped changes nothing.
 import json
 import os
 import uuid
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,10 +21,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms import durable, versions
+from transforms.retention import moments
 from transforms.storage.error import SinkError, told_as_sink_error
-from transforms.storage.history import Line, Place, Stretch, begun
+from transforms.storage.history import Place, Stretch
+from transforms.storage.manifest import FORMAT, Checkpoint, Manifest
+from transforms.storage.snapshots import checksum_of, read_snapshots, write_snapshots
 
-FORMAT: Final = 3
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "manifest"
 """The folder of the manifest's versions."""
@@ -38,104 +39,6 @@ STATISTICS: Final = "statistics of"
 
 BEGIN_ANEW: Final = "--begin-anew"
 """What makes a live job start from nothing where tables or a state are there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Where a job stood.
-
-    Args:
-        name: the tick's name, unique and growing within a history.
-        chunk: the first chunk that was not read.
-        watermark: up to where event time had passed (µs).
-        source: what the source needs to go on.
-        taken: when, in s since the epoch.
-        drained: whether all windows were closed before their time, so that nothing can go on from here.
-        topics: how far the topics are that the job writes.
-        history: the history that it is of.
-        file: the name of its snapshots' file.
-        checksum: the CRC-32 of that file; None: an earlier version of this program wrote it.
-    """
-
-    name: int
-    chunk: int
-    watermark: int
-    source: Mapping[str, Any]
-    taken: float
-    drained: bool = False
-    topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    history: str = ""
-    file: str = ""
-    checksum: int | None = None
-
-    @property
-    def place(self) -> Place:
-        """Where it stands."""
-        return Place(self.name, self.topics, self.history)
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """All that counts of a job.
-
-    Args:
-        identity: what the job must be for its checkpoints to fit, part by part.
-        checkpoints: oldest first.
-        owner: names this state among all others; tables say whose they are by it.
-        line: the histories that led to where the job stands.
-        at: where the job stands, and its tables with it.
-        launch: which launch of the job may write; a launch ends those before it.
-        attempt: counts those who were allowed to write: a later one ends the earlier ones.
-        files: the live files of each Parquet folder.
-        databases: the databases whose tables were begun, by digests of their URLs.
-        taken_back: whether the tables were taken back to before the oldest checkpoint, by an engine that had been
-            there: until the next checkpoint only that engine can go on.
-        since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
-            that is without them.
-        number: the version that this was read from; 0: none was written yet.
-        is_behind: whether a version after this one is there and is damaged.
-    """
-
-    identity: Mapping[str, str]
-    checkpoints: Sequence[Checkpoint] = ()
-    owner: str = ""
-    line: Line = ()
-    at: Place = field(default_factory=Place)
-    launch: str = ""
-    attempt: int = 0
-    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    databases: Sequence[str] = ()
-    taken_back: bool = False
-    since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    number: int = 0
-    is_behind: bool = False
-
-    @property
-    def newest(self) -> Checkpoint:
-        return self.checkpoints[-1]
-
-    @property
-    def oldest(self) -> Checkpoint:
-        return self.checkpoints[0]
-
-    @staticmethod
-    def new(identity: Mapping[str, str]) -> "Manifest":
-        """That of a job which has stored nothing yet."""
-        line = begun()
-        return Manifest(identity, owner=uuid.uuid4().hex[:16], line=line, at=Place(history=line[-1].history))
-
-    def to_json(self) -> bytes:
-        content = asdict(self)
-        del content["number"], content["is_behind"]
-        return json.dumps({"format": FORMAT, **content}).encode()
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any], number: int = 0, is_behind: bool = False) -> "Manifest":
-        known = {name: value for name, value in content.items() if name != "format"}
-        checkpoints = [Checkpoint(**entry) for entry in known.pop("checkpoints")]
-        line = tuple(Stretch(**entry) for entry in known.pop("line"))
-        at = Place(**known.pop("at"))
-        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, is_behind=is_behind)
 
 
 class TakenOver(SinkError):
@@ -344,7 +247,7 @@ class CheckpointFolder:
         """
         path = f"{self.state}/{FOLDER}/{checkpoint.file}"
         try:
-            if checkpoint.checksum is not None and _checksum_of(path) != checkpoint.checksum:
+            if checkpoint.checksum is not None and checksum_of(path) != checkpoint.checksum:
                 raise CheckpointDamaged(f"{path}: is damaged: its checksum is not that of the manifest")
             return read_snapshots(path)
         except (OSError, pa.ArrowException) as error:
@@ -368,7 +271,8 @@ class CheckpointFolder:
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
         oldest, newest = checkpoints[0], checkpoints[-1]
         between = checkpoints[1:-1]
-        ripe = [entry for entry in between if newest.taken - entry.taken >= self.retain]
+        times = moments([asdict(entry) for entry in checkpoints])
+        ripe = [entry for entry, time in zip(between, times[1:-1], strict=True) if times[-1] - time >= self.retain]
         if ripe:
             oldest, between = ripe[-1], between[between.index(ripe[-1]) + 1 :]
         # The first one after the oldest is the next to become it; a newer one would only make that later.
@@ -385,37 +289,3 @@ class CheckpointFolder:
     @property
     def _manifest(self) -> str:
         return f"{self.state}/{MANIFEST}"
-
-
-def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> int:
-    """Writes snapshots to a file, durably and in one step; the checksum of the file.
-
-    Raises:
-        OSError: if the disk refuses; the file is as it was.
-    """
-    with durable.replacing(path) as file:
-        for snapshot in snapshots:
-            with pa.ipc.new_stream(file, snapshot.schema) as writer:
-                writer.write_batch(snapshot)
-        file.flush()
-        return _checksum_of(file.name)
-
-
-def read_snapshots(path: str) -> list[pa.RecordBatch]:
-    """What `write_snapshots` wrote."""
-    with pa.OSFile(path, "rb") as file:
-        snapshots = []
-        while file.tell() < file.size():
-            with pa.ipc.open_stream(file) as stream:
-                snapshots.append(stream.read_next_batch())
-                for _ in stream:
-                    raise AssertionError("a snapshot is one batch")
-        return snapshots
-
-
-def _checksum_of(path: str) -> int:
-    checksum = 0
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            checksum = zlib.crc32(piece, checksum)
-    return checksum

@@ -22,9 +22,10 @@ from transforms.progress import BULLETIN
 from transforms.pulse import Pulse
 from transforms.pulse import pulse as pulse_of_process
 from transforms.storage import parquet_log
-from transforms.storage.checkpoint import Checkpoint, Manifest, TakenOver
+from transforms.storage.checkpoint import TakenOver
 from transforms.storage.history import Place
 from transforms.storage.live_plan import FOREVER, LivePlan, publish
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
 from transforms.storage.records import stamped
 from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel

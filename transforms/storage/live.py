@@ -11,11 +11,11 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms.coder import RecordBatchCoder
-from transforms.storage.checkpoint import write_snapshots
 from transforms.storage.history import Place
 from transforms.storage.keeper import Keeper, Lease
 from transforms.storage.live_plan import LivePlan, patiently
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.snapshots import write_snapshots
 from transforms.tick import (
     KEEPING,
     ROWS,

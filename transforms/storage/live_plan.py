@@ -15,18 +15,11 @@ import pyarrow as pa
 
 from transforms.progress import BULLETIN
 from transforms.storage import parquet, parquet_log, sql, topics
-from transforms.storage.checkpoint import (
-    BEGIN_ANEW,
-    Checkpoint,
-    CheckpointFolder,
-    Manifest,
-    NotShared,
-    StateRefused,
-    TakenOver,
-)
+from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointFolder, NotShared, StateRefused, TakenOver
 from transforms.storage.error import SinkError, TableLost
 from transforms.storage.history import Line, Place, holds, left_at, parting
 from transforms.storage.kafka import KafkaFenced
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
 from transforms.storage.staging import Table
 from transforms.storage.topics import Topics, TopicSink

@@ -19,8 +19,17 @@ PATIENCE_SECONDS: Final = 30
 class Collecting:
     """A running collector; its port stays the same when it is started again."""
 
-    def __init__(self, log: Path, *options: str, env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        log: Path,
+        *options: str,
+        env: dict[str, str] | None = None,
+        files: int | None = None,
+        said: str = r"127\.0\.0\.1:(\d+) into ",
+    ):
         self.log = log
+        self._files = files
+        self._said = said
         self._options = options
         self._env = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         self.port = 0
@@ -28,12 +37,14 @@ class Collecting:
 
     def start(self) -> None:
         command = [*COMMAND, "collect", "--log", str(self.log), "--port", str(self.port), *self._options]
+        if self._files is not None:
+            command = ["prlimit", f"--nofile={self._files}:{self._files}", *command]
         self.process = subprocess.Popen(
             command, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         self.ready = self.process.stdout.readline()
-        found = re.match(r"collecting on 127\.0\.0\.1:(\d+) into ", self.ready)
+        found = re.match(f"collecting on {self._said}", self.ready)
         assert found, self.process.stderr.read()
         self.port = int(found[1])
 
@@ -121,9 +132,9 @@ class Talk:
 
 
 @contextmanager
-def collecting(log: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Collecting]:
+def collecting(log: Path, *options: str, **further: Any) -> Iterator[Collecting]:
     """A collector that is ended with the test."""
-    collector = Collecting(log, *options, env=env)
+    collector = Collecting(log, *options, **further)
     try:
         yield collector
     finally:

@@ -20,7 +20,7 @@ from tests.dataflow.page.pages import Page, live_job, showing
 from transforms import ledger
 from transforms.collection.log import LogWriter, Run
 from transforms.progress import KEPT, Bulletin
-from transforms.storage.checkpoint import Checkpoint
+from transforms.storage.manifest import Checkpoint
 
 
 @pytest.fixture

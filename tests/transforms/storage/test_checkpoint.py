@@ -16,15 +16,14 @@ from transforms.storage.checkpoint import (
     BEFORE,
     FOLDER,
     MANIFEST,
-    Checkpoint,
     CheckpointDamaged,
     CheckpointFolder,
-    Manifest,
     NotShared,
     StateRefused,
     TakenOver,
 )
 from transforms.storage.error import SinkError
+from transforms.storage.manifest import Checkpoint, Manifest
 
 
 def checkpoint(name: int, taken: float | None = None) -> Checkpoint:
@@ -35,10 +34,10 @@ def snapshot(name: int) -> pa.RecordBatch:
     return pa.record_batch([pa.array([b"state %d" % name])], ["state"]).replace_schema_metadata({b"a": b"%d" % name})
 
 
-def keep(folder: CheckpointFolder, name: int, *snapshots: pa.RecordBatch) -> Manifest:
+def keep(folder: CheckpointFolder, name: int, *snapshots: pa.RecordBatch, as_is: Checkpoint | None = None) -> Manifest:
     """Keeps a checkpoint, as a keeper does."""
     before = folder.root() or folder.claim("launch")
-    new = folder.put(checkpoint(name), snapshots or [snapshot(name)], before.attempt)
+    new = folder.put(as_is or checkpoint(name), snapshots or [snapshot(name)], before.attempt)
     found = folder.with_checkpoint(before.checkpoints, new)
     return folder.commit(before, replace(before, identity=folder.identity, checkpoints=found, at=new.place))
 
@@ -89,6 +88,22 @@ def test_three_are_kept_and_the_oldest_is_just_old_enough(tmp_path: Path, step: 
         age = name - kept[0]
         assert age >= 20 or kept[0] == step, "verify reaches back as far as was asked"
         assert age <= 2 * 20 + 2 * step, "and the log is not kept for ever"
+
+
+def by_the_log(name: int, taken: float, elapsed: float) -> Checkpoint:
+    source = {"position": name, "progress": {"elapsed": int(elapsed * 1e6)}}
+    return Checkpoint(name, name // 4, name * 1000, source, taken)
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_jumps_makes_no_checkpoint_older_or_younger(tmp_path: Path, jump: float) -> None:
+    folder = CheckpointFolder(str(tmp_path), retain=20.0)
+    for second in range(1, 60):
+        taken = second + (jump if second > 10 else 0.0)
+        keep(folder, 4 * second, as_is=by_the_log(4 * second, taken, second))
+        age = second - names(folder)[0] / 4
+        assert age >= 20 or names(folder)[0] == 4, "a jump ahead lets go of nothing"
+        assert age <= 2 * 20 + 2, "a jump back holds nothing for ever"
 
 
 @pytest.mark.parametrize("torn", range(1, 12))

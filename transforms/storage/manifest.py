@@ -1,0 +1,109 @@
+"""The manifest of a live job: all that counts of it, in one value that changes by compare-and-set only."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from transforms.storage.history import Line, Place, Stretch, begun
+
+FORMAT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a job stood.
+
+    Args:
+        name: the tick's name, unique and growing within a history.
+        chunk: the first chunk that was not read.
+        watermark: up to where event time had passed (µs).
+        source: what the source needs to go on.
+        taken: when, in s since the epoch.
+        drained: whether all windows were closed before their time, so that nothing can go on from here.
+        topics: how far the topics are that the job writes.
+        history: the history that it is of.
+        file: the name of its snapshots' file.
+        checksum: the CRC-32 of that file; None: an earlier version of this program wrote it.
+    """
+
+    name: int
+    chunk: int
+    watermark: int
+    source: Mapping[str, Any]
+    taken: float
+    drained: bool = False
+    topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    history: str = ""
+    file: str = ""
+    checksum: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.name, self.topics, self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that counts of a job.
+
+    Args:
+        identity: what the job must be for its checkpoints to fit, part by part.
+        checkpoints: oldest first.
+        owner: names this state among all others; tables say whose they are by it.
+        line: the histories that led to where the job stands.
+        at: where the job stands, and its tables with it.
+        launch: which launch of the job may write; a launch ends those before it.
+        attempt: counts those who were allowed to write: a later one ends the earlier ones.
+        files: the live files of each Parquet folder.
+        databases: the databases whose tables were begun, by digests of their URLs.
+        taken_back: whether the tables were taken back to before the oldest checkpoint, by an engine that had been
+            there: until the next checkpoint only that engine can go on.
+        since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
+            that is without them.
+        number: the version that this was read from; 0: none was written yet.
+        is_behind: whether a version after this one is there and is damaged.
+    """
+
+    identity: Mapping[str, str]
+    checkpoints: Sequence[Checkpoint] = ()
+    owner: str = ""
+    line: Line = ()
+    at: Place = field(default_factory=Place)
+    launch: str = ""
+    attempt: int = 0
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    databases: Sequence[str] = ()
+    taken_back: bool = False
+    since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    number: int = 0
+    is_behind: bool = False
+
+    @property
+    def newest(self) -> Checkpoint:
+        return self.checkpoints[-1]
+
+    @property
+    def oldest(self) -> Checkpoint:
+        return self.checkpoints[0]
+
+    @staticmethod
+    def new(identity: Mapping[str, str]) -> "Manifest":
+        """That of a job which has stored nothing yet."""
+        line = begun()
+        return Manifest(identity, owner=uuid.uuid4().hex[:16], line=line, at=Place(history=line[-1].history))
+
+    def to_json(self) -> bytes:
+        content = asdict(self)
+        del content["number"], content["is_behind"]
+        return json.dumps({"format": FORMAT, **content}).encode()
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any], number: int = 0, is_behind: bool = False) -> "Manifest":
+        known = {name: value for name, value in content.items() if name != "format"}
+        checkpoints = [Checkpoint(**entry) for entry in known.pop("checkpoints")]
+        line = tuple(Stretch(**entry) for entry in known.pop("line"))
+        at = Place(**known.pop("at"))
+        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, is_behind=is_behind)
