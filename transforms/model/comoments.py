@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import State, as_numpy
+from transforms.aggregation.doubles import two_sum
 from transforms.aggregation.groups import Groups
-from transforms.aggregation.moments import two_sum
 from transforms.batch import filled
 
 Matrix = npt.NDArray[np.float64]
