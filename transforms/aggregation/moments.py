@@ -22,7 +22,7 @@ from transforms.aggregation.groups import Groups
 STATISTICS = ("count", "missing", "mean", "std", "var", "sum")
 _COARSE: Final = 2.0**33 + 1
 _HALF: Final = 32
-"""Whole numbers are cut in two at this bit where their differences or sums may not fit in 64."""
+"""Whole numbers are cut in two at this bit where their sums may not fit in 64; a batch has fewer than 2^30 of them."""
 _LOW: Final = (1 << _HALF) - 1
 
 _Present = npt.NDArray[np.bool_] | None
@@ -39,15 +39,16 @@ class Moments:
         return pa.schema([pa.field("count", pa.int64()), pa.field("missing", pa.int64()), *floats])
 
     def measure(self, values: pa.Array, groups: Groups, arrival: Arrival) -> State:
+        is_whole = not pa.types.is_floating(values.type)
         with np.errstate(over="ignore", invalid="ignore"):
-            if pa.types.is_floating(values.type):
-                plain, present = numbers(values, groups)
-                count = _present(present, groups)
-                pivot, rest, squares = _of_floats(plain, present, np.maximum(count, 1), groups)
-            else:
+            if is_whole and not _fits_a_double(values, groups):
                 present = as_numpy(values.is_valid())[groups.order] if values.null_count else None
                 count = _present(present, groups)
-                pivot, rest, squares = _of_integers(values, present, count, groups)
+                pivot, rest, squares = _of_large_integers(values, present, np.maximum(count, 1), groups)
+            else:
+                plain, present = numbers(values, groups)
+                count = _present(present, groups)
+                pivot, rest, squares = _of_floats(plain, present, np.maximum(count, 1), groups, is_whole)
         return _state(count, groups.counts - count, pivot, rest, np.maximum(squares, 0.0))
 
     def merge(self, state: State, groups: Groups) -> State:
@@ -82,8 +83,17 @@ def _present(present: _Present, groups: Groups) -> npt.NDArray[np.int64]:
     return groups.counts if present is None else groups.reduce(np.add, present.astype(np.int64))
 
 
-def _of_floats(plain: Doubles, present: _Present, some: npt.NDArray[np.int64], groups: Groups) -> _Measured:
-    """The pivot, rest and centred squares of each group of floats; `some` is how many there are, at least 1."""
+def _fits_a_double(values: pa.Array, groups: Groups) -> bool:
+    """Whether neither values nor sums of their differences are rounded."""
+    bounds = pc.min_max(values.cast(pa.int64()))
+    low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
+    return max(-low, high, (high - low) * int(groups.counts.max(initial=1))) < 1 << 53
+
+
+def _of_floats(
+    plain: Doubles, present: _Present, some: npt.NDArray[np.int64], groups: Groups, is_whole: bool
+) -> _Measured:
+    """The pivot, rest and centred squares of each group; `some` is how many values there are, at least 1."""
 
     def apart_from(origin: Doubles) -> Doubles:
         apart = plain - groups.spread(origin)
@@ -93,9 +103,9 @@ def _of_floats(plain: Doubles, present: _Present, some: npt.NDArray[np.int64], g
 
     anchor = _one_of(plain, present, groups)
     offset = groups.reduce(np.add, apart_from(anchor)) / some
-    # Twenty bits of it will do: then whole numbers differ from the pivot, and are added up, without an error.
+    # A whole number, or twenty bits: then whole numbers differ from the pivot, and are added up, without an error.
     stretched = offset * _COARSE
-    pivot = anchor + (stretched - (stretched - offset))
+    pivot = anchor + (np.rint(offset) if is_whole else stretched - (stretched - offset))
     deviation = apart_from(pivot)
     rest = groups.reduce(np.add, deviation)
     squares = groups.reduce(np.add, deviation * deviation) - rest * (rest / some)
@@ -107,33 +117,17 @@ def _of_floats(plain: Doubles, present: _Present, some: npt.NDArray[np.int64], g
     return pivot, rest, squares
 
 
-def _of_integers(values: pa.Array, present: _Present, count: npt.NDArray[np.int64], groups: Groups) -> _Measured:
-    """The same of whole numbers and booleans, whose pivot is a whole number: no difference from it is rounded."""
-    values, some = values.cast(pa.int64()), np.maximum(count, 1)
-    bounds = pc.min_max(values)
-    low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
-    plain = as_numpy(values.fill_null(low))[groups.order]
-    if (high - low) * int(some.max(initial=1)) < 1 << 62:
-        anchor = np.where(count > 0, plain[groups.starts], 0)
-        offset = plain - groups.spread(anchor)
-        if present is not None:
-            offset[~present] = 0
-        total = groups.reduce(np.add, offset)
-        shift = total // some
-        shift += total - shift * some > some // 2
-        centre, rest = anchor + shift, total - shift * some
-        offset -= groups.spread(shift)
-        deviation = offset.astype(np.float64)
-    else:
-        upper, lower = plain >> _HALF, plain & _LOW
-        if present is not None:
-            upper[~present] = lower[~present] = 0
-        above, carried = np.divmod(groups.reduce(np.add, upper), some)
-        below, rest = np.divmod((carried << _HALF) + groups.reduce(np.add, lower), some)
-        centre = (above << _HALF) + below
-        upper -= groups.spread(centre >> _HALF)
-        lower -= groups.spread(centre & _LOW)
-        deviation = np.ldexp(upper.astype(np.float64), _HALF) + lower
+def _of_large_integers(values: pa.Array, present: _Present, some: npt.NDArray[np.int64], groups: Groups) -> _Measured:
+    """The same of whole numbers of any size, cut in two so that no sum or difference overflows or is rounded."""
+    plain = as_numpy(values.fill_null(0))[groups.order]
+    upper, lower = plain >> _HALF, plain & _LOW
+    above, carried = np.divmod(groups.reduce(np.add, upper), some)
+    below, rest = np.divmod((carried << _HALF) + groups.reduce(np.add, lower), some)
+    is_over = rest > some // 2
+    centre, rest = (above << _HALF) + below + is_over, rest - some * is_over
+    upper -= groups.spread(centre >> _HALF)
+    lower -= groups.spread(centre & _LOW)
+    deviation = np.ldexp(upper.astype(np.float64), _HALF) + lower
     if present is not None:
         deviation[~present] = 0.0
     pivot, left = two_sum(np.ldexp((centre >> _HALF).astype(np.float64), _HALF), (centre & _LOW).astype(np.float64))
