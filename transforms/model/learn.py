@@ -53,8 +53,8 @@ class RegressionMeasure:
 
     def fade(self, state: State, factors: npt.NDArray[np.float64]) -> State:
         """The state with each group's rows weighing `factors` times as much."""
-        n, weight, pivot, delta, products = self.moments.arrays(state)
-        return self.moments.state(n, weight * factors, pivot, delta, products * factors[:, None])
+        n, weight, pivot, delta, factor = self.moments.arrays(state)
+        return self.moments.state(n, weight * factors, pivot, delta, factor * np.sqrt(factors)[:, None])
 
 
 def problems(

@@ -2,8 +2,9 @@
 
 The coefficients are those of scikit-learn's `LinearRegression` on the raw rows (`Ridge` with `alpha` > 0):
 they minimise |y - Xw|^2 + alpha |w|^2 over the centred rows (over the rows themselves without an intercept),
-and where features are constant or collinear they are the solution of least norm. Features whose spreads differ
-by more than a factor of a million are as good as constant to scikit-learn, and so here: scale them first.
+and where features are constant or dependent they are the solution of least norm. Units do not matter: every feature
+is judged by its own spread. Where features are so nearly dependent that what a double holds of them no more says
+how they differ, there is no answer, rather than one of wrong digits.
 """
 
 from dataclasses import dataclass
@@ -14,22 +15,25 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import State, nullable
+from transforms.aggregation.doubles import HUGE, two_product, two_sum
 from transforms.model.comoments import CoMoments, Matrix
 from transforms.model.spec import LinearRegressionSpec
 
-TOLERANCE: Final = 1e-6
-"""scikit-learn's `LinearRegression(tol=1e-6)`: singular values below this share of the largest count as 0."""
-
-_DEPENDENT: Final = 1e-12
-"""Eigenvalues of the correlation matrix below this share of the largest are 0: co-moments carry 16 digits,
-and a feature that is a sum of others leaves a few of the last ones behind."""
-
-_EXACT: Final = 1e-13
-"""A sum of squared residuals below this share of the target's is rounding, which differs from split to split: 0.
-(Its square for those through the origin: they are squared after they are subtracted, and keep twice the digits.)"""
+_EPSILON: Final = 2.0**-52
+_DEPENDENT: Final = 1e-13
+"""A feature of which others leave less than this share of its spread depends on them: rounding leaves some 1e-15."""
+_UNKNOWN: Final = 1e-11
+"""What is left above that and below this has fewer than four digits, and so would the coefficients."""
+_DELICATE: Final = 1e-9
+"""Where more than this is left of every feature, coefficients need no look at singular values."""
+_ROUNDED: Final = 64 * _EPSILON
+"""The same for what the values' own rounding leaves, beside their root mean square; a feature that varies by less is
+constant. Dependent data were seen to leave up to 4 epsilon, independent ones 1e5 and more."""
+_EXACT: Final = 16 * _EPSILON
+"""A residual below this share of what it is left of, by root mean squares, is the rounding of the values: 0."""
 
 _FADED: Final = 1e-290
-"""Rows that weigh less than this together are forgotten: their products have lost their digits to underflow."""
+"""Rows that weigh less than this together are forgotten: their weight loses its digits to underflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,104 +49,122 @@ class Fit:
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # what overflows is null, as `columns` writes it
 def fit(state: State, spec: LinearRegressionSpec) -> Fit:
-    """Solves the normal equations of every group of a state of `CoMoments(len(features) + 1)`, target last."""
+    """Solves the least squares problem of every group of a state of `CoMoments(len(features) + 1)`, target last."""
     moments = CoMoments(len(spec.features) + 1)
-    n, weight, pivot, delta, products = moments.arrays(state)
-    mean = pivot + delta
-    centred = moments.covariance(products)
-    cross, total = centred[:, :-1, -1], centred[:, -1, -1]
-    if spec.fit_intercept:
-        coefficients = solve(centred[:, :-1, :-1], cross, spec.alpha)
-        intercept = mean[:, -1] - np.einsum("gi,gi->g", coefficients, mean[:, :-1])
-        explained = 2 * cross - np.einsum("gij,gj->gi", centred[:, :-1, :-1], coefficients)
-        residual, noise = total - np.einsum("gi,gi->g", coefficients, explained), _EXACT * total
-    else:
-        coefficients, residual = solve_through_origin(centred, weight, mean, spec.alpha)
-        intercept, noise = np.zeros(len(n)), _EXACT**2 * (total + weight * mean[:, -1] ** 2)
-    residual = np.where(residual <= noise, 0.0, residual)
-    r2 = np.where(total > 0, 1 - residual / total, np.nan)
-    rmse = np.sqrt(residual / weight)
-    unknown = weight < _FADED
-    coefficients[unknown] = np.nan
-    intercept[unknown] = np.nan
-    r2[unknown] = np.nan
-    rmse[unknown] = np.nan
-    return Fit(n, intercept, coefficients, r2, rmse)
+    n, weight, pivot, delta, factor = moments.arrays(state)
+    level = np.sqrt(weight)[:, None] * (pivot + delta)
+    rows = moments.full(factor)
+    spread = _sizes(rows)
+    size = np.hypot(spread, level)
+    if not spec.fit_intercept:
+        rows = np.concatenate((rows, level[:, None, :]), axis=1)
+    coefficients = solve(rows, size[:, :-1], spec.alpha)
+    left = np.einsum("gij,gj->gi", rows[:, :, :-1], coefficients) - rows[:, :, -1]
+    misfit = np.sqrt(np.einsum("gi,gi->g", left, left))
+    rounding = _EXACT * (size[:, -1] + np.einsum("gi,gi->g", np.abs(coefficients), size[:, :-1]))
+    misfit[misfit <= rounding] = 0.0
+    total = spread[:, -1]
+    fitted = Fit(
+        n,
+        _intercept(pivot, delta, coefficients) if spec.fit_intercept else 0 * misfit,
+        coefficients,
+        np.where(total > 0, 1 - (misfit / total) ** 2, np.nan),
+        misfit / np.sqrt(weight),
+    )
+    for figure in (fitted.intercept, fitted.coefficients, fitted.r2, fitted.rmse):
+        figure[weight < _FADED] = np.nan
+    return fitted
 
 
-def solve(features: Matrix, cross: Matrix, alpha: float = 0.0) -> Matrix:
-    """The solution w of (features + alpha I) w = cross for a stack of symmetric matrices.
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
+def solve(rows: Matrix, size: Matrix, alpha: float = 0.0) -> Matrix:
+    """The w that minimises |rows_target - rows_features w|^2 + alpha |w|^2, of least norm, for a stack of problems.
 
-    It is solved in units of each feature's own spread, so that scales cost no digits; what dependent features
-    leave open is then taken away in the features' own units, where the norm is to be least. Directions whose
-    singular value in those units is below TOLERANCE of the largest are left out, as scikit-learn does.
+    Args:
+        rows: (problems, rows, features + 1), the target last.
+        size: (problems, features), the root of the sum of squares of the values whose rounding is in the rows.
+
+    Returns:
+        (problems, features); NaN where the rows are not finite, or do not say.
     """
+    width = size.shape[1]
+    finite: npt.NDArray[Any] = np.asarray(np.isfinite(rows).all(axis=(1, 2)))
+    if not finite.all():
+        rows, size = np.where(finite[:, None, None], rows, 0.0), np.where(finite[:, None], size, 0.0)
+    constant = _sizes(rows)[:, :-1] <= _ROUNDED * size
+    if constant.any():
+        rows = rows.copy()
+        rows[:, :, :-1][np.broadcast_to(constant[:, None, :], rows[:, :, :-1].shape)] = 0.0
+        size = np.where(constant, 0.0, size)
+    system = bare = _triangle(rows)
     if alpha:
-        features = features + alpha * np.eye(features.shape[-1])
-    if features.shape[-1] == 1:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            square = features[:, 0]
-            only = np.where(square > 0, cross / square, 0.0)
-            return np.where(np.isfinite(square), only, np.nan)
-    scale, values, vectors, finite = _eigen(features)
-    finite &= np.isfinite(cross).all(axis=1)
-    scaled = np.where(finite[:, None], cross, 0.0) / scale
-    kept = values > (0.0 if alpha else _DEPENDENT)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        projected = np.where(kept, np.einsum("gij,gi->gj", vectors, scaled) / values, 0.0)
-        solution: Matrix = np.einsum("gij,gj->gi", vectors, projected) / scale
-    if not alpha:
-        loose = finite & ~kept.all(axis=1)
-        free = np.where(kept[loose, None, :], 0.0, vectors[loose]) / scale[loose, :, None]
-        along = np.einsum("gij,gj->gi", np.linalg.pinv(free), solution[loose])
-        solution[loose] -= np.einsum("gij,gj->gi", free, along)
-        plain = np.linalg.eigvalsh(np.where(finite[:, None, None], features, 0.0))
-        faint = finite & ((plain > TOLERANCE**2 * plain[:, -1:]).sum(axis=1) < kept.sum(axis=1))
-        inverse = np.linalg.pinv(features[faint], rcond=TOLERANCE**2, hermitian=True)
-        solution[faint] = np.einsum("gij,gj->gi", inverse, cross[faint])
+        ridge = np.broadcast_to(np.sqrt(alpha) * np.eye(width, width + 1), (len(rows), width, width + 1))
+        system = _triangle(np.concatenate((bare, ridge), axis=1))
+    solution = np.empty((len(rows), width))
+    for place in reversed(range(width)):
+        known = np.einsum("gi,gi->g", system[:, place, place + 1 : width], solution[:, place + 1 :])
+        solution[:, place] = (system[:, place, width] - known) / system[:, place, place]
+    scale = _scale(bare)
+    rounding = _ROUNDED * size / scale
+    doubt = np.maximum(_DELICATE, np.sqrt(np.einsum("gi,gi->g", rounding, rounding)))[:, None]
+    delicate = ~(np.abs(np.einsum("gii->gi", bare[:, :width, :width])) > doubt * scale).all(axis=1)
+    if delicate.any():
+        solution[delicate] = _least_norm(bare[delicate], system[delicate], rounding[delicate], alpha)
     solution[~finite] = np.nan
     return solution
 
 
-def solve_through_origin(centred: Matrix, weight: Matrix, mean: Matrix, alpha: float) -> tuple[Matrix, Matrix]:
-    """The least-norm coefficients without an intercept, and the sum of squared residuals.
+def _least_norm(bare: Matrix, system: Matrix, rounding: Matrix, alpha: float) -> Matrix:
+    """The same where features may be dependent; `system` is the triangle with the penalty, `bare` that without.
 
-    The sums of products about the origin would lose the spread of a feature beside its mean. A factor F with
-    F^T F = `centred`, one row sqrt(weight) * mean below it, has the same normal equations and keeps both.
+    It is solved in units of each feature's own spread, so that scales cost no digits; what dependent features
+    leave open is then taken away in the features' own units, where the norm is to be least. A penalty leaves
+    nothing of it either, however faint it is.
     """
-    scale, values, vectors, finite = _eigen(centred)
-    kept = np.where(values > _DEPENDENT * np.maximum(values[:, -1:], 0.0), values, 0.0)
-    factor = np.sqrt(kept)[:, :, None] * vectors.transpose(0, 2, 1) * scale[:, None, :]
-    width = centred.shape[-1]
-    rows = [factor, (np.sqrt(weight)[:, None] * mean)[:, None, :]]
-    if alpha:
-        ridge = np.sqrt(alpha) * np.eye(width)[:-1]
-        rows.append(np.broadcast_to(ridge, (len(centred), *ridge.shape)))
-    # A penalty leaves no direction undetermined, however faint it is beside the mean: nothing is cut then.
-    cut = 0.0 if alpha else TOLERANCE
-    stacked = np.concatenate(rows, axis=1)
-    finite &= np.isfinite(stacked).all(axis=(1, 2))
-    design = np.where(finite[:, None, None], stacked, 0.0)
-    goal = design[:, :, -1]
-    design = design[:, :, :-1]
-    coefficients: Matrix = np.einsum("gij,gj->gi", np.linalg.pinv(design, rcond=cut), goal)
-    misfit = (np.einsum("gij,gj->gi", design, coefficients) - goal)[:, : width + 1]
-    residual = np.einsum("gi,gi->g", misfit, misfit)
-    coefficients[~finite] = np.nan
-    residual[~finite] = np.nan
-    return coefficients, residual
+    scale = _scale(bare)
+    _, values, vectors = np.linalg.svd(bare[:, :-1, :-1] / scale[:, None, :])
+    is_dependent = values <= np.maximum(_DEPENDENT, np.linalg.norm(vectors * rounding[:, None, :], axis=2))
+    held = np.hypot(values, np.sqrt(alpha) * np.linalg.norm(vectors / scale[:, None, :], axis=2))
+    is_unknown = (~is_dependent & (held < _UNKNOWN)).any(axis=1)
+    free = np.where(is_dependent[:, :, None], vectors, 0.0).transpose(0, 2, 1) / scale[:, :, None]
+
+    own = _scale(system)
+    left, values, vectors = np.linalg.svd(system[:, :-1, :-1] / own[:, None, :])
+    kept = values > 0 if alpha else ~is_dependent
+    along = np.where(kept, np.einsum("gji,gj->gi", left, system[:, :-1, -1]) / values, 0.0)
+    solution: Matrix = np.einsum("gji,gj->gi", vectors, along) / own
+    solution -= np.einsum("gij,gjk,gk->gi", free, np.linalg.pinv(free), solution)
+    solution[is_unknown] = np.nan
+    return solution
 
 
-def _eigen(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix, npt.NDArray[np.bool_]]:
-    """The scale of each variable, the eigenvalues and eigenvectors of the correlations, and which are finite."""
-    with np.errstate(invalid="ignore"):
-        spread = np.sqrt(np.einsum("gii->gi", matrix))
-        scale = np.where(spread > 0, spread, 1.0)
-        correlation = matrix / (scale[:, :, None] * scale[:, None, :])
-    finite = np.isfinite(correlation).all(axis=(1, 2))
-    correlation[~finite] = 0.0
-    values, vectors = np.linalg.eigh(correlation)
-    return scale, values, vectors, finite
+def _triangle(rows: Matrix) -> Matrix:
+    """The upper triangular factor of stacked rows, which may be one already."""
+    if rows.shape[1] == rows.shape[2]:
+        return rows
+    return np.asarray(np.linalg.qr(rows, mode="r"))
+
+
+def _sizes(rows: Matrix) -> Matrix:
+    """The norm of each column."""
+    return np.sqrt(np.einsum("gij,gij->gj", rows, rows))
+
+
+def _scale(triangle: Matrix) -> Matrix:
+    """The size of each feature's column, 1 where it is 0."""
+    size = _sizes(triangle[:, :, :-1])
+    size[size == 0] = 1.0
+    return size
+
+
+def _intercept(pivot: Matrix, delta: Matrix, coefficients: Matrix) -> Matrix:
+    """The target's mean less features times coefficients, which may be far larger than it."""
+    high, low = pivot[:, -1], delta[:, -1] - np.einsum("gi,gi->g", coefficients, delta[:, :-1])
+    for place in range(coefficients.shape[1]):
+        product, error = two_product(coefficients[:, place], pivot[:, place])
+        high, rounded = two_sum(high, -product)
+        low = low + (rounded - np.where(np.abs(product) < HUGE, error, 0.0))
+    return high + low
 
 
 def columns(fitted: Fit, spec: LinearRegressionSpec) -> dict[str, pa.Array]:
@@ -168,12 +190,15 @@ def estimator(row: dict[str, Any], spec: LinearRegressionSpec) -> Any:
         `LinearRegression`, or `Ridge` where `alpha` > 0, whose features are `spec.features` in their order.
 
     Raises:
-        ValueError: if the model of that row saw no rows.
+        ValueError: if the model of that row saw no rows, or its coefficients are null.
     """
     from sklearn.linear_model import LinearRegression, Ridge
 
     if not row["n"]:
         raise ValueError("the model saw no rows: there is nothing to export")
+    for name in (f"coefficient_{feature}" for feature in spec.features):
+        if row[name] is None or row[name] != row[name]:
+            raise ValueError(f"{name} is null: there is nothing to export")
     model = (
         Ridge(alpha=spec.alpha, fit_intercept=spec.fit_intercept)
         if spec.alpha

@@ -1,7 +1,10 @@
 """Moments against exact arithmetic: fractions for a few values, extended precision for many."""
 
 import math
+import random
 import statistics
+import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +23,7 @@ SMALLEST = 5e-324
 batchings = pytest.mark.parametrize("batch_rows", [None, 1, 7])
 
 
-def exactly(values: list[float]) -> tuple[Fraction, Fraction]:
+def exactly(values: Sequence[float]) -> tuple[Fraction, Fraction]:
     """The mean and the sum of squared deviations, without rounding."""
     exact = [Fraction(value) for value in values]
     mean = sum(exact, Fraction(0)) / len(exact)
@@ -46,6 +49,123 @@ def test_any_batching_equals_exact_arithmetic(values: list[float], batch_rows: i
     variance = float(squares / (len(values) - 1))
     assert got["var"] == pytest.approx(variance, rel=1e-12, abs=1e-300)
     assert got["std"] == pytest.approx(math.sqrt(variance), rel=1e-12, abs=1e-150)
+
+
+whole_numbers = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-5, 5),
+    *[st.integers(-9, 9).map(of.__add__) for of in (2**53, -(2**53), 2**62, 1_700_000_000 * 10**9)],
+    st.sampled_from([2**63 - 1, -(2**63), 0, 1]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.one_of(
+        st.lists(whole_numbers, min_size=2, max_size=40),
+        st.sampled_from([0, 2**53, -(2**62), 2**63 - 10]).flatmap(
+            lambda offset: st.lists(st.integers(-9, 9).map(lambda x: offset + x), min_size=2, max_size=40)
+        ),
+    ),
+    nulls=st.integers(0, 2),
+    batch_rows=st.integers(1, 40),
+    chance=st.randoms(use_true_random=False),
+)
+def test_whole_numbers_of_any_size_are_summed_without_an_error(
+    values: list[int], nulls: int, batch_rows: int, chance: random.Random
+) -> None:
+    mean, squares = exactly(values)
+    given = [*values, *[None] * nulls]
+    chance.shuffle(given)
+    answers = figures("moments", "int64", given, *STATISTICS, batch_rows=batch_rows)[None]
+    got = dict(zip(STATISTICS, answers, strict=True))
+    assert (got["count"], got["missing"]) == (len(values), nulls)
+    assert got["sum"] == float(sum(values))
+    assert abs(Fraction(got["mean"]) - mean) <= 2 * EPSILON * abs(mean)
+    variance = squares / (len(values) - 1)
+    assert got["var"] == pytest.approx(float(variance), rel=1e-12)
+    assert got["std"] == pytest.approx(math.sqrt(variance), rel=1e-12)
+
+
+@batchings
+def test_sums_of_integers_beyond_the_digits_of_a_double_are_exact(batch_rows: int | None) -> None:
+    values = [9007199254740993, 2, -9007199254740993, 0]
+    assert figures("moments", "int64", values, "sum", "mean", batch_rows=batch_rows)[None] == (2.0, 0.5)
+    std = figure("moments", "int64", [2**53 + n for n in range(4)], "std", batch_rows)
+    assert std == pytest.approx(statistics.stdev(range(4)), rel=1e-15)
+    instants = [1_700_000_000_000_000_000 + 7 * n for n in range(20)]
+    assert figure("moments", "int64", instants, "var", batch_rows) == pytest.approx(statistics.variance(instants))
+    # Beyond int64, the double next to the sum; also where it leaves int64 on the way only.
+    assert figure("moments", "int64", [2**63 - 1] * 4, "sum", batch_rows) == 2.0**65
+    assert figure("moments", "int64", [2**63 - 1, 2**63 - 1, -(2**63) + 1, -(2**63) + 2], "sum", batch_rows) == 1.0
+
+
+@batchings
+def test_keys_of_nulls_beside_large_numbers_add_nothing(batch_rows: int | None) -> None:
+    got = figures(
+        "moments",
+        "int64",
+        [None, 2**53 + 1, None, 0, 2**62 + 1, -(2**62)],
+        *("count", "sum", "mean", "var"),
+        keys=["a", "b", "a", "a", "c", "c"],
+        batch_rows=batch_rows,
+    )
+    assert got == {
+        "a": (1, 0.0, 0.0, None),
+        "b": (1, 2.0**53, 2.0**53, None),
+        "c": (2, 1.0, 0.5, pytest.approx(2.0**125)),
+    }
+
+
+@pytest.mark.parametrize("batch_rows", [None, 10, 10_000])
+@pytest.mark.parametrize(
+    ("first", "then"), [(1e6, 0.1), (1e9, 0.3), (1e15, 1.1), (-1e12, 1e-3), (0.1, 0.1), (1e300, 1.0)]
+)
+def test_one_value_far_from_the_others_costs_the_sum_no_digits(
+    first: float, then: float, batch_rows: int | None
+) -> None:
+    values = np.r_[first, np.full(19_999, then)]
+    total, mean = figures("moments", "float64", values, "sum", "mean", batch_rows=batch_rows)[None]
+    size = math.fsum(np.abs(values))
+    assert total == pytest.approx(math.fsum(values), abs=1e-15 * size)
+    assert mean == pytest.approx(math.fsum(values) / len(values), abs=1e-15 * size / len(values))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.sampled_from([1.7e308, -1.7e308, 1e308, -1e300, 1e-300, 5e-324, 1e15 + 0.5, -1e15, 0.1]),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    batch_rows=st.integers(1, 30),
+)
+def test_values_of_any_magnitude_have_the_sum_and_mean_of_exact_arithmetic(
+    values: list[float], batch_rows: int
+) -> None:
+    total, mean = figures("moments", "float64", values, "sum", "mean", batch_rows=batch_rows)[None]
+    exact, size = sum(map(Fraction, values)), sum(abs(Fraction(value)) for value in values)
+    slack = Fraction(8 * EPSILON) * size + Fraction(SMALLEST) * len(values)
+    assert abs(Fraction(mean) * len(values) - exact) <= slack
+    # Only a sum beyond the largest double is null, whatever it passed on the way.
+    largest = Fraction(sys.float_info.max)
+    if total is None:
+        assert abs(exact) > largest
+    else:
+        assert abs(Fraction(total) - exact) <= slack and abs(exact) < largest + slack
+
+
+@batchings
+def test_a_sum_that_fits_is_given_whatever_it_passes_on_the_way(batch_rows: int | None) -> None:
+    for values in ([1.7e308, -1.7e308], [1.7e308, 1.7e308, -1.7e308, -1.7e308], [-1.7e308, 1.7e308, -1.7e308, 1.7e308]):
+        assert figures("moments", "float64", values, "sum", "mean", "var", batch_rows=batch_rows)[None] == (0, 0, None)
+    largest = sys.float_info.max
+    values = [largest, largest, -largest, 1e292, -1e292]
+    assert figure("moments", "float64", values, "sum", batch_rows=batch_rows) == largest
+    assert figures("moments", "float64", [1.5e308] * 3, "sum", "mean", batch_rows=batch_rows)[None] == (None, 1.5e308)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8, -1e8])

@@ -33,11 +33,11 @@ def measured(columns: list[pa.Array], parts: int) -> State:
 )
 def test_any_parts_give_the_exact_products(offset: float, rows: list[tuple[float, ...]], parts: int) -> None:
     columns = np.array(rows).T + offset
-    n, weight, pivot, delta, products = CoMoments(3).arrays(measured([pa.array(c) for c in columns], parts))
+    n, weight, pivot, delta, factor = CoMoments(3).arrays(measured([pa.array(c) for c in columns], parts))
     exact = [[Fraction(value) for value in column] for column in columns.tolist()]
     means = [sum(column) / len(rows) for column in exact]
     centred = [[value - mean for value in column] for column, mean in zip(exact, means, strict=True)]
-    full = CoMoments(3).covariance(products)[0]
+    full = CoMoments(3).products(factor)[0]
     assert (n[0], weight[0]) == (len(rows), len(rows))
     for i in range(3):
         error = abs(Fraction(pivot[0, i]) + Fraction(delta[0, i]) - means[i])
@@ -51,8 +51,8 @@ def test_any_parts_give_the_exact_products(offset: float, rows: list[tuple[float
 def test_covariances_are_those_of_numpy() -> None:
     chance = np.random.default_rng(2)
     columns = chance.multivariate_normal([1e6, -3.0, 0.0], [[2, 1, 0], [1, 3, -1], [0, -1, 1]], 5_000).T
-    n, _, _, _, products = CoMoments(3).arrays(measured([pa.array(c) for c in columns], 17))
-    assert CoMoments(3).covariance(products)[0] / (n[0] - 1) == pytest.approx(np.cov(columns), rel=1e-12, abs=1e-12)
+    n, _, _, _, factor = CoMoments(3).arrays(measured([pa.array(c) for c in columns], 17))
+    assert CoMoments(3).products(factor)[0] / (n[0] - 1) == pytest.approx(np.cov(columns), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])
@@ -61,20 +61,20 @@ def test_a_row_counts_where_every_column_is_there(parts: int) -> None:
     frame = pd.DataFrame(chance.normal(0, 1, (50, 3)), columns=list("abc"))
     frame = frame.mask(chance.random(frame.shape) < 0.3)
     whole = frame.dropna()
-    n, _, pivot, delta, products = CoMoments(3).arrays(
+    n, _, pivot, delta, factor = CoMoments(3).arrays(
         measured([pa.array(frame[name], from_pandas=True) for name in frame], parts)
     )
     assert n[0] == len(whole)
     assert (pivot + delta)[0] == pytest.approx(whole.mean().to_numpy(), rel=1e-12)
-    assert CoMoments(3).covariance(products)[0] == pytest.approx(whole.cov().to_numpy() * (n[0] - 1), rel=1e-12)
+    assert CoMoments(3).products(factor)[0] == pytest.approx(whole.cov().to_numpy() * (n[0] - 1), rel=1e-12)
 
 
 @pytest.mark.parametrize("value", [0.1, 1e8 + 0.1, -1e300])
 @pytest.mark.parametrize("parts", [1, 7])
 def test_a_constant_column_has_no_spread_at_all(value: float, parts: int) -> None:
     column = pa.array([value] * 23)
-    _, _, _, _, products = CoMoments(2).arrays(measured([column, pa.array(np.arange(23.0))], parts))
-    assert CoMoments(2).covariance(products)[0, 0].tolist() == [0.0, 0.0]
+    _, _, _, _, factor = CoMoments(2).arrays(measured([column, pa.array(np.arange(23.0))], parts))
+    assert CoMoments(2).products(factor)[0, 0].tolist() == [0.0, 0.0]
 
 
 def test_booleans_and_integers_count_as_numbers() -> None:

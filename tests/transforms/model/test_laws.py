@@ -26,9 +26,9 @@ def subject(features: int) -> Subject:
 
     def figures(summary: Summary, partial: pa.RecordBatch, rows: pa.RecordBatch) -> dict[str, Figure]:
         """n, the means and the centred products: the state, free of how each mean is kept in two parts."""
-        n, weight, pivot, delta, products = measure.moments.arrays(summary.state(partial, measure))
+        n, weight, pivot, delta, factor = measure.moments.arrays(summary.state(partial, measure))
         found = {"n": Figure(n.tolist()), "weight": Figure(weight.tolist())}
-        centred = measure.moments.covariance(products)
+        centred = measure.moments.products(factor)
         for i, column in enumerate(measure.columns):
             # Rows with a null elsewhere do not count, so this is more than the sum of those that do.
             sizes = np.array(magnitudes(summary, partial, rows, column))
