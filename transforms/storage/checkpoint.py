@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from transforms import durable, versions
 from transforms.retention import moments
-from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.error import SinkError, sentence, told_as_sink_error
 from transforms.storage.history import Place, Stretch
 from transforms.storage.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.snapshots import checksum_of, read_snapshots, write_snapshots
@@ -124,7 +124,8 @@ class CheckpointFolder:
         """The manifest, also before the first checkpoint; None: no live job was ever launched with this state.
 
         Raises:
-            StateRefused: if it cannot be read, or was written by a newer version.
+            StateRefused: if it is damaged, or was written by a newer version.
+            SinkError: if the disk refuses.
         """
         try:
             version = versions.read(self._manifest)
@@ -134,7 +135,9 @@ class CheckpointFolder:
             if content["format"] != FORMAT:
                 raise self._other_format(content["format"])
             return Manifest.from_json(content, version.number, version.follows_damage)
-        except (versions.Damaged, OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise SinkError(sentence(self.state, error)) from error
+        except (versions.Damaged, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
 
     def _of_format_2(self) -> Manifest | None:
