@@ -1,7 +1,6 @@
 """Calendar windows across clock changes, against the standard library's time zones."""
 
 from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import aggregation
+from tests.transforms.test_time_zone import by_python
 from transforms.collection.values import from_text
 from transforms.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
 
@@ -34,7 +34,7 @@ ZONES = sorted({zone for zone, _, _ in CHANGES})
 
 def instant(local: date, zone: str) -> int:
     """The instant a local date begins: the first of two midnights, or the jump where there is none."""
-    midnight = datetime.combine(local, time(), ZoneInfo(zone)).astimezone(timezone.utc)
+    midnight = datetime.combine(local, time(), by_python(zone)).astimezone(timezone.utc)
     return (midnight - EPOCH) // timedelta(microseconds=1)
 
 
@@ -49,7 +49,7 @@ def next_first_day(first: date, calendar: str) -> date:
 
 def bounds(at: int, calendar: str, zone: str) -> tuple[int, int]:
     """The calendar unit that holds an instant."""
-    local = (EPOCH + timedelta(microseconds=at)).astimezone(ZoneInfo(zone)).date()
+    local = (EPOCH + timedelta(microseconds=at)).astimezone(by_python(zone)).date()
     first = first_day(local, calendar)
     return instant(first, zone), instant(next_first_day(first, calendar), zone)
 
