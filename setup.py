@@ -26,7 +26,7 @@ setup(
         "apache-beam==2.77.0",  # stage labels and runner behaviour are tested against this version
         "adbc-driver-sqlite>=1.13,<2",
         "click>=8.2,<9",
-        "duckdb>=2.0,<2.1",  # its JSON and cast rules are part of the value rules
+        "duckdb>=2.0,<2.1",  # how it writes a JSON number as text is part of the value rules
         "fsspec>=2025.3",
         "jinja2>=3.1,<4",
         "numba>=0.68,<0.69",  # an option of its own that is not public: transforms/collection/compiled
@@ -40,7 +40,7 @@ setup(
         "scikit-learn>=1.7,<2",
         "sqlalchemy>=2.0.40,<3",
         "starlette>=1.0,<2",
-        "tzdata>=2025.2",
+        "tzdata>=2025.2",  # the only time zone database that is looked at; `plan` and the report name its version
         "uvicorn>=0.40,<1",
         "vl-convert-python>=1.9,<2",
         "zstandard>=0.23,<1",

@@ -17,17 +17,15 @@ _ROWS: Final = 1 << 20
 _local = threading.local()
 
 
-def connection(time_zone: str = "UTC") -> duckdb.DuckDBPyConnection:
-    """This thread's connection whose naive times are read in `time_zone`; made at first use."""
-    open_ones: dict[str, duckdb.DuckDBPyConnection] | None = getattr(_local, "connections", None)
-    if open_ones is None:
-        open_ones = _local.connections = {}
-    if time_zone not in open_ones:
-        open_ones[time_zone] = _connect(time_zone)
-    return open_ones[time_zone]
+def connection() -> duckdb.DuckDBPyConnection:
+    """This thread's connection, whose clock is that of UTC; made at first use."""
+    opened: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
+    if opened is None:
+        opened = _local.connection = _connect()
+    return opened
 
 
-def _connect(time_zone: str) -> duckdb.DuckDBPyConnection:
+def _connect() -> duckdb.DuckDBPyConnection:
     database = duckdb.connect(
         config={
             "threads": 1,  # Beam brings the parallelism; more threads here would fight its own
@@ -37,20 +35,19 @@ def _connect(time_zone: str) -> duckdb.DuckDBPyConnection:
             "temp_directory": "",
         }
     )
-    quoted = time_zone.replace("'", "''")
-    database.execute(f"SET TimeZone = '{quoted}'")
+    database.execute("SET TimeZone = 'UTC'")
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
     return database
 
 
-def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch], time_zone: str = "UTC") -> pa.RecordBatch:
+def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.RecordBatch:
     """Runs one query over the named Arrow tables and returns its whole result, rows in input order.
 
     Raises:
         duckdb.Error: what the engine says.
     """
-    database = connection(time_zone)
+    database = connection()
     for name, table in tables.items():
         database.register(name, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table)
     try:

@@ -7,15 +7,15 @@ windows are [start, end), named by their start in µs since the epoch.
 
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, model_validator
+from pydantic import model_validator
 
 from transforms.specification import Duration, Spec, format_duration, microseconds, not_in_this_version
+from transforms.time_zone import TimeZone, zone
 
 Instants = npt.NDArray[np.int64]
 """µs since the epoch."""
@@ -28,18 +28,6 @@ LONGEST: Final = timedelta(days=366)
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
 _SHORTEST: Final = {"day": timedelta(hours=20), "week": timedelta(days=6), "month": timedelta(days=27)}
 """No calendar unit that shows a date twice is as short as this, whatever its clock changes."""
-
-
-def known_zone(name: str) -> str:
-    """The name, if the IANA database has it; ValueError otherwise."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from None
-    return name
-
-
-TimeZone = Annotated[str, AfterValidator(known_zone)]
 
 
 class Window(Spec):
@@ -88,17 +76,18 @@ class Window(Spec):
     def slices(self, event_times: pa.Array) -> Instants:
         """The start of the slice that holds each event time (timestamp[us, UTC], no nulls)."""
         if self.step is not None:
-            times = event_times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            times = as_instants(event_times)
             starts: Instants = times // self.step * self.step
             return starts
-        floors = pc.floor_temporal(self._local(event_times), unit=self.calendar, week_starts_monday=True)
-        return self._within(self._midnights(floors), as_instants(event_times))
+        times = as_instants(event_times)
+        floors = pc.floor_temporal(self._local(times), unit=self.calendar, week_starts_monday=True)
+        return self._within(self._midnights(floors), times)
 
     def slice_ends(self, starts: Instants) -> Instants:
         """The end of each slice, which is the start of the next."""
         if self.step is not None:
             return starts + self.step
-        dates = self._local(as_timestamps(starts)).to_numpy(zero_copy_only=False).astype("datetime64[D]")
+        dates = self._local(starts).to_numpy(zero_copy_only=False).astype("datetime64[D]")
         if self.calendar == "month":
             following = dates.astype("datetime64[M]") + 1
         else:
@@ -109,7 +98,7 @@ class Window(Spec):
         """Numbers slices so that neighbours differ by 1, whatever their length."""
         if self.step is not None:
             return starts // self.step
-        local = self._local(as_timestamps(starts))
+        local = self._local(starts)
         if self.calendar == "month":
             months: Instants = (12 * pc.year(local).to_numpy() + pc.month(local).to_numpy()).astype(np.int64)
             return months
@@ -131,14 +120,13 @@ class Window(Spec):
             starts[late] = np.where(times[late] >= ends, ends, starts[late])
         return starts
 
-    def _local(self, instants: pa.Array) -> pa.Array:
-        return pc.local_timestamp(instants.cast(pa.timestamp("us", self.time_zone)))
+    def _local(self, instants: Instants) -> pa.Array:
+        """What the clock shows, as timestamp[us] without a zone."""
+        return pa.array(zone(self.time_zone).shown(instants)).view(pa.timestamp("us"))
 
     def _midnights(self, local: pa.Array) -> Instants:
         # A midnight that the clock skips is the instant it jumps; one that it passes twice is the first.
-        zoned = pc.assume_timezone(local, self.time_zone, ambiguous="earliest", nonexistent="latest")
-        instants: Instants = zoned.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return instants
+        return zone(self.time_zone).first(as_instants(local))
 
     def __str__(self) -> str:
         if self.calendar is not None:
@@ -153,7 +141,7 @@ def as_timestamps(instants: Instants) -> pa.Array:
 
 
 def as_instants(timestamps: Any) -> Instants:
-    """timestamp[us, UTC] without nulls as µs since the epoch."""
+    """Timestamps in µs without nulls as µs since the epoch."""
     instants: Instants = timestamps.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return instants
 

@@ -21,6 +21,7 @@ from transforms.collection.source_error import SourceError, reason
 from transforms.collection.spec import LONGEST_LINE
 from transforms.collection.stamp import check_named, stamp_of
 from transforms.payload import as_json
+from transforms.time_text import read_time_text
 
 BLOCK_BYTES: Final = 1 << 17
 BLOCK_ROWS: Final = 4096
@@ -186,5 +187,7 @@ def _values(line: bytes) -> list[str]:
 
 
 def _moment(value: str) -> datetime:
-    moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    time = read_time_text(value)
+    if time is None:
+        raise ValueError(value)
+    return _EPOCH + timedelta(microseconds=time.micros)

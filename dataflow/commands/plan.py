@@ -11,6 +11,7 @@ from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.picture import draw
 from dataflow.stored import places
+from transforms.time_zone import database_version
 
 _BYTES_OF_LIST = 400
 """A sketch or a set of values of an ordinary group: some thirty filled bins or values at 12 bytes."""
@@ -48,6 +49,7 @@ def graph_text(job: Job) -> str:
     lines = [f"{job.spec.job}", f"  read        {read}"]
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")
+    lines.append(f"              time zones of the IANA's database {database_version()}")
     lines += [f"  preprocess  {step.name}" for step in job.steps]
     for aggregation in job.aggregations:
         spec = aggregation.spec

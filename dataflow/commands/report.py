@@ -23,6 +23,7 @@ from transforms import durable, ledger
 from transforms.location import is_local, mistake, resolved
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.time_zone import database_version
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
 
@@ -76,7 +77,7 @@ def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
     page = render(
         ReportData(
             job=job.spec.job,
-            versions={"streamgauge": __version__, **_versions()},
+            versions={"streamgauge": __version__, **_versions(), "IANA time zones": database_version()},
             finished=ran.finished,
             seconds=ran.seconds,
             runner=ran.runner,

@@ -9,11 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from enum import Enum, auto
 from typing import Final, Literal
 
+from transforms.event_time import EARLIEST, LATEST
 from transforms.specification import ColumnType
+from transforms.time_text import read_time_text
 
 NumericType = Literal["int64", "float64"]
 
@@ -29,17 +30,11 @@ NULL_MARKERS: Final = frozenset(
 )
 """What R, pandas, MySQL, spreadsheets and people write where there is no value."""
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INT64: Final = range(-(2**63), 2**63)
 _EXACT_IN_FLOAT64: Final = 2**53
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PADDED: Final = re.compile(r"-?0[0-9][0-9.]*")
-_ISO_8601: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?"
-)
 
 
 class Kind(Enum):
@@ -71,23 +66,8 @@ def instant_of(text: str) -> int | None:
     >>> instant_of("1970-01-01T01:00:00.5+01:00"), instant_of("1970-01-02"), instant_of("1970-02-30")
     (500000, 86400000000, None)
     """
-    match = _ISO_8601.fullmatch(text)
-    if match is None:
-        return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3, 4, 5, 6))
-    if not 2 <= year <= 9997:  # a window around an event time must have bounds that are dates too
-        return None
-    try:
-        naive = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-    except ValueError:
-        return None
-    micros = int((match[7] or "0").ljust(6, "0")[:6])
-    if match[9] is not None:
-        offset = timedelta(hours=int(match[10]), minutes=int(match[11] or 0))
-        if offset >= timedelta(days=1):
-            return None
-        naive -= offset if match[9] == "+" else -offset
-    return (naive - _EPOCH) // _MICROSECOND + micros
+    time = read_time_text(text)
+    return time.micros if time is not None and EARLIEST <= time.micros < LATEST else None
 
 
 def kind_of_csv(text: str) -> Kind:

@@ -60,7 +60,7 @@ class ReportData:
 
     Args:
         job: the job's name.
-        versions: versions by distribution name, ours first.
+        versions: versions by distribution name, ours first; and that of the time zone database.
         finished: when the run ended, or up to when its tables are told; aware.
         seconds: how long it ran; None: it goes on.
         runner: the runner's name.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tzdata import IANA_VERSION
 
 from dataflow.main import cli
 from tests.dataflow.jobs import (
@@ -166,6 +167,13 @@ def test_check_and_plan_say_what_a_job_is_and_run_nothing(example: Path) -> None
         assert words in plan.out
     assert re.search(r"by_route: about [\d,]+ bytes a key and slice", plan.out)
     assert tree(example.parent) == before
+
+
+def test_plan_and_report_name_the_version_of_the_time_zone_database(example: Path, tmp_path: Path) -> None:
+    assert streamgauge("run", example).code == 0
+    assert streamgauge("report", example, "-o", tmp_path / "report.html").code == 0
+    assert f"time zones of the IANA's database {IANA_VERSION}\n" in streamgauge("plan", example).out
+    assert f"<span>IANA time zones {IANA_VERSION}</span>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_plan_draws_an_svg_that_is_xml(example: Path, tmp_path: Path) -> None:

@@ -175,6 +175,8 @@ def test_records_without_a_time_are_announced_as_dead_letters() -> None:
         ({"date": "2024-03-01", "pickup_datetime": iso(0)}, "pickup_datetime"),
         ({"order_id": 1_700_000_000, "ts": 1_700_000_000}, "ts"),
         ({"weight": 1_700_000_000, "logged": "2024-03-01 10:00"}, "logged"),
+        ({"weight": 1_700_000_000, "logged": "2024-03-01 10:00:05,123"}, "logged"),
+        ({"made": "2024-03-01 10:00:00 BST", "logged": "20240301T100005Z"}, "logged"),
         ({"date": "2024-03-01"}, "date"),
     ],
 )

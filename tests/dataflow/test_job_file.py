@@ -49,6 +49,12 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
     (event_time(column="ts", unit="h"), "record.event_time.unit", "must be 's', 'ms', 'us' or 'ns', is h"),
     (event_time(column="key", unit="s"), "record", "must not be null: write string, not string?"),
     (event_time(column="ts", unit="s", time_zone="Mars"), "record.event_time.time_zone", "IANA database, such as"),
+    (event_time(column="ts", unit="s", time_zone="localtime"), "record.event_time.time_zone", "such as Europe/Berlin"),
+    (
+        one(window={"calendar": "day", "time_zone": "Factory"}),
+        "aggregations[0].window.time_zone",
+        "IANA database, such",
+    ),
     (columns(value="number"), "record.columns.value", "must be 'string', 'int64', 'float64', 'bool' or"),
     (columns(VALUE="int64"), "record.columns.VALUE", "differs from value in nothing but case"),
     (one(window={"size": "1 day"}), "aggregations[0].window.size", "must be a duration such as 90s, 15m, 1h or 1d, is"),

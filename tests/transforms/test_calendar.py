@@ -1,16 +1,18 @@
 """Calendar windows across clock changes, against the standard library's time zones."""
 
 from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import aggregation
-from transforms.event_time import EARLIEST, LATEST, Window, as_timestamps
+from tests.transforms.test_time_zone import by_python
+from transforms.collection.values import from_text
+from transforms.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR = 3_600_000_000
@@ -32,7 +34,7 @@ ZONES = sorted({zone for zone, _, _ in CHANGES})
 
 def instant(local: date, zone: str) -> int:
     """The instant a local date begins: the first of two midnights, or the jump where there is none."""
-    midnight = datetime.combine(local, time(), ZoneInfo(zone)).astimezone(timezone.utc)
+    midnight = datetime.combine(local, time(), by_python(zone)).astimezone(timezone.utc)
     return (midnight - EPOCH) // timedelta(microseconds=1)
 
 
@@ -47,7 +49,7 @@ def next_first_day(first: date, calendar: str) -> date:
 
 def bounds(at: int, calendar: str, zone: str) -> tuple[int, int]:
     """The calendar unit that holds an instant."""
-    local = (EPOCH + timedelta(microseconds=at)).astimezone(ZoneInfo(zone)).date()
+    local = (EPOCH + timedelta(microseconds=at)).astimezone(by_python(zone)).date()
     first = first_day(local, calendar)
     return instant(first, zone), instant(next_first_day(first, calendar), zone)
 
@@ -118,6 +120,17 @@ def test_an_hour_that_goes_back_across_midnight_stays_in_the_day_that_has_begun(
     slices = window.slices(as_timestamps(minutes))
     assert np.array_equal(slices, starts[np.searchsorted(starts, minutes, side="right") - 1])
     assert np.array_equal(np.unique(slices), starts[:-1])
+
+
+@pytest.mark.parametrize("zone", ["America/Vancouver", *ZONES, "America/St_Johns", "Africa/Casablanca"])
+def test_a_time_without_an_offset_falls_into_the_day_that_it_names(zone: str) -> None:
+    days = [date(2026, 12, 1), *(date(2005, 1, 1) + timedelta(days=17 * number) for number in range(500))]
+    texts = pa.array([f"{day}T03:30:00" for day in days])
+    times = from_text(texts, "timestamp", "t", zone).values
+    window = Window(calendar="day", time_zone=zone)
+    starts, ends = as_instants(times) - 3.5 * HOUR, as_instants(times) + 20.5 * HOUR
+    slices = window.slices(times)
+    assert (abs(slices - starts) <= HOUR).all() and (abs(window.slice_ends(slices) - ends) <= HOUR).all()
 
 
 @pytest.mark.parametrize("calendar", ["day", "week", "month"])

@@ -29,7 +29,7 @@ from transforms.collection.json_refusals import in_words
 from transforms.collection.lines import Lines
 from transforms.collection.parsed import Rows, Schema, as_event_time
 from transforms.collection.scratch import room
-from transforms.collection.values import Refusals, event_time_bounds, from_texts
+from transforms.collection.values import Refusals, event_time_bounds, from_text
 from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST
 from transforms.specification import ColumnType
@@ -192,16 +192,15 @@ def _texts(octets: Octets, begins: Ints, ends: Ints, validity: pa.Buffer | None 
 
 def _judge(pending: Sequence[_Pending], schema: Schema, columns: Columns) -> Refusals:
     """Makes values of pending texts, by the rules for texts of every format, or says why they are none."""
-    kinds = {name: column.type for name, column in schema.columns.items()}
-    converted = from_texts({one.name: one.texts for one in pending}, kinds, schema.event_time.time_zone)
     refused: Refusals = {}
     for one in pending:
-        values = converted[one.name].values
-        if kinds[one.name] == "float64":
-            columns.floats[one.place, one.rows] = filled(values)
+        kind = schema.columns[one.name].type
+        converted = from_text(one.texts, kind, one.name, schema.event_time.time_zone)
+        if kind == "float64":
+            columns.floats[one.place, one.rows] = filled(converted.values)
         else:
-            columns.numbers[one.place, one.rows] = filled(values.cast(pa.int64()))
-        for index, why in converted[one.name].refused.items():
+            columns.numbers[one.place, one.rows] = filled(converted.values.cast(pa.int64()))
+        for index, why in converted.refused.items():
             refused.setdefault(int(one.rows[index]), as_event_time(why, one.name, schema))
     return refused
 

@@ -12,10 +12,10 @@ from transforms.collection.parsed import Schema, as_event_time
 from transforms.collection.spec import Column
 from transforms.collection.values import Converted, Refusals, from_text, refusal
 from transforms.dead_letter import shown
-from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.payload import plain
 from transforms.specification import ColumnType
+from transforms.time_zone import zone
 
 _BEYOND_INT64: Final = float(1 << 63)
 _ONE_DAY: Final = 86_400_000_000
@@ -73,7 +73,7 @@ def from_arrow(values: pa.Array, kind: ColumnType, column: str, time_zone: str) 
         return _from_times(values, kind, column, time_zone)
     if pa.types.is_integer(found) or pa.types.is_boolean(found):
         return _from_whole(values, kind, column)
-    if pa.types.is_decimal(found):
+    if pa.types.is_decimal(found) and kind != "timestamp":  # a text of eight digits would be a date
         return from_text(values.cast(pa.string()), kind, column, time_zone)
     why = lambda value: ("wrong_type", f"{column}: {found} is not {kind}")  # noqa: E731
     return _refuse(values, pa.nulls(len(values), ARROW[kind]), why)
@@ -166,7 +166,7 @@ def _from_times(values: pa.Array, kind: ColumnType, column: str, time_zone: str)
 def _instants(values: pa.Array, time_zone: str) -> pa.Array:
     """Times or dates as µs since the epoch, null outside the years that event times lie in.
 
-    Parts of a microsecond are cut off, towards the past. Times without a zone are read as the engine reads texts.
+    Parts of a microsecond are cut off, towards the past. Times without a zone are read as texts without an offset are.
     """
     is_date = pa.types.is_date32(values.type)
     plain = values.cast(pa.int32() if is_date else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -178,9 +178,7 @@ def _instants(values: pa.Array, time_zone: str) -> pa.Array:
         inside = (plain >= (EARLIEST - _ONE_DAY) // size) & (plain < (LATEST + _ONE_DAY) // size)
         instants = np.where(inside, plain, 0).astype(np.int64) * size
     if time_zone != "UTC" and (pa.types.is_date(values.type) or values.type.tz is None):
-        local = pa.table({"t": pa.array(instants).cast(pa.timestamp("us"))})
-        read = query("SELECT epoch_us(t::TIMESTAMPTZ) AS v FROM times", {"times": local}, time_zone)["v"]
-        instants = read.to_numpy(zero_copy_only=False)
+        instants = zone(time_zone).read(instants)
     inside &= (instants >= EARLIEST) & (instants < LATEST)
     return pa.array(instants, mask=~inside | values.is_null().to_numpy(zero_copy_only=False))
 

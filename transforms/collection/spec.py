@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ByteSize, Field, model_validator
 
 from transforms.batch import RESERVED
-from transforms.event_time import TimeZone
 from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Spec
+from transforms.time_zone import TimeZone
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""

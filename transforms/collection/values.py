@@ -1,35 +1,33 @@
 """Values: how the value of a field becomes the value of a column, alike in every format.
 
 A value is converted where nothing is lost: a number written as text, 1.0 for an integer, a number or
-true/false for text, true/false for 1/0 and 1/0 for true/false. What cannot be converted is refused for a
+true/false for text, true/false for 1/0 and 1/0 for true/false. Which texts write a number, a truth or a time
+is our own grammar, in docs/records.md, and no library's. What cannot be converted is refused for a
 reason: `wrong_type`, or `out_of_range` for NaN, infinities, overflow and U+0000.
 
 A time without an offset is read by the clock of the event time's zone: one that the clock shows twice is the
 second of them, and one that it skips is as long after the jump as the clock would have had it before.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.arrays import Bools
-from transforms.batch import ARROW, filled
+from transforms.arrays import Bools, Ints, Octets
+from transforms.batch import ARROW
 from transforms.dead_letter import shown
-from transforms.engine import query
 from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.specification import ColumnType
+from transforms.time_zone import zone
 
 Why: TypeAlias = tuple[str, str]
 """The reason for which a record is refused, and the detail."""
 Refusals: TypeAlias = dict[int, Why]
 """By record, counted from the first of its block."""
-
-_EXACT: Final = float(1 << 53)
-"""Whole numbers below this are exact as float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,104 +42,80 @@ _NOUNS: Final = {
     "int64": "an int64",
     "float64": "a float64",
     "bool": "a bool",
-    "timestamp": "an ISO 8601 time",
+    "timestamp": "an ISO 8601 calendar date and time",
     "string": "a string",
 }
-
-# v: the value, null where refused; r: 1 wrong_type, 2 out_of_range. `t` is the text.
-_CONVERSIONS: Final[dict[ColumnType, str]] = {
-    "timestamp": f"""
-        SELECT CASE WHEN isfinite(z) AND epoch_us(z) >= {EARLIEST} AND epoch_us(z) < {LATEST} THEN epoch_us(z) END AS v,
-               CASE WHEN z IS NULL OR NOT isfinite(z) THEN 1 ELSE 2 END AS r
-        FROM (SELECT CASE WHEN t SIMILAR TO '\\s*[0-9].*' THEN try_cast(trim(t) AS TIMESTAMPTZ) END AS z FROM texts)""",
-    "string": "SELECT CASE WHEN NOT contains(t, chr(0)) THEN t END AS v, 2 AS r FROM texts",
-}
-_DOUBLES: Final = "SELECT try_cast(t AS DOUBLE) AS f FROM texts"
-_DECIMALS: Final = """
-    SELECT CASE WHEN d = trunc(d) AND d BETWEEN -9223372036854775808 AND 9223372036854775807 THEN d::BIGINT END AS v,
-           coalesce(d <> trunc(d), false) AS is_fraction
-    FROM (SELECT try_cast(t AS DECIMAL(38, 18)) AS d FROM texts)"""
 
 
 def from_text(texts: pa.Array, kind: ColumnType, column: str, time_zone: str = "UTC") -> Converted:
     """Converts texts (null stays null) to a column of `kind`; a time without an offset is read in `time_zone`."""
-    return from_texts({column: texts}, {column: kind}, time_zone)[column]
+    if kind == "string":
+        values, beyond = _without_zeros(texts)
+    elif kind == "timestamp":
+        values, beyond = _times(texts, time_zone)
+    else:
+        values, beyond = _numbers(texts, kind)
+    return Converted(values, _refusals(column, kind, texts, values, beyond))
 
 
-def from_texts(
-    columns: Mapping[str, pa.Array], kinds: Mapping[str, ColumnType], time_zone: str = "UTC"
-) -> dict[str, Converted]:
-    """Converts columns together: a query costs 1 to 3 ms however few rows it has, and all numbers share one."""
-    doubles = _doubles({name: texts for name, texts in columns.items() if kinds[name] in _NUMBERS})
-    converted = {}
-    for name, texts in columns.items():
-        kind = kinds[name]
-        if name in doubles:
-            values, beyond = _NUMBERS[kind](texts, doubles[name])
-        elif kind == "string" and not _holds_zero(texts):
-            values, beyond = texts, np.empty(0, bool)
-        else:
-            result = query(_CONVERSIONS[kind], {"texts": pa.table({"t": texts})}, time_zone)
-            values, beyond = result["v"].cast(ARROW[kind]), result["r"].to_numpy() == 2
-        converted[name] = Converted(values, _refusals(name, kind, texts, values, beyond))
-    return converted
+def _without_zeros(texts: pa.Array) -> tuple[pa.Array, Bools]:
+    octets, _ = _written(texts)
+    if octets.all():
+        return texts, np.empty(0, np.bool_)
+    holds_zero = pc.match_substring(texts, "\0")
+    return pc.if_else(holds_zero, pa.scalar(None, pa.string()), texts), np.ones(len(texts), np.bool_)
 
 
-def _doubles(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """What each text is as float64, null if it is no number."""
-    if not columns:
-        return {}
-    texts = pa.concat_arrays(columns.values()) if len(columns) > 1 else next(iter(columns.values()))
-    doubles, first = query(_DOUBLES, {"texts": pa.table({"t": texts})})["f"], 0
-    return {name: doubles[first : (first := first + len(mine))] for name, mine in columns.items()}
+def _times(texts: pa.Array, time_zone: str) -> tuple[pa.Array, Bools]:
+    """Texts as times, and which others are times of years that no event time lies in."""
+    # What compiles takes half a second and 125 MB, which jobs on Parquet need not spend.
+    from transforms.collection.compiled import times
+
+    micros, kinds = np.empty(len(texts), np.int64), np.empty(len(texts), np.uint8)
+    times.read_times(*_written(texts), micros, kinds)
+    is_local = kinds == times.LOCAL
+    if time_zone != "UTC" and is_local.any():
+        micros[is_local] = zone(time_zone).read(micros[is_local])
+    is_time = kinds != times.NONE
+    is_good = is_time & (micros >= EARLIEST) & (micros < LATEST)
+    return _array(micros, is_good, texts).view(ARROW["timestamp"]), is_time
 
 
-def _truths(texts: pa.Array, doubles: pa.Array) -> tuple[Bools, Bools]:
-    """Which texts say `true`, and which `false`; those of numbers do not."""
-    is_true, is_false = np.zeros((2, len(texts)), bool)
-    if doubles.null_count > texts.null_count:
-        rows = np.flatnonzero(doubles.is_null().to_numpy(zero_copy_only=False))
-        lowered = pc.ascii_lower(texts.take(pa.array(rows))).fill_null("")
-        is_true[rows] = pc.equal(lowered, "true").to_numpy(zero_copy_only=False)
-        is_false[rows] = pc.equal(lowered, "false").to_numpy(zero_copy_only=False)
-    return is_true, is_false
+def _numbers(texts: pa.Array, kind: ColumnType) -> tuple[pa.Array, Bools]:
+    """Texts as numbers or truths, and which others are beyond these."""
+    from transforms.collection.compiled import columns, numbers
+
+    kinds = {"int64": columns.INT64, "float64": columns.FLOAT64, "bool": columns.BOOL}
+    longs, verdicts = np.empty(len(texts), np.int64), np.empty(len(texts), np.uint8)
+    floats = longs.view(np.float64)
+    numbers.read_numbers(*_written(texts), kinds[kind], longs, floats, verdicts)
+    unsure = np.flatnonzero(verdicts == numbers.UNSURE)
+    if len(unsure):
+        # That they are numbers is known; Python knows every digit of them.
+        exact = np.array([float(text or 0) for text in texts.take(pa.array(unsure)).to_pylist()])
+        verdicts[unsure] = np.where(np.isinf(exact), numbers.OUT_OF_RANGE, numbers.WRONG_TYPE)
+        if kind == "float64":
+            floats[unsure] = exact
+            verdicts[unsure[np.isfinite(exact)]] = numbers.TAKEN
+    given = {"int64": longs, "float64": floats, "bool": longs.view(np.bool_)[::8]}[kind]
+    return _array(given, verdicts == numbers.TAKEN, texts), verdicts == numbers.OUT_OF_RANGE
 
 
-def _int64(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
-    plain, known = filled(doubles), _is_valid(doubles)
-    is_true, is_false = _truths(texts, doubles)
-    with np.errstate(invalid="ignore"):
-        large = known & (np.abs(plain) >= _EXACT) & np.isfinite(plain)
-        is_whole = known & (np.abs(plain) < _EXACT) & (np.floor(plain) == plain)
-    numbers = np.where(is_whole, plain, is_true).astype(np.int64)
-    good, beyond = is_whole | is_true | is_false, known & (large | ~np.isfinite(plain))
-    if rows := np.flatnonzero(large).tolist():
-        exact = query(_DECIMALS, {"texts": pa.table({"t": texts.take(pa.array(rows))})})
-        numbers[rows], good[rows] = filled(exact["v"]), _is_valid(exact["v"])
-        beyond[rows] = ~filled(exact["is_fraction"])
-    return pa.array(numbers, mask=~good), beyond
+def _written(texts: pa.Array) -> tuple[Octets, Ints]:
+    """The octets of texts, and where each begins and the last ends; those of a null text mean nothing."""
+    _, bounds, octets = texts.buffers()
+    first, last = texts.offset, texts.offset + len(texts) + 1
+    if bounds is None or not bounds.size:
+        return np.empty(0, np.uint8), np.zeros(1, np.int32)
+    written = np.frombuffer(octets, np.uint8) if octets is not None else np.empty(0, np.uint8)
+    return written, np.frombuffer(bounds, np.int32)[first:last]
 
 
-def _float64(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
-    plain, known = filled(doubles), _is_valid(doubles)
-    is_true, is_false = _truths(texts, doubles)
-    finite = known & np.isfinite(plain)
-    return pa.array(np.where(finite, plain, is_true), mask=~(finite | is_true | is_false)), known
-
-
-def _bool(texts: pa.Array, doubles: pa.Array) -> tuple[pa.Array, Bools]:
-    plain, known = filled(doubles), _is_valid(doubles)
-    is_true, is_false = _truths(texts, doubles)
-    is_true, is_false = is_true | (known & (plain == 1)), is_false | (known & (plain == 0))
-    return pa.array(is_true, mask=~(is_true | is_false)), ~np.isfinite(plain)
-
-
-_NUMBERS: Final[Mapping[ColumnType, Callable[[pa.Array, pa.Array], tuple[pa.Array, Bools]]]] = {
-    "int64": _int64,
-    "float64": _float64,
-    "bool": _bool,
-}
-"""From texts and what they are as float64 to values, null where there is none, and which are out of range then."""
+def _array(values: npt.NDArray[Any], is_good: Bools, texts: pa.Array) -> pa.Array:
+    """Values, null where they are not good or there was no text."""
+    if texts.null_count:
+        is_good = is_good & _is_valid(texts)
+    return pa.array(values, mask=None if is_good.all() else ~is_good)
 
 
 def _is_valid(values: pa.Array) -> Bools:
@@ -156,11 +130,6 @@ def _refusals(column: str, kind: ColumnType, texts: pa.Array, values: pa.Array, 
     rows = np.flatnonzero(_is_valid(texts) & ~_is_valid(values))
     written = zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), beyond[rows].tolist(), strict=True)
     return {row: refusal(column, kind, text, out_of_range=is_beyond) for row, text, is_beyond in written}
-
-
-def _holds_zero(texts: pa.Array) -> bool:
-    data = texts.buffers()[2]
-    return data is not None and not np.frombuffer(data, np.uint8).all()
 
 
 def refusal(column: str, kind: ColumnType, value: object, *, out_of_range: bool) -> Why:

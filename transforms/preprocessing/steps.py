@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,13 +18,13 @@ import pyarrow.compute as pc
 
 from transforms.batch import ARROW, RESERVED, set_column
 from transforms.dead_letter import shown
-from transforms.engine import connection
 from transforms.hashing import hash_rows
 from transforms.preprocessing import spec as specs
 from transforms.preprocessing.expressions import Expression, ExpressionError, check_expression, evaluate
 from transforms.preprocessing.function import AppliedFunction, plan_function
 from transforms.preprocessing.result import unfit
 from transforms.specification import ColumnType, Spec
+from transforms.time_text import read_time_text
 
 Columns = Mapping[str, ColumnType]
 
@@ -158,15 +157,17 @@ def _fitting(name: str, value: object, kind: ColumnType) -> pa.Scalar:
         scalar = pa.scalar(given, ARROW[kind])
         if unfit(pa.array([scalar], ARROW[kind])):
             raise ValueError
-    except (TypeError, ValueError, OverflowError, duckdb.Error):
+    except (TypeError, ValueError, OverflowError):
         raise StepError(("fill", name), f"{shown(value)} is not a {kind}, which is what {name} is") from None
     return scalar
 
 
 def _instant(text: str) -> int:
-    """µs since the epoch of a time as the engine reads it, in UTC where it has no offset."""
-    found = connection().execute("SELECT epoch_us(CAST($1 AS TIMESTAMPTZ))", [text]).fetchall()
-    return int(found[0][0])
+    """µs since the epoch of a time as records have it, in UTC where it has no offset."""
+    time = read_time_text(text)
+    if time is None:
+        raise ValueError
+    return time.micros
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def test_a_rate_is_kept(tmp_path: Path) -> None:
 def test_event_times_set_the_pace(tmp_path: Path) -> None:
     rows = [f'{{"ts":{second}}}' for second in (1000, 1060, "null", 1030, 1120)]
     file = write(tmp_path, "a.jsonl", "".join(f"{row}\n" for row in rows).encode())
-    iso = write(tmp_path, "b.csv", b"id,at\n1,2026-01-01T00:00:00Z\n2,2026-01-01T00:01:00+00:00\n")
+    iso = write(tmp_path, "b.csv", b"id,at\n1,20260101T000000z\n2,2026-01-01T00:01:00+00:00\n")
     with collecting(tmp_path / "log") as collector:
         begun = time.monotonic()
         assert send(collector.port, file, "--speed-up", "120", "--event-time", "ts", "--unit", "s").code == 0

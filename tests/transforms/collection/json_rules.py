@@ -1,29 +1,16 @@
-"""The documented rules for a JSON line, once more and slowly: by Python's json, Decimal and float."""
+"""The documented rules for a JSON line, once more and slowly: by Python's json and `value_rules`."""
 
 import json
 import math
 import re
-from decimal import Decimal
 from typing import Any
 
-from tests.transforms.collection.outcome import instant
+from tests.transforms.collection.value_rules import Refused, value_of
 from transforms.collection.parsed import Schema
-
-NUMBER = re.compile(r"[ \t\r\n]*[+-]?[0-9][0-9.]*([eE][+-]?[0-9]+)?[ \t\r\n]*")
-TIMES = {
-    "2013-01-01T05:00:00Z": instant("2013-01-01T05:00:00Z"),
-    "2013-01-01 05:00:00.123456+02:00": instant("2013-01-01T03:00:00.123456Z"),
-    "2013-01-01": instant("2013-01-01T00:00:00Z"),
-}
-FAR_TIMES = frozenset({"10000-01-01", "0001-01-01T00:00:00Z"})
 
 
 class Token(str):
     """A number as it is written."""
-
-
-class Refused(Exception):
-    """A value that its column does not take, and why."""
 
 
 def record_of(line: bytes, schema: Schema) -> tuple[dict[str, Any] | None, set[str]]:
@@ -67,9 +54,9 @@ def _value(value: Any, kind: str) -> Any:
         _refuse_half_characters(value)
     if kind == "string":
         return _text(value)
-    if kind == "timestamp":
-        return _time(value)
-    return _number(value, kind)
+    if kind == "timestamp" and isinstance(value, Token | bool):
+        raise Refused("wrong_type")
+    return value_of(_text(value) if isinstance(value, bool) else str(value), kind)
 
 
 def _refuse_half_characters(text: str) -> None:
@@ -91,48 +78,3 @@ def _text(value: Any) -> str:
     if "\0" in value:
         raise Refused("out_of_range")
     return str(value)
-
-
-def _time(value: Any) -> Any:
-    if value in FAR_TIMES and not isinstance(value, Token):
-        raise Refused("out_of_range")
-    if value not in TIMES:
-        raise Refused("wrong_type")
-    return TIMES[value]
-
-
-def _number(value: Any, kind: str) -> Any:
-    number = _as_float(value)
-    if kind == "float64":
-        if not math.isfinite(number):
-            raise Refused("out_of_range")
-        return number
-    if kind == "bool":
-        if not math.isfinite(number):
-            raise Refused("out_of_range")
-        if number not in (0, 1):
-            raise Refused("wrong_type")
-        return number == 1
-    if not math.isfinite(number):
-        raise Refused("out_of_range")
-    if abs(number) < 2**53:
-        if not number.is_integer():
-            raise Refused("wrong_type")
-        return int(number)
-    exact = Decimal(value.strip())
-    if not -(2**63) <= exact < 2**63:
-        raise Refused("out_of_range")
-    if exact != int(exact):
-        raise Refused("wrong_type")
-    return int(exact)
-
-
-def _as_float(value: Any) -> float:
-    if isinstance(value, bool) or str(value).lower() in ("true", "false"):
-        return float(str(value).lower() == "true")
-    if value.strip().lower() in ("nan", "inf", "-inf", "infinity", "-infinity") or NUMBER.fullmatch(value):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    raise Refused("wrong_type")

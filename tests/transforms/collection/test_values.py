@@ -92,7 +92,8 @@ CASES: Final = {
         "2013-01-01T04:59:59.9999999Z", WRONG, WRONG, WRONG, instant("2013-01-01T04:59:59.999999Z")
     ),
     "impossible date": text("2013-02-30", WRONG, WRONG, WRONG, WRONG),
-    "year 10000": text("10000-01-01", WRONG, WRONG, WRONG, BEYOND),
+    "year 10000": text("10000-01-01", WRONG, WRONG, WRONG, WRONG),
+    "year 9999": text("9999-01-01", WRONG, WRONG, WRONG, BEYOND),
     "year 1": text("0001-12-31", WRONG, WRONG, WRONG, BEYOND),
     "a time's word": text("now", WRONG, WRONG, WRONG, WRONG),
     "object": Case('{"a":1}', None, pa.array([{"a": 1}]), (WRONG,) * 5),

@@ -56,6 +56,7 @@ def test_drop_nulls_drops_records_in_which_one_of_the_columns_is_null() -> None:
         ("t", "2013-01-01", MOMENT),
         ("t", "2013-01-01T00:00:00Z", MOMENT),
         ("t", "2013-01-01 05:30:00+05:30", MOMENT),
+        ("t", "20130101T000000,0Z", MOMENT),
     ],
 )
 def test_fill_puts_a_value_where_null_was(column: str, value: object, filled: object) -> None:
@@ -67,7 +68,7 @@ UNFIT: dict[str, list[object]] = {
     "f": ["1", True, float("inf"), float("nan"), 10**400],
     "s": [5, "a\0b"],
     "b": [1, "true"],
-    "t": ["soon", 5, "infinity", "10000-01-01", ""],
+    "t": ["soon", 5, "infinity", "9998-01-01", "", "2013/01/01", "2013-1-1", "2013-01-01T00:00:00 BST"],
 }
 
 

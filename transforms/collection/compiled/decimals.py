@@ -24,6 +24,12 @@ _EXACT = uint64(1 << 53)
 _TENS: Final = np.array([10.0**power for power in range(23)])
 
 
+_LARGEST_BINARY: Final = 2046
+"""The exponent of the greatest float64, as its bits hold it."""
+_TWOS: Final = np.array([math.ldexp(1.0, power - 1074) for power in range(_LARGEST_BINARY)])
+"""For what `math.ldexp` does, in a third of the time."""
+
+
 def _fives() -> npt.NDArray[np.uint64]:
     """The first 128 bits of 5^q for every q of float64, cut off, or rounded up where q is negative."""
     powers = np.empty((LARGEST_POWER - SMALLEST_POWER + 1, 2), np.uint64)
@@ -129,13 +135,13 @@ def nearest_float64(digits: uint64, power: int, is_negative: bool) -> float:
     upper = high >> uint64(63)
     mantissa = high >> (upper + uint64(9))
     binary = ((217_706 * power) >> 16) + 63 + 1023 - shift + int(upper)
-    if binary <= 0:
+    if binary <= 0 or binary > _LARGEST_BINARY:
         return np.nan
     is_tie = low <= _ONE and -4 <= power <= 23 and mantissa & _THREE == _ONE
     if is_tie and mantissa << (upper + uint64(9)) == high:
         mantissa = mantissa - _ONE
     mantissa = (mantissa + (mantissa & _ONE)) >> _ONE
-    number = math.ldexp(float64(mantissa), binary - 1075)
+    number = float64(mantissa) * _TWOS[binary - 1]
     if number == math.inf:
         return np.nan
     return -number if is_negative else number

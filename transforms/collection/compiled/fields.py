@@ -39,7 +39,7 @@ from transforms.collection.compiled.texts import (
     read_word,
     skip_value,
 )
-from transforms.collection.compiled.times import read_time
+from transforms.collection.compiled.times import INSTANT, read_usual_time
 from transforms.collection.compiled.verdicts import (
     BEYOND,
     GOOD,
@@ -109,9 +109,9 @@ def _read_quoted(
     """A text where none is wanted: a time, or a number or truth in quotes, which the value rules must judge."""
     is_time = wanted.kinds[column] == TIMESTAMP
     if is_time:
-        time = read_time(octets, at + 1, wanted.in_utc)
-        if time.end >= 0 and octets[time.end] == QUOTE and _is_within(wanted, column, time.instant):
-            columns.numbers[column, row] = time.instant
+        time = read_usual_time(octets, at + 1, wanted.in_utc)
+        if time.kind == INSTANT and octets[time.end] == QUOTE and _is_within(wanted, column, time.micros):
+            columns.numbers[column, row] = time.micros
             return Field(time.end + 1, GOOD)
     text = read_text(octets, at + 1, notes.texts, notes.counts[USED])
     if text.kind == BROKEN:
@@ -157,6 +157,8 @@ def _take_number(
         # Other numbers have a shortest form to find, and -0 is 0.
         _take_text(row, wanted.text_rows[column], _copy(octets, at, number.end, notes), columns, notes)
         return Field(number.end, GOOD)
+    elif kind == TIMESTAMP:
+        return Field(number.end, WRONG)
     elif kind == STRING:
         _take_text(row, wanted.text_rows[column], notes.counts[USED], columns, notes)  # until the rules have judged
     _leave_to_rules(notes, row, column, _copy(octets, at, number.end, notes))
@@ -190,8 +192,7 @@ def _take_word(
         set_null(wanted, columns, column, row)
         return Field(word.end, MISSING if wanted.is_required[column] else GOOD)
     if kind == TIMESTAMP:
-        _leave_to_rules(notes, row, column, _copy(octets, at, word.end, notes))
-        return Field(word.end, GOOD)
+        return Field(word.end, WRONG)
     if word.word == NOT_FINITE:
         return Field(word.end, NO_NUMBER)
     if kind == STRING:

@@ -9,6 +9,7 @@ from transforms.collection.compiled.characters import (
     COMMA,
     ESCAPE,
     MINUS,
+    NEWLINE,
     OPEN,
     OPEN_LIST,
     QUOTE,
@@ -54,6 +55,21 @@ def skip_space(octets: Octets, at: int) -> int:
     while octets[at] == SPACE or octets[at] == TAB or octets[at] == RETURN:
         at += 1
     return at
+
+
+@compiled
+def trimmed(octets: Octets, begin: int, end: int) -> tuple[int, int]:
+    """Where a text begins and ends without the white space of JSON around it."""
+    while begin < end and _is_space(octets[begin]):
+        begin += 1
+    while begin < end and _is_space(octets[end - 1]):
+        end -= 1
+    return begin, end
+
+
+@compiled
+def _is_space(octet: int) -> bool:
+    return octet in (SPACE, TAB, RETURN, NEWLINE)
 
 
 @compiled

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transforms.collection.compiled.times import read_time
+from transforms.collection.compiled.times import INSTANT, NONE, read_time, read_usual_time
 from transforms.collection.values import from_text
 from transforms.event_time import EARLIEST, LATEST
 
@@ -17,8 +17,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 def instant(text: str, *, may_lack_offset: bool = True) -> int | None:
     """The µs since the epoch, None where the text is left to the value rules."""
-    time = read_time(np.frombuffer(text.encode() + b"\n", np.uint8), 0, may_lack_offset)
-    return time.instant if time.end == len(text.encode()) else None
+    time = read_usual_time(np.frombuffer(text.encode() + b"\n", np.uint8), 0, may_lack_offset)
+    return time.micros if time.kind == INSTANT and time.end == len(text.encode()) else None
 
 
 def by_the_rules(text: str) -> int | None:
@@ -74,6 +74,12 @@ def test_every_time_of_the_usual_form_is_read(naive: datetime, minutes: int) -> 
 @pytest.mark.parametrize("text", ["2013-01-01", "2013-01-01T05:00Z", "20130101T050000Z", "2013-W01-1", "05:00:00", ""])
 def test_other_forms_are_left_to_the_value_rules(text: str) -> None:
     assert instant(text) is None
+
+
+def test_a_time_ends_where_it_is_said_to_end() -> None:
+    octets = np.frombuffer(b"2013-01-01T05:00:00.25+02:00", np.uint8)
+    ends = [end for end in range(len(octets) + 1) if read_time(octets, 0, end).kind != NONE]
+    assert ends == [10, 13, 16, 19, 21, 22, 25, 28]
 
 
 def test_a_time_without_an_offset_is_left_to_the_value_rules_where_its_zone_is_not_utc() -> None:
