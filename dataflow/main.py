@@ -120,6 +120,17 @@ def replay(ctx: click.Context, job: str, repaired: str | None, settings: tuple[s
     leave(replay_job(job, repaired, settings, ctx.args, export))
 
 
+@cli.command(context_settings=PASS_ON)
+@JOB
+@SET
+@click.pass_context
+def rebuild(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
+    """Makes the tables of a stopped live job again: from its source, or from a sink that still has them."""
+    from dataflow.commands.replay import rebuild_job
+
+    leave(rebuild_job(job, settings, ctx.args))
+
+
 @cli.command()
 @click.option("--log", required=True, metavar="DIR", help="The folder of the log; it is made if it is not there.")
 @click.option("--inspect", "look", is_flag=True, help="Shows what the log holds and whether it is whole, and ends.")

@@ -31,7 +31,7 @@ MOST_UNTOLD: Final = 128
 LIFE_SECONDS: Final = 60.0
 """How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
 
-LEASE_SECONDS: Final = 10.0
+LEASE_SECONDS: Final = 5.0
 """How long a worker may have been stopped and still write: Flink gives up on one that it does not hear of for
 `heartbeat.timeout`, 50 s unless it is set."""
 

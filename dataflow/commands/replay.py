@@ -27,7 +27,7 @@ from transforms.collection.repair import Repair, digest
 from transforms.storage import parquet
 from transforms.storage.live_plan import LivePlan
 from transforms.storage.manifest import Manifest
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, last_published
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome, last_published
 from transforms.storage.snapshots import read_snapshots
 
 
@@ -113,11 +113,42 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
             raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
         if source.grows:
             snapshots += _taken_out(plan, manifest, files)
-    plan.replaced(manifest, newest, snapshots, files)
+    outcome = Outcome.read(job.state)
+    assert outcome is not None
+    plan.replaced(manifest, newest, snapshots, files, outcome.ledger, outcome.reasons)
     forget_savepoints(job.state)
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     return code
+
+
+def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
+    """Makes the tables of a stopped live job again, in every sink: from its source, or from a sink that is whole.
+
+    Returns:
+        The exit code of the run.
+
+    Raises:
+        UsageError: if neither holds everything.
+    """
+    quieten()
+    job = load_job(path, settings)
+    if not job.spec.is_endless:
+        raise UsageError("rebuild makes the tables of a live job again, and this job reads files: run it again instead")
+    with locked(job.state):
+        from dataflow.launch import plan_of
+        from dataflow.source import source_of
+
+        overlay = ReplayOverlay.read(job.state)
+        manifest = plan_of(job, overlay).checkpoints.read()
+        if manifest is None:
+            raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+        if source_of(job).until(manifest.newest) is None:
+            from dataflow.copying import copy_tables
+
+            copy_tables(job)
+            return 0
+        return _run_live(job, overlay, {}, flags)
 
 
 def _lacks_figures(job: Job) -> bool:
@@ -159,6 +190,9 @@ def _run(
     if code:
         overlay.write(job.state)
         return code
+    if not repairs:
+        click.echo("  rebuilt       every table, from the source")
+        return 0
     remaining = set(_all(read_table(job, DEAD_LETTERS)))
     brought_in = len(repairs.keys() - remaining)
     click.echo(f"  replayed      {len(repairs):,}: {brought_in:,} brought in, {len(repairs) - brought_in:,} still dead")

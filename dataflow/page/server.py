@@ -119,11 +119,14 @@ def recall(job: Job, bulletin: Bulletin) -> None:
     source = source_of(job)
     first, end = source.span()
     manifest = checkpoint_folder(job).read()
-    if manifest is None:
+    if manifest is None or not manifest.checkpoints:
         bulletin.set(position=first, end=end)
         return
     newest = manifest.newest
     bulletin.set(position=newest.source["position"], end=end, checkpoint=newest.taken)
+    if newest.totals is not None:
+        bulletin.account(newest.totals, newest.reasons)
+        return
     try:
         book, letters = read_table(job, LEDGER), read_table(job, DEAD_LETTERS)
     except SinkError:

@@ -1,8 +1,9 @@
 """Kills on a cluster, seeded: `python -m tests.cluster.campaign [--seeds 10] [--first 1] [--only pool,broker]`.
 
 A topic is followed on Flink into Parquet, PostgreSQL and topics, while a producer writes. Once rows are stored,
-something is killed with -9. In the end everything that was sent is in the ledger, `verify` finds no difference, and
-each final row is in its topic once. Prints a table.
+something is killed with -9; or, in `history`, the job goes back and forth between savepoints, while commands are killed
+and processes are stopped and go on. In the end everything that was sent is in the ledger, `verify` finds no difference,
+and each final row is in its topic once. Prints a table.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import psycopg
 
 from tests.cluster.broker import Broker, broker
 from tests.cluster.cluster import Cluster
+from tests.cluster.histories import Going
 from tests.cluster.test_kafka_live import Topic
 from tests.cluster.topics import messages
 from tests.dataflow.jobs import Ended, changed, parquet_table, streamgauge, write_job
@@ -45,6 +47,7 @@ class Case:
     dice: random.Random
     recovered: float = 0.0
     sent: int = 0
+    done: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
 
@@ -158,6 +161,11 @@ def kill_database(case: Case) -> None:
     case.database.kill(down=case.dice.random() * 2)
 
 
+def go_back_and_forth(case: Case) -> None:
+    state = f"{case.folder}/.streamgauge/live"
+    case.done = Going(str(case.job), state, case.cluster, case.dice, case.flink).play()
+
+
 SCENARIOS: Final[dict[str, Callable[[Case], None]]] = {
     "taskmanager": kill_task_manager,
     "jobmanager": kill_job_manager,
@@ -165,6 +173,7 @@ SCENARIOS: Final[dict[str, Callable[[Case], None]]] = {
     "pool": kill_pool,
     "broker": kill_broker,
     "database": kill_database,
+    "history": go_back_and_forth,
 }
 
 
@@ -196,6 +205,7 @@ def main() -> int:
                             case.wrong.append(f"{job} was left running")
                         took = time.monotonic() - began
                         words = "; ".join(case.wrong) or f"recovered in {case.recovered:.1f} s"
+                        words = " → ".join([*case.done, words])
                         print(f"{name}, seed {seed}: {took:.0f} s, {case.sent:,} records, {words}", flush=True)
         finally:
             database.close()

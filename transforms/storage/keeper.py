@@ -23,7 +23,7 @@ from transforms.pulse import Pulse
 from transforms.pulse import pulse as pulse_of_process
 from transforms.storage import parquet_log
 from transforms.storage.checkpoint import TakenOver
-from transforms.storage.history import Place
+from transforms.storage.history import NOTHING, Place
 from transforms.storage.live_plan import FOREVER, LivePlan, publish
 from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
@@ -118,9 +118,14 @@ class Keeper:
         reached = self._writing.publish(contents)
         taken = time.time()
         place = Place(tick.name, reached, manifest.line[-1].history)
+        fresh = ledger.totals(ledger.merge(waited.fresh))
+        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
+        books = _books_of(manifest)
         checkpoint = Checkpoint(
             *(tick.name, tick.chunk, tick.watermark, tick.source, taken, tick.watermark == END, reached),
             history=place.history,
+            totals={name: books[0].get(name, 0) + count for name, count in fresh.items()} if books else None,
+            reasons=dict(books[1] + reasons) if books else {},
         )
         carried = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
         checkpoint = folder.put(checkpoint, [*waited.snapshots, *carried], self._number)
@@ -137,8 +142,7 @@ class Keeper:
         self._kept, self._carried = place, carried
         self._show(manifest)
         self._writing.kept(place)
-        reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
-        BULLETIN.account(ledger.totals(ledger.merge(waited.fresh)), reasons)
+        BULLETIN.account(fresh, reasons)
         BULLETIN.set(checkpoint=taken)
         return place, carried
 
@@ -204,6 +208,16 @@ class Keeper:
         for url, names in by_url(books).items():
             rows = {sql_table(plan.tables[name]): contents[name] for name in names}
             publish(url, rows, plan.fence(self._attempt), replace=False)
+
+
+def _books_of(manifest: Manifest) -> tuple[Mapping[str, int], Counter[str]] | None:
+    """The totals of where a job stands: of the ledger, and of dead letters by reason; None: they are not known."""
+    if manifest.at.name == NOTHING:
+        return {}, Counter()
+    newest = manifest.checkpoints[-1] if manifest.checkpoints else None
+    if newest is None or newest.totals is None or not newest.place.is_at(manifest.at):
+        return None
+    return newest.totals, Counter(newest.reasons)
 
 
 @dataclass(frozen=True)

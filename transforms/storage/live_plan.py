@@ -201,16 +201,24 @@ class LivePlan:
         return self.checkpoints.commit(manifest, replace(manifest, line=line))
 
     def replaced(
-        self, manifest: Manifest, newest: Checkpoint, snapshots: Sequence[pa.RecordBatch] | None, files: Files
+        self,
+        manifest: Manifest,
+        newest: Checkpoint,
+        snapshots: Sequence[pa.RecordBatch] | None,
+        files: Files,
+        totals: Mapping[str, int] | None,
+        reasons: Mapping[str, int],
     ) -> None:
         """The tables were made again up to the newest checkpoint; nothing can go on from any other place any more.
 
         Args:
             snapshots: the checkpoint's, made again; None: nothing goes on from it, and they stay.
             files: the live files of each folder.
+            totals: the sums of the ledger's columns.
+            reasons: how many dead letters there are, by reason.
         """
         began = Manifest.new(manifest.identity)
-        checkpoint = replace(newest, history=began.at.history)
+        checkpoint = replace(newest, history=began.at.history, totals=totals, reasons=reasons)
         if snapshots is not None:
             checkpoint = self.checkpoints.put(checkpoint, snapshots, manifest.attempt)
         after = replace(

@@ -26,6 +26,8 @@ class Checkpoint:
         history: the history that it is of.
         file: the name of its snapshots' file.
         checksum: the CRC-32 of that file; None: an earlier version of this program wrote it.
+        totals: the sums of the ledger's columns up to here; None: they are not known.
+        reasons: how many dead letters there are up to here, by reason.
     """
 
     name: int
@@ -38,6 +40,8 @@ class Checkpoint:
     history: str = ""
     file: str = ""
     checksum: int | None = None
+    totals: Mapping[str, int] | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:

@@ -233,6 +233,17 @@ def _is_gone(path: str, name: str) -> str:
     return f"{path}: {name}, which this job wrote, is gone; restore it, or make the table again with `rebuild`"
 
 
+def read(path: str, files: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """The rows of live files.
+
+    Raises:
+        TableLost: if one is gone or damaged.
+    """
+    with told_as_sink_error(path):
+        tables = [_read(path, name) for name in files]
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
+
+
 def _put(path: str, table: Table, batches: Iterable[pa.RecordBatch], name: str, tick: int) -> list[str]:
     rows = [fit(batch, table.schema) for batch in batches if batch.num_rows]
     if not rows:

@@ -2,7 +2,7 @@
 
 from transforms.storage.sql.error import SqlOvertaken, SqlSinkError, SqlTableGone
 from transforms.storage.sql.fence import Fence
-from transforms.storage.sql.publication import check, full, last_closed, publish, read, take_back
+from transforms.storage.sql.publication import check, full, is_there, last_closed, publish, read, take_back
 from transforms.storage.sql.table import SqlTable
 from transforms.storage.sql.taking_back import After
 
@@ -15,6 +15,7 @@ __all__ = [
     "SqlTableGone",
     "check",
     "full",
+    "is_there",
     "last_closed",
     "publish",
     "read",

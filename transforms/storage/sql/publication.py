@@ -151,6 +151,20 @@ def full(url: str, tables: Iterable[SqlTable], owner: str | None) -> list[str]:
         return [table.name for table in tables if fence_of.full(connection, table, owner)]
 
 
+def is_there(url: str, table: SqlTable) -> bool:
+    """Whether a database has a table.
+
+    Raises:
+        SqlSinkError: when the database cannot be read.
+    """
+    parts = parsed(url)
+    file = sqlite_file(parts)
+    if file is not None and is_missing(file):
+        return False
+    with translated(parts, table.name), open_engine(parts).connect() as connection:
+        return present_columns(connection, define(table, connection.dialect)) is not None
+
+
 @contextmanager
 def _transaction(url: sa.URL) -> Iterator[sa.Connection]:
     engine = open_engine(url)
