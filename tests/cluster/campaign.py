@@ -70,7 +70,9 @@ class Case:
         producer = threading.Thread(target=self._produce, args=(topic,))
         producer.start()
         try:
-            self.flink("submit", *self.cluster.flags, "--parallelism", str(self.dice.choice([1, 2])))
+            # The database stays from case to case, and with it the rows of dead letters and the ledger.
+            where = (*self.cluster.flags, "--parallelism", str(self.dice.choice([1, 2])))
+            self.flink("submit", "--begin-anew", *where)
             until(self.stored, "a final row", seconds=PATIENCE)
             time.sleep(self.dice.random() * 3)
             began = time.time()

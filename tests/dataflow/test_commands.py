@@ -31,7 +31,7 @@ from tests.dataflow.jobs import (
 )
 
 COMMANDS: Final = (
-    *("init", "run", "check", "plan", "report", "replay", "collect", "send", "verify"),
+    *("init", "run", "check", "plan", "report", "replay", "rebuild", "collect", "send", "verify"),
     *("image", "flink", "schema"),
 )
 
