@@ -39,3 +39,8 @@ def runner_named(flags: Sequence[str]) -> str | None:
     """The runner that these flags name; None: they leave it to us."""
     name = options_of(flags).view_as(StandardOptions).runner
     return None if name is None else str(name)
+
+
+def is_given(flags: Sequence[str], name: str) -> bool:
+    """Whether flags name this option, be it with its default."""
+    return any(flag.partition("=")[0] == f"--{name}" for flag in flags)

@@ -22,7 +22,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.transforms.environments import Environment
 
 from runners import flink_jar
-from runners.flags import options_of
+from runners.flags import is_given, options_of
 from runners.flink_jar import JobServerJar
 from runners.flink_rest import ENDED, START_SECONDS, Flink, FlinkError, FlinkJobFailed
 
@@ -32,6 +32,9 @@ POOL: Final = "localhost:50000"
 
 RUNNING_SECONDS: Final = 120.0
 """How long the parts of a job may take to run; a container for the first worker takes most of it."""
+
+WORKERS: Final = "sdk_worker_parallelism"
+"""Beam's option of how many processes for Python a TaskManager has for a job."""
 
 MOST_SUBTASKS: Final = 128
 """Flink's state is cut into so many parts for ever, whatever the parallelism: a rescale beyond is refused."""
@@ -55,13 +58,18 @@ ENDLESS: Final[Mapping[str, object]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job is submitted to, in what, and what runs there."""
+    """Where a job is submitted to, in what, and what runs there.
+
+    Args:
+        workers: processes for Python that a TaskManager has for the job; 0: Beam takes one less than it has cores.
+    """
 
     flink: Flink
     version: str
     slots: int
     free: int
     jar: JobServerJar
+    workers: int = 1
 
 
 def is_cluster(flags: Sequence[str]) -> bool:
@@ -91,7 +99,23 @@ def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> Target
     if not 0 < parallelism <= MOST_SUBTASKS:
         raise FlinkError(f"--parallelism must be from 1 to {MOST_SUBTASKS}, is {parallelism}")
     jar = flink_jar.locate(options.flink_job_server_jar, found.version)
-    return Target(flink, found.version, found.slots, found.free, jar)
+    return Target(flink, found.version, found.slots, found.free, jar, workers_of(flags, flink, parallelism))
+
+
+def workers_of(flags: Sequence[str], flink: Flink, parallelism: int) -> int:
+    """Processes for Python that a TaskManager has for a job: as many as it may have subtasks of a step.
+
+    With one, which is Beam's default, all its slots would share a core. Flags may say another number.
+
+    Raises:
+        FlinkError: if the flag is not a count.
+    """
+    if is_given(flags, WORKERS):
+        said = str(getattr(options_of(flags).view_as(PortableOptions), WORKERS))
+        if not said.isdecimal():
+            raise FlinkError(f"--{WORKERS} must be a number of processes, or 0, is {said}")
+        return int(said)
+    return max(1, min(parallelism, max(flink.slots_of_each(), default=1)))
 
 
 def notes_of(target: Target) -> list[str]:
@@ -100,6 +124,8 @@ def notes_of(target: Target) -> list[str]:
     notes = [f"Flink {target.version} at {target.flink.address}, {target.free} of {target.slots} slots free"]
     if target.jar.beam and target.jar.beam != ours:
         notes.append(f"{target.jar.path.name} is Beam {target.jar.beam} and this is Beam {ours}: not an official pair")
+    if target.workers > 1:
+        notes.append(f"up to {target.workers} processes for Python beside each TaskManager, about 430 MB each")
     return notes
 
 
@@ -165,7 +191,7 @@ def submit(
     Raises:
         FlinkError: if the cluster refuses.
     """
-    encoded = encoded_options(options, parallelism)
+    encoded = encoded_options(options, parallelism, target.workers)
     with tempfile.TemporaryDirectory(prefix="streamgauge-flink-") as folder:
         path = str(Path(folder, "job.jar"))
         flink_jar.with_job(target.jar, path, proto, encoded)
@@ -183,7 +209,7 @@ def submit(
             target.flink.forget_jar(uploaded)
 
 
-def encoded_options(options: PipelineOptions, parallelism: int) -> Any:
+def encoded_options(options: PipelineOptions, parallelism: int, workers: int) -> Any:
     """Options as the cluster takes them."""
     found = options.get_all_options(retain_unknown_options=True)
     wanted = {**SETTINGS, **(ENDLESS if found["streaming"] else {})}
@@ -195,6 +221,7 @@ def encoded_options(options: PipelineOptions, parallelism: int) -> Any:
             found[name] = value
     # The program runs inside the cluster, which is where [auto] looks.
     found |= {"flink_master": "[auto]", "parallelism": parallelism, "flink_job_server_jar": None, "runner": None}
+    found |= {WORKERS: workers}
     return JobServiceHandle.encode_pipeline_options(found)
 
 

@@ -86,6 +86,10 @@ class Flink:
         except (KeyError, TypeError):
             raise FlinkError(f"{self.address} answers, and is no Flink") from None
 
+    def slots_of_each(self) -> list[int]:
+        """The slots of each TaskManager."""
+        return [int(manager["slotsNumber"]) for manager in self._get("taskmanagers")["taskmanagers"]]
+
     def jobs(self) -> list[dict[str, Any]]:
         """Every job that the cluster remembers: `jid`, `name`, `state`, `start-time`, `duration`."""
         return list(self._get("jobs/overview")["jobs"])

@@ -56,10 +56,14 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
     for note in diagnosis.notes:
         click.echo(f"          {note}")
     if flink.is_cluster(flags) or str(runner_named(flags)).lower() == "flinkrunner":
-        local = ", ".join(
-            dict.fromkeys(named.text for named in paths(job.spec) if named.shared and is_local(named.text))
-        )
+        shared = [named for named in paths(job.spec) if named.shared and is_local(named.text)]
+        local = ", ".join(dict.fromkeys(named.text for named in shared if named.place[:2] != ("source", "log")))
         click.echo(f"          these must be the same files and folders on every machine of the cluster: {local}")
+        if job.spec.source.log is not None:
+            click.echo(
+                f"          the log {job.spec.source.log.path} can be read on the collector's machine only: every"
+                " TaskManager that this job may get must be there; past one machine, read source.kafka"
+            )
     if is_live:
         manifest = checkpoint_folder(job).read()
         if manifest is not None:

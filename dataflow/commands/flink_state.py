@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from statistics import median
 from typing import Any, Final
@@ -202,7 +203,7 @@ def show_status(path: str, settings: Sequence[str]) -> int:
         click.echo(f"  parallelism   {record.parallelism}, submitted {record.submitted}")
         if not state.startswith("unknown"):
             _show_cluster(flink, record)
-        _show_progress(job, runs=state not in ENDED and not state.startswith("unknown"))
+        _show_progress(job, record, runs=state not in ENDED and not state.startswith("unknown"))
         root = checkpoint_folder(job).root()
         for savepoint in record.savepoints[-3:]:
             is_left = root is not None and savepoint.is_abandoned(root.line)
@@ -243,24 +244,35 @@ def growth_of(history: Sequence[Any]) -> float:
     return median(slopes) if len(slopes) > 1 else 0.0
 
 
-def _show_progress(job: Job, *, runs: bool) -> None:
+def _show_progress(job: Job, record: Submission, *, runs: bool) -> None:
     from dataflow.source import source_of
 
     manifest = checkpoint_folder(job).read()
+    now, kept = time.time(), None
     if manifest is None:
         click.echo("  own           no checkpoint yet")
-        return
-    newest = manifest.newest
-    age = time.time() - newest.taken
-    click.echo(f"  own           checkpoint {_age(age)} ago, event time {as_text(newest.watermark)}")
-    behind = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
-    click.echo(f"  lag           {behind:,} records of the source lie behind that checkpoint")
-    pace = job.spec.execution.checkpoint.total_seconds()
-    if runs and age > max(STALE * pace, 60):
-        click.echo(
-            f"  note          it runs and has kept nothing for {_age(age)}: look at the last failure, at the sinks, and"
-            " at the workers' log"
-        )
+    else:
+        newest, kept = manifest.newest, manifest.newest.taken
+        click.echo(f"  own           checkpoint {_age(now - kept)} ago, event time {as_text(newest.watermark)}")
+        behind = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
+        click.echo(f"  lag           {behind:,} records of the source lie behind that checkpoint")
+    if runs and (note := standstill(kept, record.submitted, now, job.spec.execution.checkpoint.total_seconds())):
+        click.echo(f"  note          {note}")
+
+
+def standstill(kept: float | None, submitted: str, now: float, pace: float) -> str:
+    """What to say of a job that runs and keeps nothing; empty: it keeps checkpoints, or has not run long enough.
+
+    Args:
+        kept: when its newest checkpoint was taken (s since the epoch), maybe by the launch before; None: there is none.
+        submitted: when it was submitted, as its record has it.
+        pace: s between its checkpoints.
+    """
+    quiet = now - max(kept or 0.0, datetime.fromisoformat(submitted).timestamp())
+    if quiet <= max(STALE * pace, 60):
+        return ""
+    where = "look at the last failure, at the sinks, and at the workers' log"
+    return f"it runs and has kept nothing for {_age(quiet)}: {where}"
 
 
 def _age(seconds: float) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_a_live_job_is_submitted_stopped_resumed_and_rescaled_and_nothing_is_los
         live.write(20, pause=0.05)
         live.done(live.flink("rescale", str(parallelism)))
         assert live.record()["parallelism"] == parallelism
+        expected = parallelism * len(live.cluster.used_by(live.record()["job"]))
+        until(lambda: len(live.cluster.workers()), f"{expected} workers", partial(eq, expected))
         live.write(20)
         live.catch_up()
         live.verified()

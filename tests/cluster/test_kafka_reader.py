@@ -108,6 +108,27 @@ def test_only_committed_messages_come_and_markers_are_passed(server: Broker) -> 
         assert reader.read(ends, 0.3).behind == frozenset()
 
 
+def test_the_ends_are_seen_without_asking_once_something_came(server: Broker) -> None:
+    topic = topic_of(server, 2)
+    produce(server, topic, numbered(500), 0)
+    produce(server, topic, numbered(300), 1)
+    with reader_of(server, topic) as reader:
+        assert reader.seen_ends(reader.partitions()) == {0: 0, 1: 0}
+        read_all(reader, {0: 0, 1: 0}, {0: 10, 1: 10})
+        assert reader.seen_ends([0, 1]) == {0: 500, 1: 300} == reader.ends([0, 1])
+
+
+def test_an_end_that_was_come_to_is_seen_before_an_open_transaction(server: Broker) -> None:
+    topic = topic_of(server)
+    produce(server, topic, [b"before"])
+    with reader_of(server, topic) as reader, transaction(server, f"seen-{topic}") as producer:
+        send(producer, topic, [b"within"])
+        producer.flush(30)
+        read_all(reader, {0: 0}, {0: 1})
+        until(lambda: reader.read({0: 1}, 0.1).behind, "the end of the partition", lambda behind: not behind)
+        assert reader.seen_ends([0]) == {0: 1} == reader.ends([0])
+
+
 def test_the_end_lies_before_an_open_transaction(server: Broker) -> None:
     topic = topic_of(server)
     produce(server, topic, [b"before"])

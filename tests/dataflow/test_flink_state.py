@@ -1,8 +1,13 @@
 """What `flink status` makes of a cluster's figures."""
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from dataflow.commands.flink_state import growth_of
+import pytest
+
+from dataflow.commands.flink_state import growth_of, standstill
+
+SUBMITTED = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def history(*sizes: int, status: str = "COMPLETED", savepoint: bool = False) -> list[dict[str, Any]]:
@@ -24,3 +29,25 @@ def test_what_comes_and_goes_with_windows_is_no_growth() -> None:
 def test_too_few_checkpoints_say_nothing() -> None:
     assert growth_of(history(1000, 6000)) == 0
     assert growth_of(history(1, 2, 3, 4, status="FAILED")) == growth_of(history(1, 2, 3, 4, savepoint=True)) == 0
+
+
+def said(kept: timedelta | None, after: timedelta, pace: float = 10.0) -> str:
+    """What is said so long after the submission of a job whose newest checkpoint was taken so long after it."""
+    taken = None if kept is None else (SUBMITTED + kept).timestamp()
+    return standstill(taken, SUBMITTED.isoformat(timespec="seconds"), (SUBMITTED + after).timestamp(), pace)
+
+
+@pytest.mark.parametrize("kept", [None, timedelta(days=-3)])
+def test_a_job_that_was_just_resumed_is_not_said_to_keep_nothing(kept: timedelta | None) -> None:
+    assert said(kept, timedelta(seconds=30)) == ""
+    assert said(kept, timedelta(minutes=5)).startswith("it runs and has kept nothing for 5 m: look at the last failure")
+
+
+def test_a_job_that_stopped_keeping_checkpoints_is_said_to_since_the_last_one() -> None:
+    assert said(timedelta(minutes=10), timedelta(minutes=11)) == ""
+    assert said(timedelta(minutes=10), timedelta(minutes=14)).startswith("it runs and has kept nothing for 4 m:")
+
+
+def test_a_slow_pace_of_checkpoints_is_no_standstill() -> None:
+    assert said(timedelta(), timedelta(minutes=50), pace=600) == ""
+    assert said(timedelta(), timedelta(minutes=121), pace=600).startswith("it runs and has kept nothing for 2 h:")

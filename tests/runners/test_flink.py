@@ -1,5 +1,6 @@
 """What goes to a Flink cluster, and what is made of its answers; a real one has tests of its own (tests/cluster)."""
 
+import io
 import json
 import threading
 import zipfile
@@ -196,9 +197,9 @@ def test_a_jar_that_nobody_names_is_the_one_in_the_cache(tmp_path: Path, monkeyp
         flink_jar.locate(None, "1.19.3")
 
 
-def settings_of(*flags: str, endless: bool = True, parallelism: int = 2) -> dict[str, Any]:
+def settings_of(*flags: str, endless: bool = True, parallelism: int = 2, workers: int = 1) -> dict[str, Any]:
     options = flink.pipeline(flags, "job", endless=endless)._options
-    encoded = flink.encoded_options(options, parallelism)
+    encoded = flink.encoded_options(options, parallelism, workers)
     return {name.split(":")[2]: encoded[name] for name in encoded}
 
 
@@ -220,6 +221,67 @@ def test_a_job_that_ends_keeps_flinks_own_settings() -> None:
     assert not settings_of(endless=False).keys() & flink.ENDLESS.keys()
 
 
+@pytest.fixture
+def job_server(tmp_path: Path) -> str:
+    return f"--flink_job_server_jar={jar(tmp_path / 'beam-runners-flink-1.19-job-server-2.77.0.jar', ENTRY)}"
+
+
+def with_slots(server: Any, slots: list[int]) -> None:
+    """Lets the server be a cluster whose TaskManagers have these slots, all free."""
+    about = {"flink-version": "1.19.3", "slots-total": sum(slots), "slots-available": sum(slots)}
+    server.known |= {
+        "GET /v1/overview": (200, {**about, "taskmanagers": len(slots)}),
+        "GET /v1/taskmanagers": (200, {"taskmanagers": [{"slotsNumber": count} for count in slots]}),
+    }
+
+
+def target_at(server: Any, slots: list[int], *flags: str, parallelism: int) -> flink.Target:
+    """What a cluster whose TaskManagers have these slots is for a job."""
+    with_slots(server, slots)
+    return flink.target_of([f"--flink_master={server.address}", *flags], parallelism)
+
+
+@pytest.mark.parametrize(
+    ("slots", "parallelism", "workers"),
+    [([4], 4, 4), ([4], 2, 2), ([4], 1, 1), ([1, 1, 1, 1], 4, 1), ([1, 3], 4, 3)],
+)
+def test_each_slot_that_a_job_may_use_has_a_process_for_python(
+    server: Any, job_server: str, slots: list[int], parallelism: int, workers: int
+) -> None:
+    assert target_at(server, slots, job_server, parallelism=parallelism).workers == workers
+
+
+@pytest.mark.parametrize("flags", [["--sdk_worker_parallelism=1"], ["--sdk_worker_parallelism", "1"]])
+def test_processes_that_the_user_asks_for_are_what_he_gets(server: Any, job_server: str, flags: list[str]) -> None:
+    assert target_at(server, [4], job_server, *flags, parallelism=4).workers == 1
+
+
+def test_a_count_of_processes_is_a_number(server: Any, job_server: str) -> None:
+    with pytest.raises(FlinkError, match=r"^--sdk_worker_parallelism must be a number of processes, or 0, is many$"):
+        target_at(server, [4], job_server, "--sdk_worker_parallelism=many", parallelism=4)
+
+
+def test_more_processes_than_one_are_told_and_travel_with_the_job(server: Any, job_server: str) -> None:
+    target = target_at(server, [4], job_server, parallelism=3)
+    assert "up to 3 processes for Python beside each TaskManager, about 430 MB each" in flink.notes_of(target)
+    assert submitted_options(server, target, parallelism=3)["beam:option:sdk_worker_parallelism:v1"] in (3, "3")
+
+
+def submitted_options(server: Any, target: flink.Target, parallelism: int) -> dict[str, Any]:
+    """The options in the jar that a cluster is given."""
+    server.known |= {
+        "POST /v1/jars/upload": (200, {"filename": "/tmp/web/u_job.jar"}),
+        "POST /v1/jars/u_job.jar/run": (200, {"jobid": "j"}),
+        "DELETE /v1/jars/u_job.jar": (200, {}),
+    }
+    pipeline = flink.pipeline([], "job", endless=True)
+    _ = pipeline | "Numbers" >> beam.Create([1])
+    flink.submit(flink.proto_of(pipeline), pipeline._options, target, "j", parallelism)
+    body = next(body for _, path, body in server.asked if path == "/v1/jars/upload")
+    with zipfile.ZipFile(io.BytesIO(body[body.index(b"PK") : body.rindex(b"\r\n--")])) as archive:
+        return dict(json.loads(archive.read("BEAM-PIPELINE/pipeline/pipeline-options.json")))
+
+
 def test_only_flags_that_name_a_cluster_go_to_one() -> None:
     assert flink.is_cluster(["--runner=FlinkRunner", "--flink_master=a:1"])
     assert not flink.is_cluster(["--runner=FlinkRunner"]) and not flink.is_cluster(["--flink_master=a:1"])
@@ -229,7 +291,7 @@ def test_a_job_travels_in_the_jar(tmp_path: Path) -> None:
     pipeline = flink.pipeline([], "job", endless=False)
     _ = pipeline | "Numbers" >> beam.Create([1])
     proto, source = flink.proto_of(pipeline), jar(tmp_path / "a.jar", ENTRY)
-    options = flink.encoded_options(pipeline._options, 1)
+    options = flink.encoded_options(pipeline._options, 1, 1)
     flink_jar.with_job(flink_jar.JobServerJar(source, "", ""), str(tmp_path / "b.jar"), proto, options)
     with zipfile.ZipFile(tmp_path / "b.jar") as archive:
         names = archive.namelist()

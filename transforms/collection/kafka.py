@@ -118,13 +118,26 @@ class KafkaReader:
         self._known = sorted({*self._known, *topic.partitions})
         return self._known
 
+    @property
+    def known(self) -> list[int]:
+        """The topic's partitions as they were last told; asks nobody."""
+        return self._known
+
     def beginnings(self, partitions: Iterable[int]) -> dict[int, int]:
         """The first offset that each partition still holds."""
         return {number: low for number, (low, _) in self._bounds(partitions).items()}
 
-    def ends(self, partitions: Iterable[int], patience: float = ANSWER_SECONDS) -> dict[int, int]:
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset behind the last committed message of each partition."""
-        return {number: high for number, (_, high) in self._bounds(partitions, patience).items()}
+        return {number: high for number, (_, high) in self._bounds(partitions).items()}
+
+    def seen_ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The offset behind the last message of each partition, as far as it is known here; waits for nothing.
+
+        With each fetch the brokers say where a partition ends, transactions that are open included. Where the reader
+        has come to the last committed message, that is the end.
+        """
+        return {number: self._seen_end(number) for number in partitions}
 
     def starts(self, partitions: Iterable[int]) -> dict[int, int]:
         """Where the specification says to start in each partition."""
@@ -263,9 +276,19 @@ class KafkaReader:
         """Errors that a cluster has while it starts or moves, and recovers from by itself."""
         return {getattr(self._module.KafkaError, name) for name in _PASSING}
 
-    def _bounds(self, partitions: Iterable[int], patience: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
+    def _seen_end(self, number: int) -> int:
+        at = self._next.get(number, 0)
+        if number in self._next and number not in self._behind:
+            return at
+        try:
+            seen = self._consumer.get_watermark_offsets(self._module.TopicPartition(self._topic, number), cached=True)
+        except self._module.KafkaException:  # the client has not heard of the partition yet
+            return at
+        return max(at, int(seen[1]))  # negative before the first fetch
+
+    def _bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         part, bounds = self._module.TopicPartition, {}
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + ANSWER_SECONDS
         for number in partitions:
             ask = partial(self._consumer.get_watermark_offsets, part(self._topic, number))
             bounds[number] = self._answer(lambda left, ask=ask: ask(timeout=left), deadline)

@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from transforms import versions
 from transforms.collection.feed import Portion
-from transforms.collection.files import SourceError
 from transforms.collection.kafka import KafkaReader
 from transforms.collection.kafka_ahead import AheadReader
 from transforms.collection.kafka_progress import KafkaProgress
@@ -21,8 +19,6 @@ HEARTBEAT_MICROS: Final = 1_000_000
 """After so much silence it is told how long it was: partitions fall silent by it."""
 
 _WAIT_SECONDS: Final = 0.02
-_ENDS_EVERY: Final = 2.0
-_ENDS_PATIENCE: Final = 1.0
 
 
 def group_of(spec: KafkaSpec, job: str) -> str:
@@ -46,7 +42,6 @@ class KafkaFeed:
         self._behind: frozenset[int] = frozenset({-1})
         self._listened = 0
         self._end = 0
-        self._asked = float("-inf")
         self._trouble = ""
 
     def close(self) -> None:
@@ -65,6 +60,8 @@ class KafkaFeed:
         idles = self.parser.watermark.idle_after is not None
         if reading.fetched or (idles and self._listened >= HEARTBEAT_MICROS):
             self._ready, self._listened = replace(reading, listened=self._listened), 0
+        else:
+            self._tell_end(sum(offsets.values()))
         return self._ready is not None
 
     def read(self, rest: Rest) -> Portion | None:
@@ -85,16 +82,20 @@ class KafkaFeed:
         return not self._behind and self._ready is None
 
     def end(self) -> int:
-        if time.monotonic() - self._asked > _ENDS_EVERY and not self._reader.trouble:
-            with suppress(SourceError):  # it is for people only, and must not hold up what is read
-                self._end = sum(self._reader.ends(self._reader.partitions(), _ENDS_PATIENCE).values())
-            self._asked = time.monotonic()
+        """As far as the client has seen: to ask the brokers would hold up what is read."""
+        self._end = sum(self._reader.seen_ends(self._reader.known).values())
         return self._end
 
     def _known(self, progress: KafkaProgress) -> KafkaProgress:
         """The progress with the partitions that have come into being meanwhile."""
         new = [number for number in self._reader.partitions() if number not in progress.partitions]
         return progress.beginning_at(self._reader.beginnings(new)) if new else progress
+
+    def _tell_end(self, position: int) -> None:
+        """Says what there is where nothing is read: an open transaction waits for its producer, not for this job."""
+        before, now = self._end, self.end()
+        if now != before:
+            BULLETIN.set(position=position, end=now)
 
     def _tell_trouble(self) -> None:
         if self._reader.trouble != self._trouble:
