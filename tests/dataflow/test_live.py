@@ -98,6 +98,26 @@ def test_a_log_whose_beginning_is_forgotten_is_verified_from_the_oldest_checkpoi
     verified(tmp_path)
 
 
+def test_windows_that_a_drain_closed_are_verified_when_the_log_is_forgotten_up_to_it(
+    tmp_path: Path, feed: Feed
+) -> None:
+    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
+    for _ in range(2):
+        feed.write(40)
+        to_end(tmp_path)
+    closed = rows(tmp_path, "fixed")
+    assert feed.writer.prune(1 << 62) > 0
+    assert "every window is closed" in to_end(tmp_path, "--drain")
+    assert rows(tmp_path, "fixed") > closed
+    verified(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "out/live.db")) as database, database:
+        database.execute(
+            "UPDATE fixed SET value_count = value_count + 1 WHERE window_end = (SELECT max(window_end) FROM fixed)"
+        )
+    ended = streamgauge("verify", tmp_path / "job.yaml")
+    assert (ended.code, "value_count is " in ended.err) == (1, True), ended
+
+
 def test_verify_finds_what_is_not_so(tmp_path: Path, feed: Feed) -> None:
     feed.write(120)
     to_end(tmp_path)
@@ -221,6 +241,8 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
     (tmp_path / ".streamgauge/live/replaying").touch()
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "replay was interrupted" in ended.message) == (2, True)
+    ended = streamgauge("verify", tmp_path / "job.yaml")
+    assert (ended.code, "a replay is half done" in ended.message) == (2, True)
     assert streamgauge("replay", tmp_path / "job.yaml").code == 0
     to_end(tmp_path)
     verified(tmp_path)
