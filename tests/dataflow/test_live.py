@@ -15,7 +15,8 @@ from typing import Any, Final
 import pytest
 
 from benchmarks.stopwatch import descendants
-from dataflow.live import watch
+from dataflow.live import MOST_FAILURES, watch
+from runners.prism_binary import locate
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end, verified
 from tests.waiting import until
@@ -260,5 +261,42 @@ def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) ->
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
-    assert "resuming from the last checkpoint" in ended.out
+    assert "it was killed, or ended without a word; resuming from the last checkpoint" in ended.out
     verified(tmp_path)
+
+
+def mortal_prism(at: Path, lives: int) -> Path:
+    """A Prism that is killed at birth so many times, and then lives."""
+    script = f"""#!/bin/sh
+: '
+path\tgithub.com/apache/beam/sdks/v2/go/cmd/prism
+'
+echo born >> {at}/births
+[ $(wc -l < {at}/births) -gt {lives} ] || kill -9 $$
+exec {locate([])} "$@"
+"""
+    program = at / "prism"
+    program.write_text(script)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_runner_that_is_killed_at_birth_is_started_again(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 2))}
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", "--to-end", env=prism))
+    assert (ended.code, ended.err) == (0, "")
+    words = "prism did not start: it was killed, or ended without a word; starting again"
+    assert ended.out.count(words) == 2
+    verified(tmp_path)
+
+
+def test_a_runner_that_never_lives_ends_the_job_with_one_sentence(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 99))}
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", env=prism))
+    assert ended.code == 1
+    assert ended.message.splitlines() == [
+        f"error: {tmp_path}/prism did not start: it was killed, or ended without a word"
+    ]
+    assert len((tmp_path / "births").read_text().splitlines()) == MOST_FAILURES + 1
