@@ -26,6 +26,12 @@ def leave_at_sigterm() -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
+def end_at_sigterm() -> None:
+    """Ends the process by SIGTERM again, as by default: what has begun on a cluster was not brought to an end."""
+    if _listening:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def check() -> None:
     """Raises KeyboardInterrupt if there was a Ctrl-C."""
     if _noted:

@@ -24,10 +24,6 @@ from transforms.storage.parquet_log import sweep
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
 
-
-_WORDS: Final = ("panic in ", "nothing in progress", "Prism ended before", "StatusCode.")
-"""What is said when Prism fails, or is gone, and never when something fails that it ran."""
-
 MOST_FAILURES: Final = 3
 """How often in a row the runner may fail before the next checkpoint."""
 
@@ -134,11 +130,12 @@ def _until_it_ends(
             return once(live)
         except RunnerFailed as error:
             now = _place(folder)
-            failures = failures + 1 if before is not None and now is not None and now.is_at(before) else 1
+            stands = now is None if before is None else now is not None and now.is_at(before)
+            failures = failures + 1 if stands else 1
             if failures > MOST_FAILURES:
                 raise
             live = replace(live, begin_anew=live.begin_anew and now is None)
-            say(f"{error}; resuming from the last checkpoint")
+            say(f"{error}; {'starting again' if now is None else 'resuming from the last checkpoint'}")
 
 
 def _place(folder: CheckpointFolder) -> Place | None:
@@ -160,6 +157,7 @@ def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
 def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
     from dataflow.source import source_of
+    from runners.prism import PrismFailed
     from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
@@ -197,14 +195,9 @@ def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], aske
             signal.signal(number, handler)
     if failures:
         failure = told(failures[0])
-        if _is_of_the_runner(failure):
-            raise RunnerFailed(str(failure).splitlines()[0][:200]) from failures[0]
+        if isinstance(failures[0], PrismFailed) and isinstance(failure, JobFailed):
+            raise RunnerFailed(str(failures[0]).splitlines()[0][:200]) from failures[0]
         raise failure from failures[0]
-
-
-def _is_of_the_runner(failure: Exception) -> bool:
-    """Whether it was the runner's program that failed, and nothing that it ran."""
-    return isinstance(failure, JobFailed) and any(word in str(failure) for word in _WORDS)
 
 
 def watch(

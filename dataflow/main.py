@@ -60,6 +60,9 @@ def run(
     serve: str | None,
 ) -> None:
     """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
+    if streaming:
+        interrupt.leave_at_sigterm()  # what is imported next takes seconds
+
     from dataflow.commands.run import run_job, run_job_live
     from dataflow.live import LiveFlags
 

@@ -33,7 +33,7 @@ from apache_beam.transforms.environments import (
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 from runners.flags import options_of
-from runners.prism_binary import PrismError, locate
+from runners.prism_binary import locate
 from runners.worker import quieten
 
 YEARS: Final = 100_000_000
@@ -53,6 +53,14 @@ wait
 """Prism with a watch beside it: its standard input ends when whoever holds the other end does, even by kill -9."""
 
 
+_ITS_OWN: Final = ("panic in ", "nothing in progress", "StatusCode.")
+"""What a job fails with when Prism itself fails, and never when something fails that it ran."""
+
+
+class PrismFailed(RuntimeError):
+    """Prism did not start, or ended or failed before the job did; the next one may do better."""
+
+
 class PrismResult(PipelineResult):
     """A job on Prism. `cancel` may come from any thread; who waits is then told CANCELLED, and nothing is left over."""
 
@@ -70,6 +78,7 @@ class PrismResult(PipelineResult):
         """Waits for the end of the job, at most `duration` ms, and gives its state.
 
         Raises:
+            PrismFailed: if Prism failed or ended.
             RuntimeError: if the job failed.
         """
         try:
@@ -78,7 +87,9 @@ class PrismResult(PipelineResult):
             if self._cancelled:
                 return str(PipelineState.CANCELLED)
             if isinstance(error, grpc.RpcError):
-                raise RuntimeError(f"Prism ended before the job did: {self._last_words()}") from error
+                raise PrismFailed(f"Prism ended before the job did: {self._last_words()}") from error
+            if any(word in str(error) for word in _ITS_OWN):  # it tells of a job's failure in a text, and nothing else
+                raise PrismFailed(str(error)) from error
             raise
 
 
@@ -124,12 +135,20 @@ class LocalPrism(PrismRunner):
         return [partial(server.stop, 1)]
 
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> PrismResult:
-        """Starts Prism and gives it the job."""
+        """Starts Prism and gives it the job.
+
+        Raises:
+            PrismFailed: if it does not start, or does not take the job.
+        """
         self._server = _Server(self._program)
         try:
             result = super().run_portable_pipeline(pipeline, options)
-        except BaseException:
+        except BaseException as error:
             self._server.stop()
+            if isinstance(error, grpc.RpcError):
+                is_gone = error.code() == grpc.StatusCode.UNAVAILABLE
+                why = self._server.last_words() if is_gone else error.details()
+                raise PrismFailed(f"Prism did not take the job: {why}") from error
             raise
         # The end of the worker's server comes first: its threads would complain of a Prism that is gone.
         ends = (*result._cleanup_callbacks, self._server.stop)
@@ -206,7 +225,7 @@ class _Server(JobServer):
         settled.wait(START_SECONDS)
         if not endpoint:
             self.stop()
-            raise PrismError(f"{self._program} did not start: {self.last_words()}")
+            raise PrismFailed(f"{self._program} did not start: {self.last_words()}")
         return beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(endpoint[0]))
 
     def stop(self) -> None:
@@ -216,9 +235,10 @@ class _Server(JobServer):
             process.wait()
 
     def last_words(self) -> str:
-        """Why Prism ended, as far as it said."""
-        said = [line for line in self._said if line.startswith(("panic:", "fatal error:"))] or list(self._said)[-1:]
-        return said[0] if said else "it said nothing"
+        """Why Prism ended, as far as it said; what it notes as it works is no reason."""
+        said = [words for words in map(_words, self._said) if words]
+        fatal = [words for words in said if words.startswith(("panic:", "fatal error:"))]
+        return (fatal or said[-1:] or ["it was killed, or ended without a word"])[0]
 
     def _listen(self, process: "subprocess.Popen[bytes]", endpoint: list[str], settled: threading.Event) -> None:
         """Reads what Prism prints, to the end: with nobody to read it, it would stand still."""
@@ -229,3 +249,12 @@ class _Server(JobServer):
                 endpoint.append(str(json.loads(line)["endpoint"]))
                 settled.set()
         settled.set()
+
+
+def _words(line: str) -> str:
+    """What a line of Prism's says of a failure: a note in JSON does if it is an error, and any other text does."""
+    try:
+        note = json.loads(line)
+        return str(note["msg"]) if note["level"] == "ERROR" else ""
+    except (ValueError, TypeError, KeyError):
+        return line

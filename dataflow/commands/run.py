@@ -53,6 +53,7 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
             raise UsageError(
                 "--drain, --to-end, --serve and --upgrade are for jobs of this machine: see `flink --help`"
             )
+        interrupt.end_at_sigterm()
         return submit_job(path, settings, flags, wait=True, anew=live.begin_anew)
     return run_live(job, flags, live)
 
@@ -89,7 +90,6 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     refuse_unseen(job, flags)
 
     say = say_of(job.spec.job)
-    interrupt.leave_at_sigterm()
     try:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:

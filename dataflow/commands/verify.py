@@ -1,6 +1,7 @@
 """`verify`: the log, run again as a batch, against what the live job has stored."""
 
 import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,10 +51,15 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if not job.spec.is_endless:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
-    from dataflow.checkpoints import bounded, checkpoint_folder, seeds_of, with_live_shards
+    from dataflow.checkpoints import bounded, checkpoint_folder, replaying, seeds_of, with_live_shards
     from dataflow.launch import settle_live
     from dataflow.source import source_of
 
+    if os.path.exists(replaying(job)):
+        raise UsageError(
+            f"{job.state}: a replay is half done, or still runs, and tables and checkpoint may not fit each other;"
+            " `replay` finishes it, and then `verify` can compare"
+        )
     settle_live(job)
     folder = checkpoint_folder(job)
     manifest = folder.read()
@@ -81,7 +87,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
-        if not source.is_empty(part):
+        if part.seeds or not source.is_empty(part):  # what was open may have closed without a record more
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
@@ -91,6 +97,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     read = f"{source.words_of(part)} of the {source.describe()}"
+    if behind is not None and source.is_empty(part):
+        read = f"the windows open at chunk {behind.chunk:,} of the {source.describe()}"
     return _tell(job, read, differences, compared, newest)
 
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 import pytest
 
 from benchmarks.stopwatch import descendants
-from dataflow.live import watch
+from dataflow.live import MOST_FAILURES, watch
+from runners.prism_binary import locate
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end, verified
 from tests.waiting import until
@@ -96,6 +97,26 @@ def test_a_log_whose_beginning_is_forgotten_is_verified_from_the_oldest_checkpoi
     feed.write(40)
     to_end(tmp_path)
     verified(tmp_path)
+
+
+def test_windows_that_a_drain_closed_are_verified_when_the_log_is_forgotten_up_to_it(
+    tmp_path: Path, feed: Feed
+) -> None:
+    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
+    for _ in range(2):
+        feed.write(40)
+        to_end(tmp_path)
+    closed = rows(tmp_path, "fixed")
+    assert feed.writer.prune(1 << 62) > 0
+    assert "every window is closed" in to_end(tmp_path, "--drain")
+    assert rows(tmp_path, "fixed") > closed
+    verified(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "out/live.db")) as database, database:
+        database.execute(
+            "UPDATE fixed SET value_count = value_count + 1 WHERE window_end = (SELECT max(window_end) FROM fixed)"
+        )
+    ended = streamgauge("verify", tmp_path / "job.yaml")
+    assert (ended.code, "value_count is " in ended.err) == (1, True), ended
 
 
 def test_verify_finds_what_is_not_so(tmp_path: Path, feed: Feed) -> None:
@@ -221,6 +242,8 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
     (tmp_path / ".streamgauge/live/replaying").touch()
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "replay was interrupted" in ended.message) == (2, True)
+    ended = streamgauge("verify", tmp_path / "job.yaml")
+    assert (ended.code, "a replay is half done" in ended.message) == (2, True)
     assert streamgauge("replay", tmp_path / "job.yaml").code == 0
     to_end(tmp_path)
     verified(tmp_path)
@@ -238,5 +261,42 @@ def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) ->
     process.send_signal(signal.SIGTERM)
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
-    assert "resuming from the last checkpoint" in ended.out
+    assert "it was killed, or ended without a word; resuming from the last checkpoint" in ended.out
     verified(tmp_path)
+
+
+def mortal_prism(at: Path, lives: int) -> Path:
+    """A Prism that is killed at birth so many times, and then lives."""
+    script = f"""#!/bin/sh
+: '
+path\tgithub.com/apache/beam/sdks/v2/go/cmd/prism
+'
+echo born >> {at}/births
+[ $(wc -l < {at}/births) -gt {lives} ] || kill -9 $$
+exec {locate([])} "$@"
+"""
+    program = at / "prism"
+    program.write_text(script)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_runner_that_is_killed_at_birth_is_started_again(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 2))}
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", "--to-end", env=prism))
+    assert (ended.code, ended.err) == (0, "")
+    words = "prism did not start: it was killed, or ended without a word; starting again"
+    assert ended.out.count(words) == 2
+    verified(tmp_path)
+
+
+def test_a_runner_that_never_lives_ends_the_job_with_one_sentence(tmp_path: Path, feed: Feed) -> None:
+    feed.write(60)
+    prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 99))}
+    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", env=prism))
+    assert ended.code == 1
+    assert ended.message.splitlines() == [
+        f"error: {tmp_path}/prism did not start: it was killed, or ended without a word"
+    ]
+    assert len((tmp_path / "births").read_text().splitlines()) == MOST_FAILURES + 1

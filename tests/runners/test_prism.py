@@ -15,8 +15,8 @@ import grpc  # type: ignore[import-untyped]  # it ships none
 import pytest
 
 from runners import direct
-from runners.prism import endless_pipeline
-from runners.prism_binary import PrismError, cached, locate
+from runners.prism import PrismFailed, endless_pipeline
+from runners.prism_binary import cached, locate
 from tests.runners import endless
 from tests.waiting import until
 
@@ -101,7 +101,7 @@ def test_a_prism_that_is_lost_fails_the_job(capfd: pytest.CaptureFixture[str]) -
     running = endless.count_up(FOR_EVER).run()
     until(lambda: len(endless.CLOSED), "a window")
     os.kill(endless.prism_of(os.getpid()), signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"^Prism ended before the job did"):
+    with pytest.raises(PrismFailed, match=r"^Prism ended before the job did: it was killed, or ended without a word$"):
         running.wait_until_finish()
     assert capfd.readouterr().err == ""
 
@@ -113,7 +113,7 @@ def test_a_program_that_does_not_serve_is_told_with_its_last_words(
     fake.write_text("#!/bin/sh\n: '\npath\tgithub.com/apache/beam/sdks/v2/go/cmd/prism\n'\necho no port is free >&2\n")
     fake.chmod(0o755)
     monkeypatch.setenv("STREAMGAUGE_PRISM", str(fake))
-    with pytest.raises(PrismError, match=r"prism did not start: no port is free$"):
+    with pytest.raises(PrismFailed, match=r"prism did not start: no port is free$"):
         endless.count_up(1).run()
 
 

@@ -1,5 +1,6 @@
 """What an endless source is made of, free of Beam: feeds, which are read a portion at a time."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,11 @@ LOG: Final = "log"
 
 FLUSH_BYTES: Final = 16 << 20
 """Text that is parsed at a time when there is more: as much as a block of a file."""
+
+_LEAST_BYTES: Final = 16 << 10
+_FIRST_BYTES: Final = 256 << 10
+_LONG_SECONDS: Final = 4.0
+_SHORT_SECONDS: Final = 2.0
 
 FLUSH_CHUNKS: Final = 4_096
 """Chunks that are parsed at a time at most: weeks of heartbeats are no reason not to hear that the job shall stop."""
@@ -46,6 +52,27 @@ class Portion:
             yield "dead_letters", self.dead
         if self.entries.num_rows:
             yield "ledger", self.entries
+
+
+class Appetite:
+    """How much text is handed over at a time: as much as what follows is done with in two to four seconds.
+
+    A job hears between two portions that it shall stop, and with a slow step a large one takes minutes. It begins with
+    little, and a fast job has the largest portions after a few.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = _FIRST_BYTES
+        self._is_warm = False
+
+    def took(self, seconds: float, size: int) -> None:
+        """Learns how long a portion of `size` bytes took whatever follows."""
+        if not self._is_warm:  # the first one waits for what is loaded and compiled
+            self._is_warm = True
+        elif seconds > _LONG_SECONDS:
+            self.bytes = max(self.bytes // 2, _LEAST_BYTES)
+        elif seconds < _SHORT_SECONDS and size >= self.bytes // 2:
+            self.bytes = min(self.bytes * (8 if seconds < _SHORT_SECONDS / 8 else 2), FLUSH_BYTES)
 
 
 class Feed(Protocol):
@@ -85,18 +112,27 @@ class LogFeed:
     def open(self) -> None:
         self._reader = LogReader(self.folder)
         self._idle = IdleHold(self.hold)
+        self._appetite = Appetite()
+        self._handed_over: tuple[float, int] | None = None
 
     def close(self) -> None:
         self._reader.close()
 
     def has(self, rest: Rest) -> bool:
+        if self._handed_over is not None:  # whoever asks is done with it
+            then, size = self._handed_over
+            self._appetite.took(time.monotonic() - then, size)
+            self._handed_over = None
         return self._reader.has(rest.chunk)
 
     def read(self, rest: Rest) -> Portion | None:
         refuse_other_log(self._reader, rest)
-        portion = log_portion(self._reader, self.parser, rest)
-        if portion is None:
+        chunks = chunks_from(self._reader, rest, most_bytes=self._appetite.bytes)
+        if not chunks:
             self._idle.look(rest.chunk)
+            return None
+        portion = portion_of(chunks, self.parser.parse(chunks, rest.progress), rest)
+        self._handed_over = time.monotonic(), sum(len(chunk.data) for chunk in chunks)
         return portion
 
     def is_at_end(self, rest: Rest) -> bool:
@@ -119,8 +155,13 @@ def log_portion(reader: LogReader, parser: ChunkParser, rest: Rest, end: int | N
     Raises:
         LogError: if the log does not hold them any more, or is another log than the one that was read so far.
     """
-    chunks = list(islice(reader.chunks(rest.chunk, end, FLUSH_BYTES), FLUSH_CHUNKS))
+    chunks = chunks_from(reader, rest, end)
     return portion_of(chunks, parser.parse(chunks, rest.progress), rest) if chunks else None
+
+
+def chunks_from(reader: LogReader, rest: Rest, end: int | None = None, most_bytes: int = FLUSH_BYTES) -> list[Chunk]:
+    """The next chunks before chunk `end`, with about so much text at most."""
+    return list(islice(reader.chunks(rest.chunk, end, most_bytes), FLUSH_CHUNKS))
 
 
 def portion_of(chunks: Sequence[Chunk], flush: Flush, rest: Rest) -> Portion:
