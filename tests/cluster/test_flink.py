@@ -19,6 +19,7 @@ import pytest
 
 from containers import boot_binary
 from dataflow.submission import RECORD
+from runners.flink_rest import Flink
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import Live
 from tests.dataflow.jobs import changed, parquet_table, parquet_tables, settled, start, streamgauge, write_job
@@ -327,4 +328,44 @@ def test_workers_may_be_processes_that_the_taskmanager_starts(live: Live) -> Non
     live.write(20)
     live.catch_up()
     assert live.cluster.workers() == [], "the pool has none"
+    live.verified()
+
+
+def test_to_go_back_to_an_older_savepoint_loses_and_doubles_nothing(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    live.done(live.flink("savepoint"))
+    live.write(40, pause=0.05)
+    live.catch_up()
+    live.done(live.flink("stop"))
+    older, newer = (entry["path"] for entry in live.record()["savepoints"])
+    live.write(20)
+    out = live.done(live.flink("resume", "--from", older))
+    assert "abandons what came after" in out and newer in out
+    live.catch_up()
+    live.verified()
+    live.done(live.flink("stop"))
+    ended = live.flink("resume", "--from", newer)
+    assert (ended.code, "has left this savepoint" in ended.message) == (2, True)
+    assert re.search(f"{re.escape(newer)}.*, abandoned", live.done(live.flink("status")))
+    live.write(20)
+    live.done(live.flink("resume", "--from", "latest"))
+    live.catch_up()
+    live.verified()
+
+
+def test_a_savepoint_that_a_killed_command_did_not_write_down_is_found(live: Live) -> None:
+    live.write(60)
+    live.submit()
+    live.catch_up()
+    live.done(live.flink("savepoint"))
+    live.write(30)
+    live.catch_up()
+    taken = Flink(live.cluster.address).stop(live.record()["job"], None, 60)
+    assert taken not in str(live.record()["savepoints"])
+    live.write(20)
+    out = live.done(live.flink("resume", "--from", "latest"))
+    assert f"a savepoint that was not written down: {taken}" in out
+    live.catch_up()
     live.verified()

@@ -15,7 +15,7 @@ from pyarrow import csv
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from transforms.storage import sql
-from transforms.storage.sql import SqlSinkError, SqlTable
+from transforms.storage.sql import SqlSinkError, SqlTable, postgresql
 from transforms.storage.sql.database import parsed
 
 from .conftest import PLAIN, Sink, batches_of, message_of, plain
@@ -130,3 +130,37 @@ def test_a_driver_without_copy_writes_the_same_table(postgresql_url: str, monkey
     for replace in (True, False):
         assert sink.publish(ALL_TYPES, rows_of_all_types(), replace=replace) == 4
         assert sink.read(ALL_TYPES) == rows_of_all_types()
+
+
+def test_a_publication_that_stops_in_the_middle_holds_nobody_up(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process was stopped while it held the locks; the server undoes it, and who follows need not wait for it."""
+    monkeypatch.setattr(postgresql, "IDLE_PATIENCE", timedelta(seconds=1))
+    in_the_middle, goes_on = threading.Event(), threading.Event()
+    true_claim = postgresql.claim
+
+    def stopped(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
+        target = true_claim(connection, table, replace=replace)
+        if threading.current_thread() is not threading.main_thread():
+            in_the_middle.set()
+            assert goes_on.wait(30)
+        return target
+
+    monkeypatch.setattr(postgresql, "claim", stopped)
+    sink, failures = Sink(postgresql_url), list[SqlSinkError]()
+
+    def publish() -> None:
+        try:
+            sink.publish(PLAIN, plain(a=1), replace=False)
+        except SqlSinkError as error:
+            failures.append(error)
+
+    first = threading.Thread(target=publish)
+    first.start()
+    assert in_the_middle.wait(30)
+    sink.publish(PLAIN, plain(b=2), replace=False)
+    goes_on.set()
+    first.join()
+    assert len(failures) == 1 and "idle-in-transaction timeout" in str(failures[0])
+    assert sink.read(PLAIN) == plain(b=2)
