@@ -93,7 +93,7 @@ def _known(job: Job, named: str, *, force: bool) -> Savepoint:
         return found
     later = [entry for entry in record.savepoints if entry.is_after(found) and not entry.is_abandoned(line)]
     if later:
-        say(f"abandons what came after {found.path}, and the savepoints of it: {', '.join(e.path for e in later)}")
+        say(f"abandons what came after {found.path}, with these savepoints: {', '.join(e.path for e in later)}")
     return found
 
 

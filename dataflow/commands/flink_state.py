@@ -255,7 +255,7 @@ def _show_progress(job: Job, record: Submission, *, runs: bool) -> None:
         newest, kept = manifest.newest, manifest.newest.taken
         click.echo(f"  own           checkpoint {_age(now - kept)} ago, event time {as_text(newest.watermark)}")
         behind = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
-        click.echo(f"  lag           {behind:,} records of the source lie behind that checkpoint")
+        click.echo(f"  lag           {behind:,} records of the source came after that checkpoint")
     if runs and (note := standstill(kept, record.submitted, now, job.spec.execution.checkpoint.total_seconds())):
         click.echo(f"  note          {note}")
 

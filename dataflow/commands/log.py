@@ -8,7 +8,7 @@ import click
 from transforms.collection.log_file import LogError, open_to_read, size
 from transforms.collection.log_inspection import damage, summarize
 from transforms.collection.log_losses import losses
-from transforms.collection.log_readers import forget, readers, seen, words_of
+from transforms.collection.log_readers import forget, readers, seen
 from transforms.collection.log_repair import repair as repair_log
 
 _SHOWN = 20
@@ -36,7 +36,7 @@ def inspect(log: str) -> int:
         found = found or [str(error)]
     _line("on disk", f"{size(log):,} bytes")
     for reader in seen(log):
-        behind = f"{max(0, end - reader.passed):,} behind, last heard of {_duration(int(reader.silent * 1e6))} ago"
+        behind = f"{max(0, end - reader.passed):,} chunks left, last heard of {_duration(int(reader.silent * 1e6))} ago"
         _line("reader", f"{reader.name}  passed chunk {reader.passed:,}, {behind}")
     for sentence in found:
         click.echo(f"damaged: {sentence}", err=True)
@@ -119,11 +119,10 @@ def forget_reader(log: str, name: str) -> None:
     except LogError as error:
         raise _usage_error(str(error)) from None
     known = readers(log)
-    words = {reader.name: words_of(reader, log) for reader in seen(log)}
     if not forget(log, name):
         there = f"there are {', '.join(known)}" if known else "there is none"
         raise _usage_error(f"--forget-reader: {log} has no reader {name}; {there}")
-    click.echo(f"forgotten: {words[name].partition(' (')[0]}; if its job runs, the log hears of it again")
+    click.echo(f"the log keeps nothing more for reader {name}; if its job still runs, it holds the log again")
     if len(known) == 1:
         click.echo("it was the only reader: the log forgets nothing until another one comes")
 

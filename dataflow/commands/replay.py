@@ -84,7 +84,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     if part is None:
         raise UsageError(
             f"{source.describe()} does not hold the job's first records any more; without them the tables cannot be"
-            " built again. Keep more of a log with `collect --keep` and `log.retain`, of a topic by its retention"
+            " built again. Keep more of a log with `collect --keep` and `source.log.retain`, of a topic by retention"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
     again, shards = with_live_shards(job), job.spec.execution.live_shards

@@ -73,7 +73,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     oldest = next(held, manifest.oldest)
     if part is None and oldest.name == newest.name:
         raise UsageError(
-            f"{source.describe()}: the job's first records are gone, and the only checkpoint is behind them: there is"
+            f"{source.describe()}: the job's first records are gone, and the only checkpoint comes after them: there is"
             " nothing to compare yet"
         )
     if part is None:

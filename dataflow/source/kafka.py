@@ -73,8 +73,8 @@ class KafkaSource:
             if not first[number] <= at <= end[number]:
                 raise SourceError(
                     f"{self.spec.topic}/{number} holds offsets {first[number]:,} to {end[number]:,}, and this job goes"
-                    f" on at {at:,}; was the topic made anew, or did its retention pass? Remove its `state` to"
-                    " begin anew"
+                    f" on at {at:,}; was the topic made anew, or did its retention pass? `--begin-anew` empties"
+                    " the job's tables and begins with what the topic holds"
                 )
         return resumed(checkpoint, KafkaProgress.from_json(checkpoint.source["progress"]))
 

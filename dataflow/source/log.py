@@ -65,8 +65,8 @@ class LogSource:
             raise SourceError(
                 f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}"
                 f"{' and is another log than the one before' if is_other else ''}, and this job goes on"
-                f" at {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? Remove its"
-                " `state` to begin anew"
+                f" at {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? `--begin-anew`"
+                " empties the job's tables and begins with what this log holds"
             )
         rest = resumed(checkpoint, Progress.from_json(checkpoint.source["progress"]))
         return replace(rest, began=self._began())

@@ -72,7 +72,7 @@ def losses_in(database: sqlite3.Connection, folder: str) -> list[Lost]:
     except sqlite3.DatabaseError as error:
         raise LogDamaged(
             f"{folder}: the log cannot be repaired, for the pages that say where it ends cannot be read ({error}): move"
-            " it aside, begin another one, and give the jobs that read it another `state`"
+            " it aside, begin another one, and give the jobs that read it another `state` and other sinks"
         ) from error
     lost: list[Lost] = []
     stretch: list[tuple[int, Sequence[Any] | None]] = []
@@ -141,7 +141,7 @@ def _given_up(
         where = after.id if after is not None else stretch[-1][0]
         raise LogDamaged(
             f"{folder}: the log cannot be repaired: chunk {where} is whole and does not follow the one before it; move"
-            " the log aside, begin another one, and give the jobs that read it another `state`"
+            " the log aside, begin another one, and give the jobs that read it another `state` and other sinks"
         )
     if sum(claimed) != total:
         claimed = [total] + [0] * (len(claimed) - 1)

@@ -156,7 +156,7 @@ def _sessions(database: sqlite3.Connection, folder: str) -> dict[str, int]:
     if not sources and errors:
         raise LogDamaged(
             f"{folder}: the log cannot be repaired, for it does not say any more how many records each session has sent"
-            f" ({errors[0]}): move it aside, begin another one, and give the jobs that read it another `state`"
+            f" ({errors[0]}): move it aside, begin another one, and give its jobs another `state` and other sinks"
         ) from unreadable(folder, errors[0])
     return {source: _either(database, source) for source in sources}
 
