@@ -1,9 +1,12 @@
 """Tables of a live job that one sink has lost, made again from another that holds them whole."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import click
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataflow.checkpoints import carried_in
 from dataflow.errors import UsageError
@@ -16,8 +19,9 @@ from transforms import ledger
 from transforms.storage import parquet_log, sql
 from transforms.storage.error import SinkError
 from transforms.storage.live_plan import LivePlan
-from transforms.storage.manifest import Manifest
+from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, sql_table
+from transforms.tick import content_of
 
 
 def copy_tables(job: Job) -> None:
@@ -28,11 +32,16 @@ def copy_tables(job: Job) -> None:
         SinkError: if a sink cannot be written.
     """
     plan, manifest = claimed(plan_of(job, ReplayOverlay.read(job.state)))
+    files = plan.adopted(manifest)
+    manifest = plan.checkpoints.commit(manifest, replace(manifest, files=files))
+    for target in plan.folders:
+        with suppress(SinkError):  # what was committed and not shown is not lost
+            plan.show_folder(manifest, str(target.folder), manifest.attempt)
     lost = [target for target in job.targets if _whole(plan, manifest, target) is None]
     if not lost:
         click.echo(f"{job.spec.job}: every table is whole")
         return
-    files = {folder: list(names) for folder, names in manifest.files.items()}
+    files = dict(manifest.files)
     rows = {target.table: _from_another(plan, manifest, job.targets, target.table) for target in lost}
     for target in lost:
         table, found = plan.tables[target.table], rows[target.table]
@@ -50,20 +59,35 @@ def copy_tables(job: Job) -> None:
 
 def _into_folder(plan: LivePlan, manifest: Manifest, target: Target, rows: pa.Table) -> list[str]:
     """Writes the final rows of a table beside its folder's live files."""
-    folder, table, tick = str(target.folder), plan.tables[target.table], manifest.newest.name
-    if target.table == LEDGER and plan.grows and carried_in(plan.checkpoints.load(manifest.newest)):
-        done, growing = ledger.divide(ledger.merge(rows.to_batches()))
-        names = parquet_log.append(folder, table, [done], tick, manifest.attempt)
-        return [*names, *parquet_log.put_tail(folder, table, growing, tick, manifest.attempt)]
+    folder, table, newest = str(target.folder), plan.tables[target.table], manifest.newest
+    growing = [content_of(batch) for batch in carried_in(plan.checkpoints.load(newest))]
+    names: list[str] = []
+    if target.table == LEDGER and growing:
+        book = ledger.merge(growing)
+        names = parquet_log.put_tail(folder, table, book, newest.name, manifest.attempt)
+        rows = rows.join(pa.table(book.select(list(ledger.KEY))), list(ledger.KEY), join_type="left anti")
+        rows = rows.select(table.schema.names).cast(table.schema)
     if target.table not in (DEAD_LETTERS, LEDGER):
         rows = rows.filter(rows["final"])
-    return parquet_log.append(folder, table, rows.combine_chunks().to_batches(), tick, manifest.attempt)
+    batches = rows.combine_chunks().to_batches()
+    return [*parquet_log.append(folder, table, batches, newest.name, manifest.attempt), *names]
+
+
+def _up_to(plan: LivePlan, name: str, rows: pa.Table, newest: Checkpoint) -> pa.Table:
+    """The rows that a checkpoint knows: a database may hold what came after it, and that comes again."""
+    if name in (DEAD_LETTERS, LEDGER):
+        reached = plan.reached(newest.source)
+        column = "position" if name == DEAD_LETTERS else "first_position"
+        ends = pa.array([reached.get(source, -1) for source in rows["source"].to_pylist()], pa.int64())
+        return rows.filter(pc.less(rows[column], ends))
+    closed = newest.watermark - plan.waiting[name].lateness
+    return rows if newest.drained else rows.filter(pc.less_equal(rows["window_end"].cast(pa.int64()), closed))
 
 
 def _from_another(plan: LivePlan, manifest: Manifest, targets: Sequence[Target], name: str) -> pa.Table:
     for target in targets:
         if target.table == name and (rows := _whole(plan, manifest, target)) is not None:
-            return rows
+            return _up_to(plan, name, rows, manifest.newest)
     raise UsageError(
         f"{name} is whole in no sink, and the source does not hold the job's first records any more: restore a sink, or"
         " let `run --streaming --begin-anew` begin with what the source still holds"
@@ -75,7 +99,7 @@ def _whole(plan: LivePlan, manifest: Manifest, target: Target) -> pa.Table | Non
     table = plan.tables[target.table]
     try:
         if target.folder is not None:
-            return parquet_log.read(target.folder, manifest.files.get(target.folder, []), table.schema)
+            return parquet_log.read(target.folder, manifest.files[target.folder], table.schema)
         if not sql.is_there(str(target.url), sql_table(table)):
             return None
         return read_stored(table, target)

@@ -26,6 +26,8 @@ from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointDamaged, StateRe
 from transforms.storage.history import NOTHING, Line, Place
 from transforms.storage.live_plan import LivePlan, Waiting
 from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.publish import finish_interrupted
+from transforms.storage.topics import BEGAN
 from transforms.storage.topics import begin as begin_topics
 from transforms.watermark import NEVER
 
@@ -44,8 +46,10 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
         SinkError: if the sinks cannot be taken back to the checkpoint, or the state does not fit the job.
     """
     if anew:
-        with suppress(FileNotFoundError):
-            os.remove(replaying(job))
+        finish_interrupted(job.state)
+        for left in (replaying(job), f"{job.state}/{BEGAN}"):
+            with suppress(FileNotFoundError):
+                os.remove(left)
     _refuse_half_replayed(job)
     source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
     plan = plan_of(job, overlay)
@@ -58,6 +62,11 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
         plan, manifest = claimed(plan, anew=anew)
         return LiveRun(replace(plan, start=plan.begin(manifest)), following, rest, overlay.repairs)
     checkpoint, kept = _whole(plan, manifest, say)
+    if len(checkpoint.topics) != len(plan.topics):
+        raise StateRefused(
+            f"{job.state}: the checkpoint knows {len(checkpoint.topics)} Kafka sinks, and the job has"
+            f" {len(plan.topics)}; a Kafka sink is added or taken away with another `state` only"
+        )
     rest = place_to_go_on(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
     plan, manifest = claimed(plan)
@@ -163,10 +172,11 @@ def taken_to(
     mark = savepoint.mark
     if mark is None:
         return plan  # an earlier version took it: the first checkpoint finds its place
-    if force and not mark.is_on(manifest.line):
+    is_left = force and not mark.is_on(manifest.line)
+    if is_left:
         manifest = plan.switch(manifest, mark.line)
     if not mark.place.is_at(manifest.at):
-        manifest = plan.take_back(manifest, mark.place, manifest.attempt)
+        manifest = plan.take_back(manifest, mark.place, manifest.attempt, ahead=is_left)
         if mark.reached is not None:
             plan.take_out(max(mark.watermark, passed(others, manifest.line)), mark.reached)
     return plan
@@ -224,8 +234,8 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
 
 def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> Place:
     """Where a launch stood that a savepoint is of, the topics included."""
-    if savepoint.mark is not None:
-        return savepoint.mark.place
+    if savepoint.began is not None:
+        return Place(**savepoint.began)
     for checkpoint in manifest.checkpoints if manifest else ():
         if checkpoint.name == savepoint.start:
             return checkpoint.place

@@ -125,7 +125,7 @@ def _until_it_ends(
     """Runs it again from its checkpoint when the runner below it fails, unless it fails without getting anywhere."""
     failures = 0
     while True:
-        before = _place(folder)
+        before = None if live.begin_anew else _place(folder)
         try:
             return once(live)
         except RunnerFailed as error:

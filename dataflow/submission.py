@@ -58,6 +58,7 @@ class Savepoint:
         identity: what the states in it fit, part by part.
         start: the name of the checkpoint that its launch began at.
         mark: where the job stood; None: it is not known.
+        began: the place that its launch began at, which counts until the launch has kept a checkpoint.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Savepoint:
     identity: Mapping[str, str]
     start: int
     mark: Mark | None = None
+    began: Mapping[str, Any] | None = None
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Savepoint":
@@ -96,6 +98,7 @@ class Submission:
         flags: what went to Beam.
         before: the ids of earlier submissions.
         launch: the launch that it is, as the manifest names it.
+        began: the place that it began at.
     """
 
     cluster: str
@@ -111,6 +114,7 @@ class Submission:
     before: Sequence[str] = ()
     savepoints: Sequence[Savepoint] = ()
     launch: str = ""
+    began: Mapping[str, Any] | None = None
     format: int = FORMAT
 
     @staticmethod
@@ -147,7 +151,7 @@ class Submission:
 
     def with_savepoint(self, path: str, mark: Mark | None, taken: str | None = None) -> "Submission":
         """The record with one more savepoint of the job as it is."""
-        savepoint = Savepoint(path, taken or now(), self.job, self.labels, self.identity, self.start, mark)
+        savepoint = Savepoint(path, taken or now(), self.job, self.labels, self.identity, self.start, mark, self.began)
         others = [entry for entry in self.savepoints if entry.path != path]
         return replace(self, savepoints=sorted([*others, savepoint], key=lambda entry: entry.taken))
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import click
@@ -91,6 +91,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         # Behind a beginning from nothing, which emptied the tables, no savepoint fits them.
         savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
         launch=run.plan.launch,
+        began=asdict(run.plan.start),
     )
     kept = _newest(job)
     if drain:

@@ -14,6 +14,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ import pyarrow as pa
 from transforms import durable, versions
 from transforms.retention import moments
 from transforms.storage.error import SinkError, sentence, told_as_sink_error
-from transforms.storage.history import Place, Stretch
+from transforms.storage.history import Place, Stretch, left_at
 from transforms.storage.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.snapshots import checksum_of, read_snapshots, write_snapshots
 
@@ -134,7 +135,7 @@ class CheckpointFolder:
             content = json.loads(version.content)
             if content["format"] != FORMAT:
                 raise self._other_format(content["format"])
-            return Manifest.from_json(content, version.number, version.follows_damage)
+            return Manifest.from_json(content, version.number, version.newest)
         except OSError as error:
             raise SinkError(sentence(self.state, error)) from error
         except (versions.Damaged, ValueError, KeyError, TypeError) as error:
@@ -177,17 +178,23 @@ class CheckpointFolder:
             TakenOver: if it is not: another has written meanwhile.
             SinkError: if the disk refuses; nothing has changed.
         """
-        number = max(before.number, *versions.numbers_in(self._manifest), 0) if before.is_behind else before.number
+        number = before.newest_number + 1
         with told_as_sink_error(self.state):
-            if not before.number:
-                durable.write_text(f"{self.state}/{BEFORE}", json.dumps({"format": FORMAT}))
             try:
-                versions.write(self._manifest, number + 1, after.to_json())
+                versions.write(self._manifest, number, after.to_json())
             except versions.Overtaken:
                 raise self._taken_over() from None
-        written = replace(after, number=number + 1, is_behind=False)
-        self._forget(before, written)
+            written = replace(after, number=number, newest_number=number)
+            self._forget(before, written)
         return written
+
+    def _leave_a_mark(self) -> None:
+        """Lets a version of this program that reads format 2 know that there is a newer one."""
+        mark = json.dumps({"format": FORMAT})
+        with told_as_sink_error(self.state):
+            path = Path(self.state, BEFORE)
+            if not path.exists() or path.read_text(encoding="utf-8") != mark:
+                durable.write_text(str(path), mark)
 
     def claim(self, launch: str, *, anew: bool = False) -> Manifest:
         """From now on the state is that launch's.
@@ -204,10 +211,15 @@ class CheckpointFolder:
             versions.sweep(self._manifest)
         while True:
             before = self._given_up() if anew else (self.root() or Manifest.new(self.identity))
+            after = replace(before, launch=launch, attempt=before.attempt + 1)
+            if before.is_behind:  # what the damaged version knew is abandoned
+                after = replace(after, line=left_at(before.line, before.at))
             try:
-                return self.commit(before, replace(before, launch=launch, attempt=before.attempt + 1))
+                claimed = self.commit(before, after)
             except TakenOver:
                 continue  # this is who takes it over; the other one was a moment earlier
+            self._leave_a_mark()
+            return claimed
 
     def _given_up(self) -> Manifest:
         """The manifest of a job that starts from nothing where another was."""
@@ -217,10 +229,9 @@ class CheckpointFolder:
         except StateRefused:
             before = None
         if before is None:
-            return replace(new, number=numbers[-1] if numbers else 0)
-        return replace(
-            new, owner=before.owner, attempt=before.attempt, number=before.number, is_behind=before.is_behind
-        )
+            return replace(new, newest_number=numbers[-1] if numbers else 0)
+        number = before.newest_number
+        return replace(new, owner=before.owner, attempt=before.attempt, newest_number=number)
 
     def current(self, launch: str) -> Manifest:
         """The manifest as a worker of a launch may change it.
@@ -287,7 +298,8 @@ class CheckpointFolder:
         for path in Path(self.state, FOLDER).glob("*"):
             attempt = path.name.partition("-")[2].partition(".")[0]
             if path.name not in named and not (attempt.isdigit() and int(attempt) > now.attempt):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it is looked for again at the next change
+                    path.unlink()
 
     @property
     def _manifest(self) -> str:

@@ -100,6 +100,8 @@ class Keeper:
             SinkError: if a sink cannot be written.
         """
         plan, folder = self._plan, self._plan.checkpoints
+        if self._kept is not None and self._kept.name != tick.name:
+            self._kept = None  # it is no failed attempt at this checkpoint
         manifest = self._held(before)
         if self._kept is not None and manifest.at.is_at(self._kept) and self._kept.name == tick.name:
             self._show(manifest)  # what failed last time was behind the manifest

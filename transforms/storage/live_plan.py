@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 
 from transforms.progress import BULLETIN
-from transforms.storage import parquet, parquet_log, sql, topics
+from transforms.storage import parquet_log, sql, topics
+from transforms.storage.adoption import files_in, has_rows_of_others, moved_from
 from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointFolder, NotShared, StateRefused, TakenOver
 from transforms.storage.error import SinkError, TableLost
 from transforms.storage.history import Line, Place, holds, left_at, parting
@@ -100,11 +101,7 @@ class LivePlan:
             manifest: what the state holds; tables that it began itself are not in question.
         """
         owner = manifest.owner if manifest is not None else None
-        held = [
-            f"{target.folder}"
-            for target in self.folders
-            if _rows_in(str(target.folder), owner, self.tables[target.table])
-        ]
+        held = [f"{target.folder}" for target in self.folders if has_rows_of_others(str(target.folder), owner)]
         for url, names in by_url(self.targets).items():
             held += _spoken(sql.full, url, [sql_table(self.tables[name]) for name in names], owner)
         if held:
@@ -129,7 +126,7 @@ class LivePlan:
             files=files,
             databases=sorted(map(digest_of, urls)),
             number=manifest.number,
-            is_behind=manifest.is_behind,
+            newest_number=manifest.newest_number,
         )
         self.show(self.checkpoints.commit(manifest, new), manifest.attempt)
         for url, names in urls.items():
@@ -138,45 +135,74 @@ class LivePlan:
 
     def settle(self, manifest: Manifest) -> Manifest:
         """Takes the tables, makes folders show what is live, and begins those of sinks that are new."""
-        files, urls = dict(manifest.files), by_url(self.targets)
-        for target in self.folders:
-            folder = str(target.folder)
-            if folder not in files:
-                files[folder] = _adopted(folder, self.job, manifest)
-        # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
-        knows = bool(manifest.files or manifest.databases)
-        new = [url for url in urls if digest_of(url) not in manifest.databases] if knows else []
-        for url in new:
-            held = _spoken(sql.full, url, [sql_table(self.tables[name]) for name in urls[url]], manifest.owner)
-            if held:
-                raise StateRefused(
-                    f"the table {held[0]} of a sink that is new holds rows; give the job another database"
-                )
-        after = replace(manifest, files=files, databases=sorted({*manifest.databases, *map(digest_of, urls)}))
-        if (after.files, after.databases) != (manifest.files, manifest.databases):
-            after = self.checkpoints.commit(manifest, after)
-        self.show(after, manifest.attempt)
+        files, urls = self.adopted(manifest), by_url(self.targets)
+        is_known = any(folder in manifest.files for folder in files)
+        for url in urls:
+            # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
+            if digest_of(url) not in manifest.databases and (manifest.files or manifest.databases):
+                owner = None if is_known else manifest.owner
+                if held := _spoken(sql.full, url, [sql_table(self.tables[name]) for name in urls[url]], owner):
+                    raise StateRefused(
+                        f"{held[0]}, a table of a sink that is new, holds rows; give the job another database"
+                    )
+        if files != manifest.files:
+            manifest = self.checkpoints.commit(manifest, replace(manifest, files=files))
+        self.show(manifest, manifest.attempt)
         for url, names in urls.items():
             fence = self._taking(begins=digest_of(url) not in manifest.databases)
             publish(url, {sql_table(self.tables[name]): [] for name in names}, fence, replace=False)
-        return after
+        databases = sorted(map(digest_of, urls))
+        if databases != list(manifest.databases):
+            manifest = self.checkpoints.commit(manifest, replace(manifest, databases=databases))
+        return manifest
+
+    def adopted(self, manifest: Manifest) -> Files:
+        """The live files of the folders that the job has now.
+
+        Raises:
+            StateRefused: if a folder that is new holds rows.
+        """
+        folders = [str(target.folder) for target in self.folders]
+        left = {folder: names for folder, names in manifest.files.items() if folder not in folders}
+        has_moved = bool(manifest.files) and len(left) == len(manifest.files)
+        files: dict[str, Sequence[str]] = {}
+        for folder in folders:
+            if folder in manifest.files:
+                files[folder] = manifest.files[folder]
+            elif has_moved and (before := moved_from(folder, left)) is not None:
+                files[folder] = left[before]
+            else:
+                files[folder] = files_in(folder, self.job, manifest)
+        return files
 
     def take_back(
-        self, manifest: Manifest, place: Place, attempt: int, check: Callable[[], None] | None = None
+        self,
+        manifest: Manifest,
+        place: Place,
+        attempt: int,
+        check: Callable[[], None] | None = None,
+        *,
+        ahead: bool = False,
     ) -> Manifest:
         """Takes checkpoints and files back to a place on the job's line; a new history begins there.
+
+        Args:
+            ahead: whether the place may be one that the job has not come to.
 
         Raises:
             StateRefused: if the place is not on the line.
         """
-        if not holds(manifest.line, place):
+        is_ahead = place.history == manifest.line[-1].history and place.name > manifest.at.name
+        if not holds(manifest.line, place) or (is_ahead and not ahead):
             raise StateRefused(
                 f"{self.checkpoints.state}: the checkpoint {place.name} of history {place.history or 'first'} was"
                 " abandoned: the job was taken back to before it, and is in another history now"
             )
         kept = [entry for entry in manifest.checkpoints if entry.name <= place.name]
         files = {
-            folder: parquet_log.rewound(folder, names, place.name, attempt) for folder, names in manifest.files.items()
+            folder: parquet_log.rewound(folder, names, place.name, attempt)
+            for folder, names in manifest.files.items()
+            if folder in {str(target.folder) for target in self.folders}
         }
         after = replace(
             manifest,
@@ -267,12 +293,15 @@ class LivePlan:
         Args:
             check: raises an error if another may write by now; by default, if another launch may.
         """
-        showing = parquet_log.Showing(self.job, manifest.owner, attempt, check or self.check)
         for target in self.folders:
-            if (
-                files := manifest.files.get(str(target.folder))
-            ) is not None:  # else it is new, and begins with a launch
-                showing.show(str(target.folder), files)
+            if str(target.folder) in manifest.files:  # else it is that of a new sink, which begins with a launch
+                self.show_folder(manifest, str(target.folder), attempt, check)
+
+    def show_folder(
+        self, manifest: Manifest, folder: str, attempt: int, check: Callable[[], None] | None = None
+    ) -> None:
+        """Makes one Parquet folder show what the manifest names."""
+        parquet_log.Showing(self.job, manifest.owner, attempt, check or self.check).show(folder, manifest.files[folder])
 
     def check(self) -> None:
         """Raises TakenOver if another launch may write by now."""
@@ -333,30 +362,6 @@ def _spoken(action: Callable[..., Any], *arguments: Any) -> Any:
         raise TableLost(str(error)) from None
     except sql.SqlSinkError as error:
         raise SinkError(str(error)) from None
-
-
-def _rows_in(folder: str, owner: str | None, table: Table) -> bool:
-    """Whether a Parquet folder holds rows that are not those of `owner`."""
-    manifest = parquet.read_manifest(folder)
-    if owner is not None and manifest.get("owner") == owner:
-        return False
-    return bool(manifest.get("files")) and parquet.rows_in(folder) > 0
-
-
-def _adopted(folder: str, job: str, manifest: Manifest) -> list[str]:
-    """The files of a folder that the manifest does not know yet: those of before the manifest knew any, or none.
-
-    Raises:
-        StateRefused: if it holds another's rows.
-    """
-    found = parquet.read_manifest(folder)
-    names = list(found.get("files", []))
-    if found.get("owner") == manifest.owner or (found.get("job") == job and "owner" not in found):
-        name = manifest.at.name
-        return parquet_log.rewound(folder, names, name, manifest.attempt)
-    if names and parquet.rows_in(folder) > 0:
-        raise StateRefused(f"{folder} holds rows of another state of {found.get('job')}; give this job another path")
-    return []
 
 
 def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:

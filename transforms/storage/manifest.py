@@ -68,7 +68,7 @@ class Manifest:
         since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
             that is without them.
         number: the version that this was read from; 0: none was written yet.
-        is_behind: whether a version after this one is there and is damaged.
+        newest_number: that of the newest version there was: greater, if those after this one are damaged.
     """
 
     identity: Mapping[str, str]
@@ -83,7 +83,12 @@ class Manifest:
     taken_back: bool = False
     since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     number: int = 0
-    is_behind: bool = False
+    newest_number: int = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a version after this one is there and is damaged."""
+        return self.newest_number > self.number
 
     @property
     def newest(self) -> Checkpoint:
@@ -101,13 +106,13 @@ class Manifest:
 
     def to_json(self) -> bytes:
         content = asdict(self)
-        del content["number"], content["is_behind"]
+        del content["number"], content["newest_number"]
         return json.dumps({"format": FORMAT, **content}).encode()
 
     @staticmethod
-    def from_json(content: Mapping[str, Any], number: int = 0, is_behind: bool = False) -> "Manifest":
+    def from_json(content: Mapping[str, Any], number: int = 0, newest_number: int = 0) -> "Manifest":
         known = {name: value for name, value in content.items() if name != "format"}
         checkpoints = [Checkpoint(**entry) for entry in known.pop("checkpoints")]
         line = tuple(Stretch(**entry) for entry in known.pop("line"))
         at = Place(**known.pop("at"))
-        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, is_behind=is_behind)
+        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, newest_number=newest_number)

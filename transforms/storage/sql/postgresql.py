@@ -18,7 +18,7 @@ from transforms.storage.sql.error import Refusal, reason, translated
 from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
-from transforms.storage.sql.table import REGISTRY, SqlTable
+from transforms.storage.sql.table import REGISTRY, WRITERS, SqlTable
 from transforms.storage.sql.upsert import upsert
 
 OLDEST_VERSION: Final = (15,)
@@ -59,8 +59,8 @@ def publish(
 def lock(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
     """Lets publications of the same tables take turns; in one order, so that they cannot block each other."""
     names = sorted(table.name for table in tables)
-    if not sa.inspect(connection).has_table(REGISTRY):  # two first runs would both create it
-        names.insert(0, REGISTRY)
+    ours = [name for name in (REGISTRY, WRITERS) if not sa.inspect(connection).has_table(name)]
+    names = [*ours, *names]  # two first runs would both create them
     for name in names:
         digest = hashlib.sha256(b"streamgauge " + name.encode()).digest()
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))

@@ -1,0 +1,38 @@
+"""Parquet folders that a job's manifest does not know: of the version before, moved, new, or another's."""
+
+from collections.abc import Iterable
+
+from transforms.storage import parquet, parquet_log
+from transforms.storage.checkpoint import StateRefused
+from transforms.storage.manifest import Manifest
+
+
+def has_rows_of_others(folder: str, owner: str | None) -> bool:
+    """Whether a Parquet folder holds rows that are not those of `owner`."""
+    manifest = parquet.read_manifest(folder)
+    if owner is not None and manifest.get("owner") == owner:
+        return False
+    return bool(manifest.get("files")) and parquet.rows_in(folder) > 0
+
+
+def moved_from(folder: str, others: Iterable[str]) -> str | None:
+    """Of folders that are not the job's any more, the one that was moved here: its last two names are the same."""
+    found = [other for other in others if other.rsplit("/", 2)[-2:] == folder.rsplit("/", 2)[-2:]]
+    return found[0] if len(found) == 1 else None
+
+
+def files_in(folder: str, job: str, manifest: Manifest) -> list[str]:
+    """The files of a folder that the manifest does not know: those of before the manifest knew any, or none.
+
+    Raises:
+        StateRefused: if it holds rows that are not of the job's line.
+    """
+    found = parquet.read_manifest(folder)
+    names = list(found.get("files", []))
+    if not manifest.files and found.get("job") == job and "owner" not in found:
+        return parquet_log.rewound(folder, names, manifest.at.name, manifest.attempt)
+    if names and parquet.rows_in(folder) > 0:
+        raise StateRefused(
+            f"{folder}, a sink that is new, holds rows of {found.get('job')}; give this job another path, or empty it"
+        )
+    return []
