@@ -81,7 +81,7 @@ def _known(job: Job, named: str, *, force: bool) -> Savepoint:
         left = ", ".join(
             f"{entry.path} (abandoned)" if entry.is_abandoned(line) else entry.path for entry in record.savepoints
         )
-        raise Refused(f"{named} is no savepoint that this job can resume from: it has {left or 'none'}")
+        raise Refused(f"{named} is no savepoint of this job: it has {left or 'none'}")
     if found.is_abandoned(line):
         if not force:
             raise Refused(

@@ -302,7 +302,7 @@ def test_a_savepoint_of_another_job_is_refused(live: Live, tmp_path: Path) -> No
     content = live.record()
     missing = {**theirs, "path": "file:/nowhere/savepoint-000000-000000"}
     state.write_text(json.dumps({**content, "savepoints": [missing]}))
-    ended = live.flink("resume", "--from", "latest")
+    ended = live.flink("resume", "--from", missing["path"])
     assert ended.code == 2 and "savepoint" in ended.message, ended
     assert live.cluster.running() == []
     assert live.record()["job"] == content["job"], "the record before is there again"
