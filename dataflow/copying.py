@@ -18,7 +18,7 @@ from dataflow.submission import forget_savepoints
 from transforms import ledger
 from transforms.storage import parquet_log, sql
 from transforms.storage.error import SinkError
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.live_plan import LivePlan, publish
 from transforms.storage.manifest import Checkpoint, Manifest
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, sql_table
 from transforms.tick import content_of
@@ -49,7 +49,7 @@ def copy_tables(job: Job) -> None:
             files[target.folder] = _into_folder(plan, manifest, target, found)
         else:
             fence = sql.Fence(plan.owner, plan.number, plan.number, takes=True, begins=True)
-            sql.publish(str(target.url), {sql_table(table): found.to_batches()}, replace=True, fence=fence)
+            publish(str(target.url), {sql_table(table): found.to_batches()}, fence, replace=True)
     newest = manifest.newest
     plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons)
     forget_savepoints(job.state)

@@ -54,10 +54,6 @@ class StateRefused(SinkError):
     """A state folder that does not fit the job, with what to do about it."""
 
 
-class Abandoned(StateRefused):
-    """A place that the job has left: it was taken back to before it, and is in another history now."""
-
-
 class CheckpointDamaged(StateRefused):
     """A checkpoint whose file is not what was written."""
 

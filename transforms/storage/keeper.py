@@ -103,7 +103,7 @@ class Keeper:
         if self._kept is not None and self._kept.name != tick.name:
             self._kept = None  # it is no failed attempt at this checkpoint
         manifest = self._held(before)
-        if self._kept is not None and manifest.at.is_at(self._kept) and self._kept.name == tick.name:
+        if self._kept is not None and self._has_kept(manifest):
             self._show(manifest)  # what failed last time was behind the manifest
             return self._kept, self._carried
         waited = Waited.of(parcels, plan.tables)

@@ -200,9 +200,7 @@ class LivePlan:
             )
         kept = [entry for entry in manifest.checkpoints if entry.name <= place.name]
         files = {
-            folder: parquet_log.rewound(folder, names, place.name, attempt)
-            for folder, names in manifest.files.items()
-            if folder in {str(target.folder) for target in self.folders}
+            folder: parquet_log.rewound(folder, names, place.name, attempt) for folder, names in manifest.files.items()
         }
         after = replace(
             manifest,
