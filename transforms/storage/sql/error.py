@@ -42,6 +42,9 @@ class Overtaken(Refusal):
     becomes = SqlOvertaken
 
 
+GONE: Final = "it is gone, and what this job stored in it; restore it, or make it again with `rebuild`"
+
+
 class Gone(Refusal):
     """A table is not there any more."""
 

@@ -6,13 +6,16 @@ answer and the rows are of one transaction, which other transactions on the same
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Gone, Overtaken, translated
 from transforms.storage.sql.table import WRITERS, SqlTable
+
+_OF_ANOTHER: Final = "another job, or this one with another state, has begun it"
+_OF_ANOTHER_LAUNCH: Final = "another launch of this job goes on with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def guard_all(
 
     Raises:
         SqlOvertaken: if another launch or attempt may write them by now.
-        SqlTableGone: if a table is not there any more.
+        SqlTableGone: if the table of who may write is not there any more.
     """
     if fence is None:
         if replace:
@@ -66,36 +69,39 @@ def guard_all(
         ours.create(connection, checkfirst=True)
     elif not sa.inspect(connection).has_table(WRITERS):
         raise Gone(f"the table {WRITERS} is gone, and perhaps others with it; restore it, or use `rebuild`")
-    for table in sorted(tables, key=lambda table: table.name):
-        with translated(connection.engine.url, table.name):
-            guard(connection, table, fence)
+    names = sorted(table.name for table in tables)
+    found = connection.execute(sa.select(*ours.c).where(ours.c.name.in_(names)))
+    rows = {row.name: row for row in found}
+    for name in names:
+        with translated(connection.engine.url, name):
+            guard(connection, name, rows.get(name), fence)
 
 
-def guard(connection: sa.Connection, table: SqlTable, fence: Fence) -> None:
+def guard(connection: sa.Connection, name: str, row: Any, fence: Fence) -> None:
     """Returns if a table may be written; takes it if the fence says so.
+
+    Args:
+        row: what stands of it in the table of writers.
 
     Raises:
         Overtaken: if another launch or attempt may write it by now.
-        Gone: if it is not there any more.
     """
     ours = writers()
-    mine = ours.c.name == table.name
-    row = connection.execute(sa.select(ours.c.owner, ours.c.launch, ours.c.attempt).where(mine)).one_or_none()
-    if not fence.begins and present_columns(connection, define(table, connection.dialect)) is None:
-        raise Gone("it is gone, and what this job stored in it; restore it, or make it again with `rebuild`")
+    mine = ours.c.name == name
+    is_of_another = row is None or row.owner != fence.owner
     if fence.takes:
-        if row is not None and not fence.begins and row.owner != fence.owner:
-            raise Overtaken("another job, or this one with another state, has begun it")
-        if row is not None and row.owner == fence.owner and row.launch > fence.launch:
-            raise Overtaken("another launch of this job goes on with it")
+        if row is not None and is_of_another and not fence.begins:
+            raise Overtaken(_OF_ANOTHER)
+        if not is_of_another and row.launch > fence.launch:
+            raise Overtaken(_OF_ANOTHER_LAUNCH)
         connection.execute(sa.delete(ours).where(mine))
-        entry: dict[str, Any] = {"name": table.name, "owner": fence.owner, "launch": fence.launch}
+        entry: dict[str, Any] = {"name": name, "owner": fence.owner, "launch": fence.launch}
         connection.execute(sa.insert(ours).values(**entry, attempt=fence.attempt or 0))
         return
-    if row is None or row.owner != fence.owner:
-        raise Overtaken("another job, or this one with another state, has begun it")
+    if is_of_another:
+        raise Overtaken(_OF_ANOTHER)
     if row.launch != fence.launch or (fence.attempt is not None and row.attempt > fence.attempt):
-        raise Overtaken("another launch of this job goes on with it")
+        raise Overtaken(_OF_ANOTHER_LAUNCH)
     if fence.attempt is not None and row.attempt < fence.attempt:
         connection.execute(sa.update(ours).where(mine).values(attempt=fence.attempt))
 

@@ -48,7 +48,7 @@ def publish(
         guard_all(connection, tables, fence, replace=replace)
         for table, staging in staged.items():
             with translated(engine.url, table.name):
-                target = claim(connection, table, replace=replace)
+                target = claim(connection, table, replace=replace, begins=fence is None or fence.begins)
                 if replace:  # not TRUNCATE: readers go on with the old rows until the commit
                     connection.execute(sa.delete(target))
                 statement = upsert(table, target, last_of_each_key(table, staging), engine.dialect)

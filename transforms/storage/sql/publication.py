@@ -127,11 +127,9 @@ def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:
     Raises:
         SqlSinkError: when the database cannot be read.
     """
-    parts = parsed(url)
-    file = sqlite_file(parts)
-    if file is not None and is_missing(file):
-        return None
-    with translated(parts), open_engine(parts).connect() as connection:
+    with _reading(url) as connection:
+        if connection is None:
+            return None
         there = [table for table in tables if present_columns(connection, define(table, connection.dialect))]
         ends = [taking_back.last_closed(connection, table) for table in there]
     return max((end for end in ends if end is not None), default=None)
@@ -143,11 +141,9 @@ def full(url: str, tables: Iterable[SqlTable], owner: str | None) -> list[str]:
     Raises:
         SqlSinkError: when the database cannot be read.
     """
-    parts = parsed(url)
-    file = sqlite_file(parts)
-    if file is not None and is_missing(file):
-        return []
-    with translated(parts), open_engine(parts).connect() as connection:
+    with _reading(url) as connection:
+        if connection is None:
+            return []
         return [table.name for table in tables if fence_of.full(connection, table, owner)]
 
 
@@ -157,12 +153,20 @@ def is_there(url: str, table: SqlTable) -> bool:
     Raises:
         SqlSinkError: when the database cannot be read.
     """
+    with _reading(url, table.name) as connection:
+        return connection is not None and present_columns(connection, define(table, connection.dialect)) is not None
+
+
+@contextmanager
+def _reading(url: str, table: str | None = None) -> Iterator[sa.Connection | None]:
+    """A connection to read by; None: it would be to a SQLite file that is not there, and connecting would make it."""
     parts = parsed(url)
     file = sqlite_file(parts)
     if file is not None and is_missing(file):
-        return False
-    with translated(parts, table.name), open_engine(parts).connect() as connection:
-        return present_columns(connection, define(table, connection.dialect)) is not None
+        yield None
+        return
+    with translated(parts, table), open_engine(parts).connect() as connection:
+        yield connection
 
 
 @contextmanager
@@ -186,11 +190,9 @@ def read(url: str, table: SqlTable) -> pa.Table:
     Raises:
         SqlSinkError: when the database cannot be read, or the table lacks a column.
     """
-    parts = parsed(url)
-    file = sqlite_file(parts)
-    if file is not None and is_missing(file):  # connecting would create it
-        return table.schema.empty_table()
-    with translated(parts, table.name), open_engine(parts).connect() as connection:
+    with _reading(url, table.name) as connection:
+        if connection is None:
+            return table.schema.empty_table()
         source = define(table, connection.dialect)
         present = present_columns(connection, source)
         if present is None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from transforms.storage.sql.definition import define, present_columns
-from transforms.storage.sql.error import Refusal
+from transforms.storage.sql.error import GONE, Gone, Refusal
 from transforms.storage.sql.table import REGISTRY, SqlTable
 
 
@@ -96,12 +96,16 @@ def _refuse_unless_ours(present: list[str], known: str | None, grown: str | None
         )
 
 
-def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
+def claim(connection: sa.Connection, table: SqlTable, *, replace: bool, begins: bool = True) -> sa.Table:
     """The table in the database, made if it is missing, and made again if its layout changed and `replace`.
 
     To a table that is not replaced, columns are added that may be null, if they are all that it lacks.
 
+    Args:
+        begins: whether it may be missing.
+
     Raises:
+        Gone: when it is missing and must not be.
         Refusal: when a table of that name is not ours, or is of another layout and `replace` is false.
     """
     target = define(table, connection.dialect)
@@ -111,6 +115,8 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Ta
     known = connection.scalar(sa.select(ours.c.layout).where(mine))
     wanted = layout_of(table)
     present = present_columns(connection, target)
+    if present is None and not begins:
+        raise Gone(GONE)
     if present is not None:
         grown = grown_layout(known, wanted) if known else None
         _refuse_unless_ours(present, known, grown)

@@ -45,7 +45,7 @@ def publish(
         guard_all(connection, tables, fence, replace=replace)
         for number, table in enumerate(tables):
             with translated(engine.url, table.name):
-                target = claim(connection, table, replace=replace)
+                target = claim(connection, table, replace=replace, begins=fence is None or fence.begins)
                 if replace:
                     connection.execute(sa.delete(target))
                 statement = upsert(table, target, in_key_order(table, number), engine.dialect)

@@ -7,7 +7,8 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 
-from transforms.storage.sql.definition import define
+from transforms.storage.sql.definition import define, present_columns
+from transforms.storage.sql.error import GONE, Gone
 from transforms.storage.sql.stored_form import EARLIEST, LATEST, from_stored, stored_column
 from transforms.storage.sql.table import TIMESTAMP, SqlTable
 
@@ -37,8 +38,13 @@ def take_back(connection: sa.Connection, table: SqlTable, after: After) -> None:
     """Deletes the rows of a table that were stored after a place.
 
     Of windows, those stay that had closed there, and provisional ones that had ended.
+
+    Raises:
+        Gone: if the table is not there.
     """
     target = define(table, connection.dialect)
+    if present_columns(connection, target) is None:
+        raise Gone(GONE)
     columns = {column.name: column for column in target.c}
     if after.position:
         source, position = columns["source"], columns[after.position]

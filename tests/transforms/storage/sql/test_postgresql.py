@@ -140,8 +140,8 @@ def test_a_publication_that_stops_in_the_middle_holds_nobody_up(
     in_the_middle, goes_on = threading.Event(), threading.Event()
     true_claim = postgresql.claim
 
-    def stopped(connection: sa.Connection, table: SqlTable, *, replace: bool) -> sa.Table:
-        target = true_claim(connection, table, replace=replace)
+    def stopped(connection: sa.Connection, table: SqlTable, **options: bool) -> sa.Table:
+        target = true_claim(connection, table, **options)
         if threading.current_thread() is not threading.main_thread():
             in_the_middle.set()
             assert goes_on.wait(30)
