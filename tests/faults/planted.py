@@ -70,7 +70,7 @@ def checkpoint_before_rows() -> None:
 
 def no_rewind() -> None:
     """The job shows files before their checkpoint, and a restart takes them for its own and writes them again."""
-    from transforms.storage import parquet_log
+    from transforms.storage import parquet
     from transforms.storage.checkpoint import CheckpointFolder
     from transforms.storage.keeper import Keeper
     from transforms.storage.live_plan import LivePlan
@@ -86,7 +86,7 @@ def no_rewind() -> None:
 
     def settle(plan: LivePlan, manifest: Manifest) -> Manifest:
         shown = {
-            str(target.folder): [name for name in os.listdir(str(target.folder)) if parquet_log.is_ours(name)]
+            str(target.folder): [name for name in os.listdir(str(target.folder)) if parquet.is_ours(name)]
             for target in plan.folders
         }
         folder: CheckpointFolder = plan.checkpoints

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,11 +77,7 @@ def header_in(path: str, format_: str) -> tuple[str, ...] | None:
     """
     if format_ == "parquet":
         return tuple(parquet_schema(path).names)
-    with open_file(path) as file:
-        first = _first_line(file)
-    if not first.removeprefix(_BOM).strip() and _is_blank(path):
-        return None
-    return header_of(first)
+    return _csv_header(path, _first_line(path))
 
 
 @contextmanager
@@ -127,15 +123,14 @@ def check_urls(parts: list[FileRange]) -> None:
 def _byte_ranges(path: str, source: str, ordinal: int, format_: str, range_bytes: int) -> list[FileRange]:
     is_packed = packing_of(path) is not None
     stamp = stamp_of(path, may_grow=not is_packed)
-    with open_file(path) as file:
-        first = _first_line(file)
+    first = _first_line(path)
     begin = len(_BOM) if first.startswith(_BOM) else 0
     header: tuple[str, ...] = ()
     if format_ == "csv":
-        if not first.removeprefix(_BOM).strip() and _is_blank(path):
+        names = _csv_header(path, first)
+        if names is None:
             return []  # no header, and no record that misses it
-        header = header_of(first)
-        begin = len(first)
+        header, begin = names, len(first)
     if is_packed:
         return [FileRange(path, source, ordinal, begin, None, stamp, opens=True, header=header)]
     if stamp.size is None:
@@ -166,14 +161,22 @@ def _row_groups(path: str, source: str, ordinal: int) -> list[FileRange]:
     return ranges
 
 
-def _first_line(file: Any, limit: int = 1 << 20) -> bytes:
-    """The first line with its newline, or as much of it as `limit` allows."""
+def _csv_header(path: str, first: bytes) -> tuple[str, ...] | None:
+    """The names in a CSV's first line; None: no line of it says anything."""
+    if not first.removeprefix(_BOM).strip() and _is_blank(path):
+        return None
+    return header_of(first)
+
+
+def _first_line(path: str, limit: int = 1 << 20) -> bytes:
+    """The first line of a file with its newline, or as much of it as `limit` allows."""
     line = b""
-    while b"\n" not in line and len(line) < limit:
-        chunk = file.read(1 << 16)
-        if not chunk:
-            return line
-        line += chunk
+    with open_file(path) as file:
+        while b"\n" not in line and len(line) < limit:
+            chunk = file.read(1 << 16)
+            if not chunk:
+                return line
+            line += chunk
     return line[: line.find(b"\n") + 1] if b"\n" in line else line
 
 

@@ -27,7 +27,10 @@ from transforms.storage.staging import Receipt, Table
 MANIFEST: Final = "_manifest.json"
 REMOTE_SECONDS: Final = 20.0
 """How long a filesystem past this machine may take to answer."""
-_OURS: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet|(?:part|pack|tail)-\d{12}(?:-\d+)?\.parquet|tail\.parquet")
+_OURS: Final = re.compile(
+    r"part-\d{5}-\d{8}T\d{12}\.parquet"  # of a bounded run
+    r"|(?:part|pack|tail)-(?P<tick>\d{12})(?:-\d+)?\.parquet|tail\.parquet"  # of a live job
+)
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
 """Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
@@ -114,7 +117,7 @@ def _check(path: str, job: str) -> None:
         live = set(manifest.get("files", []))
         foreign = [name for name in _parquet_files(system, inside) if name not in live]
         # Files of ours that a killed publication left behind have our form of name; it goes on at the next start.
-        foreign = [name for name in foreign if not _OURS.fullmatch(name)]
+        foreign = [name for name in foreign if not is_ours(name)]
         if foreign:
             raise SinkError(f"{path} holds {foreign[0]}, which Streamgauge did not write; give the job another path")
 
@@ -169,7 +172,7 @@ def _finish(folder: Folder) -> None:
         rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
     if is_local(system):
         durable.keep_entries(inside)
-    stale = {name for name in _parquet_files(system, inside) if _OURS.fullmatch(name)} | before
+    stale = {name for name in _parquet_files(system, inside) if is_ours(name)} | before
     for name in sorted(stale - set(folder.files)):
         if system.exists(f"{inside}/{name}"):
             system.rm_file(f"{inside}/{name}")
@@ -190,7 +193,7 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
                 raise SinkError(f"{path} holds no table")
             return schema.empty_table()
         try:
-            tables = [_read_file(f"{path}/{name}") for name in files]
+            tables = [read_file(f"{path}/{name}") for name in files]
         except FileNotFoundError as error:  # a live job may have packed it meanwhile
             gone = error
             continue
@@ -203,7 +206,12 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
     raise SinkError(sentence(path, gone)) from gone
 
 
-def _read_file(path: str) -> pa.Table:
+def read_file(path: str) -> pa.Table:
+    """The rows of a Parquet file, whose pages are what their checksums say.
+
+    Raises:
+        OSError, pa.ArrowException: if it cannot be read, or is damaged.
+    """
     with fsspec.open(path, "rb") as file:
         return pq.read_table(file, page_checksum_verification=True)
 
@@ -237,11 +245,30 @@ def read_manifest(path: str) -> Mapping[str, Any]:
     return content
 
 
-def _parquet_files(system: Any, inside: str) -> list[str]:
+def is_ours(name: str) -> bool:
+    """Whether a name is one that a live job or a bounded run gives.
+
+    >>> is_ours("part-000000000004-1.parquet"), is_ours("part-00000-1f.snappy.parquet")
+    (True, False)
+    """
+    return _OURS.fullmatch(name) is not None
+
+
+def tick_of(name: str) -> int:
+    """The tick that a live job named a file by; -1: by none, as those of a bounded run."""
+    found = _OURS.fullmatch(name)
+    return int(found["tick"]) if found and found["tick"] else -1
+
+
+def names_in(system: Any, inside: str) -> list[str]:
+    """The names in a folder; none where there is no folder."""
     if not system.isdir(inside):
         return []
-    names = (os.path.basename(entry.rstrip("/")) for entry in system.ls(inside, detail=False))
-    return [name for name in names if name.endswith(".parquet")]
+    return [os.path.basename(entry.rstrip("/")) for entry in system.ls(inside, detail=False)]
+
+
+def _parquet_files(system: Any, inside: str) -> list[str]:
+    return [name for name in names_in(system, inside) if name.endswith(".parquet")]
 
 
 def is_local(system: Any) -> bool:

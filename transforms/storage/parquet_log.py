@@ -12,7 +12,6 @@ writing and showing, and was overtaken, finds its hidden file gone.
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,13 +27,20 @@ import pyarrow.parquet as pq
 from transforms import durable
 from transforms.storage.error import TableLost, told_as_sink_error
 from transforms.storage.exchange import exchanged
-from transforms.storage.parquet import MANIFEST, is_local, read_manifest, rename, writing
+from transforms.storage.parquet import (
+    MANIFEST,
+    is_local,
+    is_ours,
+    names_in,
+    read_file,
+    read_manifest,
+    rename,
+    tick_of,
+    writing,
+)
 from transforms.storage.staging import Table, fit
 
 RUN: Final = "live"
-_NAMED: Final = re.compile(r"(?:part|pack|tail)-(\d{12})(?:-\d+)?\.parquet")
-_BATCH: Final = re.compile(r"part-\d{5}-\d{8}T\d{12}\.parquet")
-"""A file of a bounded run, whose rows are of no tick."""
 _OLD_TAIL: Final = "tail.parquet"
 _HIDDEN: Final = ".next"
 _NEXT, _OLD = "next", "old"
@@ -75,7 +81,7 @@ def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[st
     kept: list[str] = []
     with told_as_sink_error(path):
         for name in files:
-            if _tick_of(name) <= tick and name != _OLD_TAIL:
+            if tick_of(name) <= tick and name != _OLD_TAIL:
                 kept.append(name)
             elif name.startswith("pack-"):
                 kept += _cut(path, name, tick, attempt)
@@ -99,11 +105,6 @@ def packed(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str
         joined = f"pack-{tick:012d}-{attempt}.parquet"
         _write(path, joined, _with_ticks(pa.concat_tables(tables, promote_options="default"), ticks))
         return [*(name for name in settled if name not in small), joined, *filter(is_tail, files)]
-
-
-def is_ours(name: str) -> bool:
-    """Whether a name is one that a live job or a bounded run gives."""
-    return bool(_NAMED.fullmatch(name) or _BATCH.fullmatch(name) or name == _OLD_TAIL)
 
 
 @dataclass(frozen=True)
@@ -272,8 +273,7 @@ def _cut(path: str, name: str, tick: int, attempt: int) -> list[str]:
 
 def _read(path: str, name: str) -> pa.Table:
     try:
-        with fsspec.open(f"{path}/{name}", "rb") as file:
-            return pq.read_table(file, page_checksum_verification=True)
+        return read_file(f"{path}/{name}")
     except FileNotFoundError:
         raise TableLost(_is_gone(path, name)) from None
     except (OSError, pa.ArrowException) as error:
@@ -294,7 +294,7 @@ def _size(system: Any, inside: str, name: str) -> int:
 def _ticks_in(name: str, rows: pa.Table) -> list[tuple[int, int]]:
     """Whose rows a file holds, in their order: ticks, and how many rows each has."""
     written = (rows.schema.metadata or {}).get(_TICKS)
-    return [(tick, count) for tick, count in json.loads(written)] if written else [(_tick_of(name), rows.num_rows)]
+    return [(tick, count) for tick, count in json.loads(written)] if written else [(tick_of(name), rows.num_rows)]
 
 
 def _with_ticks(rows: pa.Table, ticks: Sequence[tuple[int, int]]) -> pa.Table:
@@ -308,11 +308,4 @@ def _write(path: str, name: str, rows: pa.Table) -> None:
 
 def _names(system: Any, inside: str) -> list[str]:
     system.invalidate_cache(inside)
-    if not system.isdir(inside):
-        return []
-    return [entry.rstrip("/").rsplit("/", 1)[-1] for entry in system.ls(inside, detail=False)]
-
-
-def _tick_of(name: str) -> int:
-    found = _NAMED.fullmatch(name)
-    return int(found[1]) if found else -1
+    return names_in(system, inside)
