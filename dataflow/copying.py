@@ -1,26 +1,24 @@
 """Tables of a live job that one sink has lost, made again from another that holds them whole."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 import click
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataflow.checkpoints import carried_in
 from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.launch import claimed, plan_of
 from dataflow.overlay import ReplayOverlay
-from dataflow.stored import read_stored
+from dataflow.stored import read_stored, rows_between
 from dataflow.submission import forget_savepoints
 from transforms import ledger
 from transforms.storage import parquet_log, sql
 from transforms.storage.error import SinkError
 from transforms.storage.live_plan import LivePlan, publish
-from transforms.storage.manifest import Checkpoint, Manifest
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, sql_table
+from transforms.storage.manifest import Manifest
+from transforms.storage.publish import LEDGER, Target, sql_table
 from transforms.tick import content_of
 
 
@@ -42,7 +40,7 @@ def copy_tables(job: Job) -> None:
         click.echo(f"{job.spec.job}: every table is whole")
         return
     files = dict(manifest.files)
-    rows = {target.table: _from_another(plan, manifest, job.targets, target.table) for target in lost}
+    rows = {target.table: _from_another(job, plan, manifest, target.table) for target in lost}
     for target in lost:
         table, found = plan.tables[target.table], rows[target.table]
         if target.folder is not None:
@@ -58,7 +56,7 @@ def copy_tables(job: Job) -> None:
 
 
 def _into_folder(plan: LivePlan, manifest: Manifest, target: Target, rows: pa.Table) -> list[str]:
-    """Writes the final rows of a table beside its folder's live files."""
+    """Writes the rows of a table beside its folder's live files."""
     folder, table, newest = str(target.folder), plan.tables[target.table], manifest.newest
     growing = [content_of(batch) for batch in carried_in(plan.checkpoints.load(newest))]
     names: list[str] = []
@@ -67,27 +65,15 @@ def _into_folder(plan: LivePlan, manifest: Manifest, target: Target, rows: pa.Ta
         names = parquet_log.put_tail(folder, table, book, newest.name, manifest.attempt)
         rows = rows.join(pa.table(book.select(list(ledger.KEY))), list(ledger.KEY), join_type="left anti")
         rows = rows.select(table.schema.names).cast(table.schema)
-    if target.table not in (DEAD_LETTERS, LEDGER):
-        rows = rows.filter(rows["final"])
     batches = rows.combine_chunks().to_batches()
     return [*parquet_log.append(folder, table, batches, newest.name, manifest.attempt), *names]
 
 
-def _up_to(plan: LivePlan, name: str, rows: pa.Table, newest: Checkpoint) -> pa.Table:
-    """The rows that a checkpoint knows: a database may hold what came after it, and that comes again."""
-    if name in (DEAD_LETTERS, LEDGER):
-        reached = plan.reached(newest.source)
-        column = "position" if name == DEAD_LETTERS else "first_position"
-        ends = pa.array([reached.get(source, -1) for source in rows["source"].to_pylist()], pa.int64())
-        return rows.filter(pc.less(rows[column], ends))
-    closed = newest.watermark - plan.waiting[name].lateness
-    return rows if newest.drained else rows.filter(pc.less_equal(rows["window_end"].cast(pa.int64()), closed))
-
-
-def _from_another(plan: LivePlan, manifest: Manifest, targets: Sequence[Target], name: str) -> pa.Table:
-    for target in targets:
+def _from_another(job: Job, plan: LivePlan, manifest: Manifest, name: str) -> pa.Table:
+    """The rows of a table that the newest checkpoint knows: a database may hold what came after, and comes again."""
+    for target in job.targets:
         if target.table == name and (rows := _whole(plan, manifest, target)) is not None:
-            return _up_to(plan, name, rows, manifest.newest)
+            return rows_between(job, name, rows, None, manifest.newest)
     raise UsageError(
         f"{name} is whole in no sink, and the source does not hold the job's first records any more: restore a sink, or"
         " let `run --streaming --begin-anew` begin with what the source still holds"

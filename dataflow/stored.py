@@ -1,11 +1,14 @@
 """Stored tables, read back from where a job put them."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataflow.job import Job
+from transforms.specification import microseconds
 from transforms.storage import parquet, sql
 from transforms.storage.error import SinkError
-from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
+from transforms.storage.manifest import Checkpoint
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, sql_table
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown
 from transforms.storage.staging import Table
@@ -41,6 +44,31 @@ def read_stored(table: Table, target: Target) -> pa.Table:
         return sql.read(str(target.url), sql_table(table))
     except sql.SqlSinkError as error:
         raise SinkError(str(error)) from None
+
+
+def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+    """Of a table's rows, those that one checkpoint knows and an earlier one did not.
+
+    Of windows these are the final ones that had closed; of dead letters and the ledger those of records that were
+    read.
+
+    Args:
+        before: None: all that `after` knows.
+    """
+    if name in (DEAD_LETTERS, LEDGER):
+        from dataflow.source import source_of
+        from dataflow.source.live import inside
+
+        column = "position" if name == DEAD_LETTERS else "first_position"
+        return inside(source_of(job), rows, column, before, after)
+    spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
+    lateness = microseconds(spec.allowed_lateness)
+    rows = rows.filter(rows["final"])
+    ends = rows["window_end"].cast(pa.int64())
+    if before is not None:
+        rows = rows.filter(pc.greater(ends, before.watermark - lateness))
+        ends = rows["window_end"].cast(pa.int64())
+    return rows if after.drained else rows.filter(pc.less_equal(ends, after.watermark - lateness))
 
 
 def places(job: Job) -> list[str]:

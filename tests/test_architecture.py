@@ -119,7 +119,19 @@ def test_no_installed_distribution_shadows_our_packages() -> None:
         assert set(owners.get(package, [])) <= {"streamgauge"}
 
 
-def test_only_text_needs_what_compiles() -> None:
-    asked = "import sys, dataflow.graph, dataflow.commands.run, runners; print('numba' in sys.modules)"
+def loads(module: str, *imported: str) -> bool:
+    """Whether a module is loaded once others are imported, in a process of its own."""
+    asked = f"import sys, {', '.join(imported)}; print({module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    return done.stdout.strip() == "True"
+
+
+def test_only_text_needs_what_compiles() -> None:
+    assert not loads("numba", "dataflow.graph", "dataflow.commands.run", "runners")
+
+
+def test_what_builds_no_pipeline_does_not_wait_for_beam() -> None:
+    names = sorted(path.stem for path in (ROOT / "dataflow/commands").glob("*.py") if path.stem != "__init__")
+    commands = [f"dataflow.commands.{name}" for name in names]
+    assert loads("dataflow.commands.run", *commands)
+    assert not loads("apache_beam", *commands, "dataflow.page.server")

@@ -17,7 +17,6 @@ from dataflow.commands.flink_start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
 from dataflow.job import Job
-from dataflow.launch import mark_of
 from dataflow.run import JobFailed, held, quieten
 from dataflow.submission import Submission
 from transforms.event_time import as_text
@@ -100,6 +99,7 @@ def complete(job: Job) -> Submission:
     Raises:
         Refused: if it was never submitted.
     """
+    from dataflow.launch import mark_of
     from runners.flink_rest import Flink, FlinkError, NoSuchJob
 
     record = submitted(job)
@@ -120,6 +120,8 @@ def complete(job: Job) -> Submission:
 
 def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
     """Takes a savepoint of a job that goes on."""
+    from dataflow.launch import mark_of
+
     quieten()
     job = load_job(path, settings)
     with told_of_flink(), held(job.state):
@@ -164,6 +166,8 @@ def cancel(job: Job, at: Placed) -> None:
 
 def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
     """Stops a job behind a savepoint, and records that."""
+    from dataflow.launch import mark_of
+
     began = time.monotonic()
     location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)
     record = at.record.with_savepoint(location, mark_of(job))

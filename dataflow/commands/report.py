@@ -14,7 +14,6 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job, PlannedAggregation
-from dataflow.launch import settle_live
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table
@@ -41,7 +40,10 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     if target is None:
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
     settle(job.state)
-    settle_live(job)
+    if job.spec.is_endless:
+        from dataflow.launch import settle_live
+
+        settle_live(job)
     ran = _last_run(job)
     if ran is None:
         raise UsageError(f"{job.spec.job} has not run yet: there is nothing to report")

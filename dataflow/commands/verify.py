@@ -10,18 +10,15 @@ from typing import Any, Final
 
 import click
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
-from dataflow.stored import read_table, read_target
+from dataflow.stored import read_table, read_target, rows_between
 from transforms.event_time import as_text
-from transforms.specification import microseconds
 from transforms.storage.manifest import Checkpoint
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
 
 DIFFERENT: Final = 1
@@ -91,9 +88,9 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
-            wanted = _comparable(read_table(again, name), again, name, behind, newest)
+            wanted = rows_between(again, name, read_table(again, name), behind, newest)
             for target in (target for target in job.targets if target.table == name):
-                found = _comparable(read_target(job, target), job, name, behind, newest)
+                found = rows_between(job, name, read_target(job, target), behind, newest)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     read = f"{source.words_of(part)} of the {source.describe()}"
@@ -108,22 +105,6 @@ def elsewhere(job: Job, folder: str) -> Job:
     letters = job.spec.dead_letters.model_copy(update={"path": None, "fail_above": 1.0})
     update = {"sinks": (sink,), "state": f"{folder}/state", "report": None, "dead_letters": letters}
     return replace(job, spec=job.spec.model_copy(update=update))
-
-
-def _comparable(rows: pa.Table, job: Job, name: str, behind: Checkpoint | None, newest: Checkpoint) -> pa.Table:
-    """The rows that both must have: final ones of windows that closed by `newest`, and not yet by `behind`."""
-    if name in (DEAD_LETTERS, LEDGER):
-        from dataflow.source import source_of
-
-        return source_of(job).inside(rows, "position" if name == DEAD_LETTERS else "first_position", behind, newest)
-    spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
-    lateness = microseconds(spec.allowed_lateness)
-    rows = rows.filter(rows["final"])
-    ends = rows["window_end"].cast(pa.int64())
-    if behind is not None:
-        rows = rows.filter(pc.greater(ends, behind.watermark - lateness))
-        ends = rows["window_end"].cast(pa.int64())
-    return rows if newest.drained else rows.filter(pc.less_equal(ends, newest.watermark - lateness))
 
 
 def compare(table: str, key: Sequence[str], found: pa.Table, wanted: pa.Table) -> Iterator[Difference]:

@@ -18,7 +18,7 @@ from dataflow.job import Job
 from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
-from dataflow.stored import read_table
+from dataflow.stored import read_table, rows_between
 from transforms import ledger
 from transforms.progress import BULLETIN, Bulletin
 from transforms.storage.error import SinkError
@@ -132,7 +132,7 @@ def recall(job: Job, bulletin: Bulletin) -> None:
     except SinkError:
         return  # the job itself says what is wrong with the sink; the page counts from here
     # A database may hold what came behind the checkpoint; it is read, and counted, again.
-    book = source.inside(book, "first_position", None, newest)
-    letters = source.inside(letters, "position", None, newest)
+    book = rows_between(job, LEDGER, book, None, newest)
+    letters = rows_between(job, DEAD_LETTERS, letters, None, newest)
     reasons = pc.value_counts(letters["reason"]).to_pylist()
     bulletin.account(ledger.totals(book), {entry["values"]: entry["counts"] for entry in reasons})

@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import pyarrow as pa
 
 from dataflow.job import Job
 from dataflow.source.live import Part, resumed
@@ -126,18 +124,6 @@ class KafkaSource:
             return None
         new = {number: first[number] for number in end if number not in known}
         return Part(Rest(rest.chunk, rest.progress.beginning_at(new), shift=rest.shift), end)
-
-    def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-        sources, positions = rows["source"].to_pylist(), rows[column].to_numpy()
-        end = offsets_in(after.source)
-        start = offsets_in(before.source) if before else {}
-        names = {f"{self.spec.topic}/{number}": number for number in end}
-        low, high = self._bounds(sources, names, start), self._bounds(sources, names, end)
-        return rows.filter(pa.array((positions >= low) & (positions < high)))
-
-    @staticmethod
-    def _bounds(sources: list[str], names: Mapping[str, int], offsets: Mapping[int, int]) -> Any:
-        return np.array([offsets.get(names.get(source, -1), 0) for source in sources], np.int64)
 
     @property
     def _group(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 from transforms.collection.feed import Feed
@@ -84,8 +85,25 @@ class LiveSource(Protocol):
     def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
         """What was read between two checkpoints; None: it is not all there any more."""
 
-    def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-        """Of dead letters or ledger rows, those of records behind one checkpoint and before another."""
+
+def inside(source: LiveSource, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+    """Of dead letters or ledger rows, those of records that were read after one checkpoint and before another.
+
+    Args:
+        column: the one that holds positions.
+        before: None: from the source's beginning on.
+    """
+    reached = source.reached()
+    low = _bounds(rows, reached(before.source) if before is not None else {})
+    positions, high = rows[column].to_numpy(), _bounds(rows, reached(after.source))
+    return rows.filter(pa.array((positions >= low) & (positions < high)))
+
+
+def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:
+    """Of each row's source, the first position that was not read."""
+    sources = pa.chunked_array(rows["source"]).combine_chunks().dictionary_encode()
+    bounds = np.array([reached.get(source, 0) for source in sources.dictionary.to_pylist()], np.int64)
+    return bounds[sources.indices.to_numpy(zero_copy_only=False)]
 
 
 def resumed(checkpoint: Checkpoint, progress: Any) -> Rest:

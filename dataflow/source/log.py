@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataflow.checkpoints import checkpoint_folder, reader_name
 from dataflow.job import Job
@@ -106,10 +104,6 @@ class LogSource:
         if before.chunk < self.job.log_extent().first_chunk:
             return None
         return Part(resumed(before, Progress.from_json(before.source["progress"])), after.chunk)
-
-    def inside(self, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-        rows = rows.filter(pc.greater_equal(rows[column], before.source["position"] if before else 0))
-        return rows.filter(pc.less(rows[column], after.source["position"]))
 
     def _hold(self) -> Hold:
         path, manifest = self.job.log.path, f"{self.job.state}/{MANIFEST}"
