@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from tests.dataflow.jobs import finished, start, streamgauge
+from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
 from tests.waiting import until
 from transforms import versions
 from transforms.collection.log import LogWriter, Run
@@ -126,6 +126,15 @@ def to_end(folder: Path, *flags: str) -> str:
     ended = finished(start("run", folder / "job.yaml", "--streaming", "--to-end", *flags))
     assert (ended.code, ended.err) == (0, "")
     return ended.out
+
+
+def with_a_forgotten_log(folder: Path, feed: Feed, rounds: int) -> None:
+    """Follows in so many rounds, behind which the log forgets all that it may."""
+    write_job(folder, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
+    for _ in range(rounds):
+        feed.write(40)
+        to_end(folder)
+    assert feed.writer.prune(1 << 62) > 0
 
 
 def followed_and_killed(folder: Path, dice: random.Random, write: Callable[[], None]) -> None:

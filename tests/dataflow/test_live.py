@@ -7,18 +7,25 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
-
-import pytest
 
 from benchmarks.stopwatch import descendants
 from dataflow.live import MOST_FAILURES, watch
 from runners.prism_binary import locate
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
-from tests.dataflow.live_job import BEGAN_US, JOB, Feed, followed_and_killed, kept_up_to, rows, to_end, verified
+from tests.dataflow.live_job import (
+    BEGAN_US,
+    JOB,
+    Feed,
+    followed_and_killed,
+    kept_up_to,
+    rows,
+    to_end,
+    verified,
+    with_a_forgotten_log,
+)
 from tests.waiting import until
 from transforms import versions
 from transforms.collection.log import LogReader, LogWriter
@@ -26,14 +33,6 @@ from transforms.progress import BULLETIN
 from transforms.storage.checkpoint import MANIFEST
 
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
-
-
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Feed]:
-    write_job(tmp_path, JOB)
-    feed = Feed(tmp_path)
-    yield feed
-    feed.writer.close()
 
 
 def reported(folder: Path) -> str:
@@ -86,11 +85,7 @@ def test_another_number_of_shards_goes_on_from_the_same_checkpoint(tmp_path: Pat
 
 
 def test_a_log_whose_beginning_is_forgotten_is_verified_from_the_oldest_checkpoint(tmp_path: Path, feed: Feed) -> None:
-    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
-    for _ in range(4):
-        feed.write(40)
-        to_end(tmp_path)
-    assert feed.writer.prune(1 << 62) > 0
+    with_a_forgotten_log(tmp_path, feed, rounds=4)
     with closing(LogReader(str(tmp_path / "log"))) as reader:
         assert reader.extent().first_chunk > 1
     verified(tmp_path)
@@ -102,12 +97,8 @@ def test_a_log_whose_beginning_is_forgotten_is_verified_from_the_oldest_checkpoi
 def test_windows_that_a_drain_closed_are_verified_when_the_log_is_forgotten_up_to_it(
     tmp_path: Path, feed: Feed
 ) -> None:
-    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
-    for _ in range(2):
-        feed.write(40)
-        to_end(tmp_path)
+    with_a_forgotten_log(tmp_path, feed, rounds=2)
     closed = rows(tmp_path, "fixed")
-    assert feed.writer.prune(1 << 62) > 0
     assert "every window is closed" in to_end(tmp_path, "--drain")
     assert rows(tmp_path, "fixed") > closed
     verified(tmp_path)

@@ -3,24 +3,13 @@
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-
-import pytest
 
 from tests.dataflow.jobs import changed, finished, start, write_job
 from tests.dataflow.live_job import JOB, Feed, position, rows, to_end, verified
 from tests.waiting import until
 from transforms.collection.control import STOP, asked_for
-
-
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Feed]:
-    write_job(tmp_path, JOB)
-    feed = Feed(tmp_path)
-    yield feed
-    feed.writer.close()
 
 
 def test_sigterm_while_libraries_are_imported_ends_a_live_job_with_0(tmp_path: Path, feed: Feed) -> None:

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,14 +19,6 @@ from transforms import versions
 from transforms.collection.log import LogReader, LogWriter, log_file
 from transforms.collection.log_readers import readers
 from transforms.storage.checkpoint import MANIFEST
-
-
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Feed]:
-    write_job(tmp_path, JOB)
-    feed = Feed(tmp_path)
-    yield feed
-    feed.writer.close()
 
 
 def test_a_job_that_is_started_before_its_log_is_there_waits_for_it(tmp_path: Path) -> None:

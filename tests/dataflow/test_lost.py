@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -14,19 +14,11 @@ import pytest
 from dataflow.commands.load import load_job
 from dataflow.stored import read_table
 from tests.dataflow.jobs import Ended, changed, finished, parquet_table, settled, start, streamgauge, write_job
-from tests.dataflow.live_job import JOB, Feed, followed_and_killed, newest, rows, to_end, verified
-from transforms import ledger, versions
+from tests.dataflow.live_job import JOB, Feed, followed_and_killed, newest, rows, to_end, verified, with_a_forgotten_log
+from transforms import ledger
 from transforms.storage.checkpoint import FOLDER, MANIFEST
 
 STATE = ".streamgauge/live"
-
-
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Feed]:
-    write_job(tmp_path, JOB)
-    feed = Feed(tmp_path)
-    yield feed
-    feed.writer.close()
 
 
 def started(folder: Path, *flags: str, job: str = "job.yaml") -> Ended:
@@ -79,27 +71,30 @@ def test_to_begin_anew_empties_tables_and_reads_what_the_source_holds(tmp_path: 
     verified(tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(1))
-def test_a_damaged_checkpoint_is_noticed_and_an_older_one_counts(tmp_path: Path, feed: Feed, seed: int) -> None:
+def newest_checkpoint(folder: Path) -> Path:
+    return folder / STATE / FOLDER / newest(folder)["file"]
+
+
+def newest_manifest(folder: Path) -> Path:
+    return max((folder / STATE / MANIFEST).glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (newest_checkpoint, "is damaged: its checksum is not that of the manifest; an older checkpoint is looked for"),
+        (newest_manifest, "the newest version of the manifest is damaged; the one before it counts"),
+    ],
+)
+def test_a_flipped_bit_is_noticed_and_what_was_before_counts(
+    tmp_path: Path, feed: Feed, damaged: Callable[[Path], Path], words: str
+) -> None:
     for _ in range(3):
         feed.write(30)
         to_end(tmp_path)
-    flip(tmp_path / STATE / FOLDER / newest(tmp_path)["file"], Random(seed))
+    flip(damaged(tmp_path), Random(0))
     feed.write(30)
-    said = to_end(tmp_path)
-    assert "is damaged" in said and "an older checkpoint is looked for" in said
-    verified(tmp_path)
-
-
-@pytest.mark.parametrize("seed", range(1))
-def test_a_damaged_manifest_is_noticed_and_the_one_before_counts(tmp_path: Path, feed: Feed, seed: int) -> None:
-    for _ in range(3):
-        feed.write(30)
-        to_end(tmp_path)
-    versions_there = versions.numbers_in(str(tmp_path / STATE / MANIFEST))
-    flip(tmp_path / STATE / MANIFEST / f"{versions_there[-1]:012d}.json", Random(seed))
-    feed.write(30)
-    assert "the newest version of the manifest is damaged; the one before it counts" in to_end(tmp_path)
+    assert words in to_end(tmp_path)
     verified(tmp_path)
 
 
@@ -158,12 +153,8 @@ def test_a_lost_sink_is_named_not_made_again_silently_and_can_be_rebuilt(tmp_pat
 
 @pytest.mark.parametrize("what", LOSSES)
 def test_without_its_whole_log_a_lost_sink_is_rebuilt_from_another(tmp_path: Path, feed: Feed, what: str) -> None:
-    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
-    for _ in range(3):
-        feed.write(40)
-        to_end(tmp_path)
+    with_a_forgotten_log(tmp_path, feed, rounds=3)
     before = {name: settled(parquet_table(tmp_path / "out" / name)) for name in ("fixed", "sliding", "ledger")}
-    assert feed.writer.prune(1 << 62) > 0
     LOSSES[what][0](tmp_path)
     ended = streamgauge("rebuild", tmp_path / "job.yaml")
     assert (ended.code, "from another sink" in ended.out) == (0, True), ended
@@ -174,11 +165,7 @@ def test_without_its_whole_log_a_lost_sink_is_rebuilt_from_another(tmp_path: Pat
 
 
 def test_what_no_sink_holds_and_no_log_gives_cannot_be_rebuilt(tmp_path: Path, feed: Feed) -> None:
-    write_job(tmp_path, changed(JOB, source={"log": {"path": "log", "retain": "0s"}}))
-    for _ in range(3):
-        feed.write(40)
-        to_end(tmp_path)
-    assert feed.writer.prune(1 << 62) > 0
+    with_a_forgotten_log(tmp_path, feed, rounds=3)
     lose_database(tmp_path)
     lose_file(tmp_path)
     ended = streamgauge("rebuild", tmp_path / "job.yaml")

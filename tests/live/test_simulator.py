@@ -4,6 +4,7 @@
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -50,23 +51,34 @@ def simulation(name: str, seed: int, kill: float, chunks: int = 0, **changes: An
     return Simulation(study, World(), chance, changes.get("life_of", Life), kill)
 
 
+def lived_through(
+    name: str, seeds: range, kill: float = 0.1, *, saves: float = 0.0, stops: float = 0.0, cuts: bool = True
+) -> Counter[str]:
+    """Lives through the logs of these seeds; the first that gives wrong tables fails the test.
+
+    Counts how often an engine went back, and a stopped life went on.
+    """
+    counted: Counter[str] = Counter()
+    for seed in seeds:
+        tried = simulation(name, seed, kill, cuts=cuts)
+        tried.saves, tried.stops = saves, stops
+        try:
+            tried.run()
+        except Wrong as wrong:
+            pytest.fail(f"seed {seed} of {name}, killed {kill}: {wrong}")
+        counted.update(returns=tried.returns, woken=tried.woken)
+    return counted
+
+
 @pytest.mark.parametrize("kill", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("name", JOBS)
 def test_tables_are_those_of_the_batch_wherever_a_job_is_killed(name: str, kill: float) -> None:
-    for seed in range(20 * TIMES):
-        try:
-            simulation(name, seed, kill).run()
-        except Wrong as wrong:
-            pytest.fail(f"seed {seed} of {name}, killed {kill}: {wrong}")
+    lived_through(name, range(20 * TIMES), kill)
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_chunks_parsed_as_they_come_give_the_same(name: str) -> None:
-    for seed in range(1000, 1000 + TIMES):
-        try:
-            simulation(name, seed, 0.1, cuts=False).run()
-        except Wrong as wrong:
-            pytest.fail(f"seed {seed} of {name}: {wrong}")
+    lived_through(name, range(1000, 1000 + TIMES), cuts=False)
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -91,16 +103,8 @@ def test_a_kill_after_any_single_step_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", JOBS)
 def test_an_engine_that_goes_back_to_a_checkpoint_of_its_own_changes_nothing(name: str) -> None:
     """Nobody launches the job then: it finds itself where it was, with sinks that are further."""
-    returns = 0
-    for seed in range(3000, 3000 + 20 * TIMES):
-        tried = simulation(name, seed, 0.1)
-        tried.saves = 0.1
-        try:
-            tried.run()
-        except Wrong as wrong:
-            pytest.fail(f"seed {seed} of {name}: {wrong}")
-        returns += tried.returns
-    assert returns > 10 * TIMES
+    counted = lived_through(name, range(3000, 3000 + 20 * TIMES), saves=0.1)
+    assert counted["returns"] > 10 * TIMES
 
 
 @pytest.mark.parametrize("saves", [0.0, 0.1], ids=["launches", "engine"])
@@ -108,16 +112,8 @@ def test_an_engine_that_goes_back_to_a_checkpoint_of_its_own_changes_nothing(nam
 def test_a_process_that_was_stopped_and_goes_on_when_others_have_taken_its_place_changes_nothing(
     name: str, saves: float
 ) -> None:
-    woken = 0
-    for seed in range(4000, 4000 + 20 * TIMES):
-        tried = simulation(name, seed, 0.1)
-        tried.saves, tried.stops = saves, 0.7
-        try:
-            tried.run()
-        except Wrong as wrong:
-            pytest.fail(f"seed {seed} of {name}: {wrong}")
-        woken += tried.woken
-    assert woken > 10 * TIMES
+    counted = lived_through(name, range(4000, 4000 + 20 * TIMES), saves=saves, stops=0.7)
+    assert counted["woken"] > 10 * TIMES
 
 
 # Planted mistakes: each is something that a driver like this one could do, and the simulator must tell.
