@@ -229,6 +229,7 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
             for output in a.outputs
         },
         reached=source_of(job).reached(),
+        retention={table: microseconds(stays) / 1e6 for table, stays in job.spec.retention.items()},
     )
 
 

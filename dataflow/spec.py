@@ -85,6 +85,7 @@ class JobSpec(Spec):
     watermark: WatermarkSpec = WatermarkSpec()
     sinks: tuple[SinkSpec, ...] = Field(min_length=1)
     dead_letters: DeadLettersSpec = DeadLettersSpec()
+    retention: dict[str, Duration] = Field(default_factory=dict)
     report: str | None = None
     state: str | None = None
     execution: ExecutionSpec = ExecutionSpec()

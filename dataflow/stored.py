@@ -1,14 +1,19 @@
 """Stored tables, read back from where a job put them."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
+from transforms import ledger
 from transforms.specification import microseconds
 from transforms.storage import parquet, sql
 from transforms.storage.error import SinkError
+from transforms.storage.expiry import Mark
 from transforms.storage.manifest import Checkpoint
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, sql_table
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown
 from transforms.storage.staging import Table
@@ -46,6 +51,18 @@ def read_stored(table: Table, target: Target) -> pa.Table:
         raise SinkError(str(error)) from None
 
 
+def sums(job: Job) -> Mapping[str, int]:
+    """The sums of the ledger's columns since the job's beginning.
+
+    Raises:
+        SinkError: if the ledger cannot be read.
+    """
+    manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
+    if manifest is not None and LEDGER in manifest.expired and manifest.newest.totals is not None:
+        return manifest.newest.totals  # rows of before are gone
+    return ledger.totals(read_table(job, LEDGER))
+
+
 def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
     """Of a table's rows, those that one checkpoint knows and an earlier one did not.
 
@@ -55,20 +72,38 @@ def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None,
     Args:
         before: None: all that `after` knows.
     """
-    if name in (DEAD_LETTERS, LEDGER):
+    if name in POSITIONS:
         from dataflow.source import source_of
         from dataflow.source.live import inside
 
-        column = "position" if name == DEAD_LETTERS else "first_position"
-        return inside(source_of(job), rows, column, before, after)
-    spec = next(a.spec for a in job.aggregations if name in {output.table for output in a.outputs})
-    lateness = microseconds(spec.allowed_lateness)
+        return inside(source_of(job), rows, POSITIONS[name], before, after)
     rows = rows.filter(rows["final"])
-    ends = rows["window_end"].cast(pa.int64())
     if before is not None:
-        rows = rows.filter(pc.greater(ends, before.watermark - lateness))
-        ends = rows["window_end"].cast(pa.int64())
-    return rows if after.drained else rows.filter(pc.less_equal(ends, after.watermark - lateness))
+        rows = _closed_after(job, name, rows, before.watermark)
+    if after.drained:
+        return rows
+    return rows.filter(pc.less_equal(rows["window_end"].cast(pa.int64()), after.watermark - _lateness(job, name)))
+
+
+def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Table:
+    """Of a table's final rows, those that were stored after a mark; None: all."""
+    if mark is None:
+        return rows
+    if name in POSITIONS:
+        from dataflow.source.live import not_read
+
+        return not_read(rows, POSITIONS[name], mark.booked if name == LEDGER else mark.reached)
+    return _closed_after(job, name, rows, mark.watermark)
+
+
+def _closed_after(job: Job, name: str, rows: pa.Table, watermark: int) -> pa.Table:
+    """Of the rows of windows, those that had not closed at a watermark."""
+    return rows.filter(pc.greater(rows["window_end"].cast(pa.int64()), watermark - _lateness(job, name)))
+
+
+def _lateness(job: Job, table: str) -> int:
+    spec = next(a.spec for a in job.aggregations if table in {output.table for output in a.outputs})
+    return microseconds(spec.allowed_lateness)
 
 
 def places(job: Job) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dataflow.document import Document, Problem
 from dataflow.paths import mistaken
 from dataflow.refusal import Rest, problems, without_refused
-from dataflow.spec import JobSpec, SourceSpec
+from dataflow.spec import Aggregation, JobSpec, SourceSpec
 from dataflow.yaml_text import Place
 from transforms.kafka_client import KafkaCluster
 from transforms.location import resolved
@@ -90,6 +90,7 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
     if spec.is_endless and len(spec.aggregations) > MOST_LIVE:
         yield Problem(("aggregations",), f"must be at most {MOST_LIVE} in a live job, are {len(spec.aggregations)}")
     yield from _alike_tables(spec)
+    yield from _unfit_retention(spec)
     if all(isinstance(sink, KafkaSinkSpec) for sink in spec.sinks):
         sentence = "must have a parquet or sql sink beside kafka: reports, verify and replay read tables back"
         yield Problem(("sinks",), sentence)
@@ -104,7 +105,7 @@ def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
     taken = {name: (name, "a table of every job") for name in RESERVED_TABLES}
     for index, aggregation in enumerate(spec.aggregations):
         place = ("aggregations", index, "name")
-        for table in [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]:
+        for table in _tables_of_one(aggregation):
             other, owner = taken.setdefault(folded(table), (table, f"a table of aggregations[{index}]"))
             if owner == f"a table of aggregations[{index}]":
                 continue
@@ -117,6 +118,26 @@ def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
                 yield Problem(place, sentence)
         if "\0" in aggregation.name or aggregation.name in (".", ".."):
             yield Problem(place, "must be a name")
+
+
+def _unfit_retention(spec: JobSpec) -> Iterator[Problem]:
+    if spec.retention and not spec.is_endless:
+        yield Problem(("retention",), "is of live jobs; a job that reads files makes its tables again each time")
+        return
+    tables = [*_tables_of(spec), *RESERVED_TABLES]
+    for table, duration in spec.retention.items():
+        if table not in tables:
+            yield Problem(("retention", table), f"is not a table of this job, which has {', '.join(tables)}")
+        elif not duration:
+            yield Problem(("retention", table), "must be longer than 0s")
+
+
+def _tables_of(spec: JobSpec) -> list[str]:
+    return [table for aggregation in spec.aggregations for table in _tables_of_one(aggregation)]
+
+
+def _tables_of_one(aggregation: Aggregation) -> list[str]:
+    return [aggregation.name, *([f"{aggregation.name}_models"] if aggregation.models else [])]
 
 
 def folded(name: str) -> str:
@@ -136,8 +157,7 @@ def _unfit_topics(spec: JobSpec, index: int, sink: KafkaSinkSpec) -> Iterator[Pr
         if kafka is not None and kafka.topic == sink.kafka.topic and brokers & broker_addresses(kafka):
             yield Problem(place, f"{sink.kafka.topic} is the topic of sinks[{other}] already")
     source = spec.source.kafka
-    models = [f"{aggregation.name}_models" for aggregation in spec.aggregations if aggregation.models]
-    for table in (*(aggregation.name for aggregation in spec.aggregations), *models, *RESERVED_TABLES):
+    for table in (*_tables_of(spec), *RESERVED_TABLES):
         try:
             topic = sink.kafka.topic_of(table)
         except ValueError as error:

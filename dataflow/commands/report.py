@@ -16,12 +16,12 @@ from dataflow.errors import UsageError
 from dataflow.job import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
-from dataflow.stored import places, read_table
+from dataflow.stored import places, read_table, sums
 from dataflow.submission import Submission
-from transforms import durable, ledger
+from transforms import durable
 from transforms.location import is_local, mistake, resolved
 from transforms.storage.error import told_as_sink_error
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.publish import DEAD_LETTERS
 from transforms.time_zone import database_version
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
@@ -83,7 +83,7 @@ def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
             finished=ran.finished,
             seconds=ran.seconds,
             runner=ran.runner,
-            ledger=ledger.totals(read_table(job, LEDGER)),
+            ledger=sums(job),
             dead_letters=_by_reason(letters),
             aggregations=tuple(_view(job, aggregation) for aggregation in job.aggregations),
             sinks=tuple(places(job)),

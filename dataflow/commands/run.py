@@ -112,12 +112,11 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
 
 def _tell_book(job: Job) -> None:
     from dataflow.checkpoints import checkpoint_folder
-    from dataflow.stored import read_table
-    from transforms import ledger
+    from dataflow.stored import sums
 
     manifest = checkpoint_folder(job).read()
     known = manifest.newest.totals if manifest is not None else None
-    click.echo(f"  ledger        {_sum(known or ledger.totals(read_table(job, LEDGER)))}")
+    click.echo(f"  ledger        {_sum(known or sums(job))}")
 
 
 def _sum(book: Mapping[str, int]) -> str:

@@ -16,7 +16,7 @@ from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
-from dataflow.stored import read_table, read_target, rows_between
+from dataflow.stored import not_expired, read_table, read_target, rows_between
 from transforms.event_time import as_text
 from transforms.storage.manifest import Checkpoint
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
@@ -88,9 +88,11 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
-            wanted = rows_between(again, name, read_table(again, name), behind, newest)
+            mark = manifest.expired.get(name)
+            wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), behind, newest), mark)
             for target in (target for target in job.targets if target.table == name):
                 found = rows_between(job, name, read_target(job, target), behind, newest)
+                found = not_expired(job, name, found, mark)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     read = f"{source.words_of(part)} of the {source.describe()}"

@@ -94,9 +94,18 @@ def inside(source: LiveSource, rows: pa.Table, column: str, before: Checkpoint |
         before: None: from the source's beginning on.
     """
     reached = source.reached()
-    low = _bounds(rows, reached(before.source) if before is not None else {})
-    positions, high = rows[column].to_numpy(), _bounds(rows, reached(after.source))
-    return rows.filter(pa.array((positions >= low) & (positions < high)))
+    rows = not_read(rows, column, reached(before.source) if before is not None else {})
+    return rows.filter(pa.array(rows[column].to_numpy() < _bounds(rows, reached(after.source))))
+
+
+def not_read(rows: pa.Table, column: str, reached: Mapping[str, int]) -> pa.Table:
+    """Of dead letters or ledger rows, those of records that had not been read at a place.
+
+    Args:
+        column: the one that holds positions.
+        reached: of each source, the first position that had not been read.
+    """
+    return rows.filter(pa.array(rows[column].to_numpy() >= _bounds(rows, reached)))
 
 
 def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:

@@ -6,7 +6,7 @@ with what was durable. A life may also be stopped instead of killed, and go on w
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -55,6 +55,10 @@ class Simulation:
 
     stops: float = 0.0
     """How many kills are none: the life is stopped there, another begins, and it goes on later."""
+    retention: Mapping[str, float] = field(default_factory=dict)
+    """Of tables, how long (s) their rows stay."""
+    gone: int = 0
+    """How many rows are gone in the end."""
     left_over: list[Process] = field(default_factory=list)
     woken: int = 0
     """How often a life that was stopped has gone on."""
@@ -87,6 +91,7 @@ class Simulation:
             elif not self.world.checkpoints:
                 self.saved = []  # the tables are about to be emptied
             life = self.life_of(self.study, self.world, self.chance, plan, self.history)
+            life.retention = self.retention
             life.lease = 10.0 if self.saves else life.lease
             life.savepoints = [entry.savepoint for entry in self.saved]
             process = Process(life, saved)
@@ -164,7 +169,14 @@ class Simulation:
                 rows = self.world.rows_in_files(target.folder)
             else:
                 rows = [row for row in self.world.tables[target.table].values() if row.get("final", True)]
-            study.check(target.table, rows, "files" if target.folder else "database", through, position)
+            mark = self.world.manifest.expired.get(target.table) if self.world.manifest is not None else None
+            where = "files" if target.folder else "database"
+            self.gone += study.check(target.table, rows, where, through, position, mark)
+            if (
+                mark is not None
+                and newest.source["progress"]["elapsed"] / 1e6 - mark.time < self.retention[target.table]
+            ):
+                raise Wrong(f"{where} {target.table}: rows went before their time")
             if target.table == LEDGER:
                 for row in rows:
                     if ledger.imbalance(row):  # type: ignore[arg-type]

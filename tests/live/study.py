@@ -20,6 +20,7 @@ from transforms.collection.log import Chunk
 from transforms.hashing import hash_rows
 from transforms.preprocessing.preprocess import entries, preprocess
 from transforms.specification import microseconds
+from transforms.storage.expiry import Mark
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.watermark import Progress, WatermarkSpec
 
@@ -158,14 +159,30 @@ class Study:
             for table, wait in self.lateness.items()
         }
 
-    def check(self, name: str, found: Sequence[Mapping[str, Any]], where: str, through: int, position: int) -> None:
-        """Raises Wrong unless rows are those of windows closed by `through`, or of records before `position`."""
+    def check(
+        self,
+        name: str,
+        found: Sequence[Mapping[str, Any]],
+        where: str,
+        through: int,
+        position: int,
+        expired: Mark | None = None,
+    ) -> int:
+        """Raises Wrong unless rows are those of windows closed by `through`, or of records before `position`.
+
+        Those up to the mark `expired` may be gone; gives how many are.
+        """
         got = rows_by_key(found, self.job.tables[name].key, f"{where} {name}")
         if name in self.lateness:
             want = {key: self.whole[name][key] for when, key in self.closing[name] if when <= through}
+            gone = {key for when, key in self.closing[name] if expired is not None and when <= expired.watermark}
         else:
             place = "position" if name == DEAD_LETTERS else "first_position"
             want = {key: row for key, row in self.whole[name].items() if row[place] < position}
+            read = {} if expired is None else expired.booked if name == LEDGER else expired.reached
+            gone = {key for key, row in want.items() if row[place] < read.get(row["source"], -1)}
+        gone -= got.keys()
+        want = {key: row for key, row in want.items() if key not in gone}
         if got.keys() != want.keys():
             missing, extra = want.keys() - got.keys(), got.keys() - want.keys()
             raise Wrong(f"{where} {name}: missing {sorted(map(str, missing))[:3]}, extra {sorted(map(str, extra))[:3]}")
@@ -174,6 +191,7 @@ class Study:
                 if column in LEFT_OUT or same(got[key][column], value) or ("n" in row and row["n"] < DETERMINED):
                     continue
                 raise Wrong(f"{where} {name} {key}: {column} is {got[key][column]!r}, must be {value!r}")
+        return len(gone)
 
 
 def same(a: Any, b: Any) -> bool:

@@ -52,7 +52,14 @@ def simulation(name: str, seed: int, kill: float, chunks: int = 0, **changes: An
 
 
 def lived_through(
-    name: str, seeds: range, kill: float = 0.1, *, saves: float = 0.0, stops: float = 0.0, cuts: bool = True
+    name: str,
+    seeds: range,
+    kill: float = 0.1,
+    *,
+    saves: float = 0.0,
+    stops: float = 0.0,
+    cuts: bool = True,
+    expires: bool = False,
 ) -> Counter[str]:
     """Lives through the logs of these seeds; the first that gives wrong tables fails the test.
 
@@ -62,12 +69,21 @@ def lived_through(
     for seed in seeds:
         tried = simulation(name, seed, kill, cuts=cuts)
         tried.saves, tried.stops = saves, stops
+        tried.retention = retention_of(tried) if expires else {}
         try:
             tried.run()
         except Wrong as wrong:
             pytest.fail(f"seed {seed} of {name}, killed {kill}: {wrong}")
-        counted.update(returns=tried.returns, woken=tried.woken)
+        counted.update(returns=tried.returns, woken=tried.woken, gone=tried.gone)
     return counted
+
+
+def retention_of(tried: Simulation) -> dict[str, float]:
+    """Of some tables, how long their rows stay, by the clock of the log."""
+    log = tried.study.log
+    lasts = (log[-1].elapsed - log[0].elapsed) / 1e6
+    shares = {table: tried.chance.choice([0.0, 0.1, 0.3, 0.6]) for table in tried.study.job.tables}
+    return {table: lasts * share for table, share in shares.items() if share}
 
 
 @pytest.mark.parametrize("kill", [0.0, 0.1, 0.3])
@@ -114,6 +130,13 @@ def test_a_process_that_was_stopped_and_goes_on_when_others_have_taken_its_place
 ) -> None:
     counted = lived_through(name, range(4000, 4000 + 20 * TIMES), saves=saves, stops=0.7)
     assert counted["woken"] > 10 * TIMES
+
+
+@pytest.mark.parametrize(("saves", "stops"), [(0.0, 0.0), (0.1, 0.7)], ids=["launches", "engine"])
+@pytest.mark.parametrize("name", JOBS)
+def test_rows_go_when_their_time_has_come_and_no_others(name: str, saves: float, stops: float) -> None:
+    counted = lived_through(name, range(5000, 5000 + 20 * TIMES), saves=saves, stops=stops, expires=True)
+    assert counted["gone"] > 10 * TIMES
 
 
 # Planted mistakes: each is something that a driver like this one could do, and the simulator must tell.

@@ -94,16 +94,30 @@ class World:
     def take_back(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
         """One transaction that takes rows out, row by row, as the documentation says it."""
         self._guard(tables, fence)
-        for table, after in tables.items():
+        for table, known in tables.items():
 
-            def stays(row: Mapping[str, Any], after: Any = after) -> bool:
-                if after.position:
-                    return bool(row[after.position] < after.reached.get(row["source"], -1))
+            def stays(row: Mapping[str, Any], known: Any = known) -> bool:
+                if known.position:
+                    return bool(row[known.position] < known.reached.get(row["source"], -1))
                 end = int(row["window_end"].timestamp() * 1e6)
-                closed = after.watermark - after.lateness
-                return bool(end <= closed if row["final"] else closed < end <= after.watermark)
+                closed = known.watermark - known.lateness
+                return bool(end <= closed if row["final"] else closed < end <= known.watermark)
 
             self.tables[table.name] = {key: row for key, row in self.tables[table.name].items() if stays(row)}
+        self.changed()
+
+    def expire(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
+        """One transaction that takes out what has been there for long."""
+        self._guard(tables, fence)
+        for table, known in tables.items():
+
+            def goes(row: Mapping[str, Any], known: Any = known) -> bool:
+                if known.position:
+                    return bool(row[known.position] < known.reached.get(row["source"], -1))
+                end = int(row["window_end"].timestamp() * 1e6)
+                return bool(row["final"] and end <= known.watermark - known.lateness)
+
+            self.tables[table.name] = {key: row for key, row in self.tables[table.name].items() if not goes(row)}
         self.changed()
 
     def _guard(self, tables: Iterable[Any], fence: Any) -> None:
@@ -149,6 +163,18 @@ class World:
                 self.changed()
         return names
 
+    def without(self, path: str, files: Sequence[str], through: int, tick: int, attempt: int) -> list[str]:
+        names = []
+        for name in files:
+            left = [entry for entry in self.files[path][name] if entry[0] > through]
+            if len(left) == len(self.files[path][name]):
+                names.append(name)
+            elif left:
+                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}-{tick}")
+                self.files[path][names[-1]] = left
+                self.changed()
+        return names
+
     def packed(self, path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
         settled = [name for name in files if not self.is_tail(name)]
         if len(settled) <= 3:
@@ -173,6 +199,7 @@ class World:
             mock.patch.object(keeping, "parquet_log", self),
             mock.patch.object(storing, "_publish", self.publish),
             mock.patch.object(storing.sql, "take_back", self.take_back),
+            mock.patch.object(storing.sql, "expire", self.expire),
         ):
             yield
 

@@ -21,8 +21,10 @@ from transforms import ledger
 from transforms.progress import BULLETIN
 from transforms.pulse import Pulse
 from transforms.pulse import pulse as pulse_of_process
+from transforms.retention import moments
 from transforms.storage import parquet_log
 from transforms.storage.checkpoint import TakenOver
+from transforms.storage.expiry import Mark, expiring, with_mark
 from transforms.storage.history import NOTHING, Place
 from transforms.storage.live_plan import FOREVER, LivePlan, publish
 from transforms.storage.manifest import Checkpoint, Manifest
@@ -114,11 +116,13 @@ class Keeper:
         contents[DEAD_LETTERS] = [stamped(letters, now, plan.attempts) for letters in contents[DEAD_LETTERS]]
         book = ledger.merge(contents[LEDGER])
         done, growing = ledger.divide(book) if plan.grows else (book, book.slice(0, 0))
-        files = self._written(manifest, tick, contents, done, growing)
+        taken = time.time()
+        expired = self._expired(manifest, tick, taken)
+        files = self._written(manifest, tick, contents, done, growing, expired)
         contents[LEDGER] = [book] if book.num_rows else []
         self._store_books(contents)
+        plan.expire(expired, self._number)
         reached = self._writing.publish(contents)
-        taken = time.time()
         place = Place(tick.name, reached, manifest.line[-1].history)
         fresh = ledger.totals(ledger.merge(waited.fresh))
         reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
@@ -138,6 +142,8 @@ class Keeper:
             at=place,
             files=files,
             taken_back=False,
+            marks=with_mark(manifest.marks, self._mark(tick, taken, growing), plan.retention),
+            expired={**manifest.expired, **expired},
         )
         self._lease.check()
         manifest = folder.commit(manifest, after)
@@ -190,18 +196,35 @@ class Keeper:
         contents: Mapping[str, Sequence[pa.RecordBatch]],
         done: pa.RecordBatch,
         growing: pa.RecordBatch,
+        expired: Mapping[str, Mark],
     ) -> dict[str, Sequence[str]]:
-        """The live files once this checkpoint counts: what is new lies beside them."""
+        """The live files once this checkpoint counts: what is new lies beside them, what has expired is left out."""
         files = dict(manifest.files)
         for target in self._plan.folders:
             folder, table = str(target.folder), self._plan.tables[target.table]
-            names = parquet_log.packed(folder, files[folder], tick.name, self._number)
+            if target.table in expired:
+                through = expired[target.table].name
+                names = parquet_log.without(folder, files[folder], through, tick.name, self._number)
+            else:
+                names = parquet_log.packed(folder, files[folder], tick.name, self._number)
             rows = [done] if target.table == LEDGER else contents[target.table]
             if target.table == LEDGER and self._plan.grows:
                 names = [name for name in names if not parquet_log.is_tail(name)]
                 names += parquet_log.put_tail(folder, table, growing, tick.name, self._number)
             files[folder] = [*names, *parquet_log.append(folder, table, rows, tick.name, self._number)]
         return files
+
+    def _mark(self, tick: Tick, taken: float, growing: pa.RecordBatch) -> Mark:
+        """The place of a tick as a mark."""
+        (moment,) = moments([{"taken": taken, "source": tick.source}])
+        rows = zip(growing["source"].to_pylist(), growing["first_position"].to_pylist(), strict=True)
+        return Mark(tick.name, moment, tick.watermark, self._plan.reached(tick.source), dict(rows))
+
+    def _expired(self, manifest: Manifest, tick: Tick, taken: float) -> dict[str, Mark]:
+        """Of each table whose rows go now, up to where."""
+        oldest = manifest.checkpoints[0].name if manifest.checkpoints else NOTHING
+        (now,) = moments([{"taken": taken, "source": tick.source}])
+        return expiring(manifest.marks, self._plan.retention, manifest.expired, now, oldest)
 
     def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
         """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""

@@ -1,8 +1,9 @@
 """Live storing, as Beam runs it: rows as they come, and a checkpoint behind all that was stored before it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -11,9 +12,13 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms.coder import RecordBatchCoder
+from transforms.progress import BULLETIN
+from transforms.storage.checkpoint import NotShared, StateRefused, TakenOver
+from transforms.storage.error import SinkError, TableLost
 from transforms.storage.history import Place
+from transforms.storage.kafka import KafkaFenced
 from transforms.storage.keeper import Keeper, Lease
-from transforms.storage.live_plan import LivePlan, patiently
+from transforms.storage.live_plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.storage.snapshots import write_snapshots
 from transforms.tick import (
@@ -29,6 +34,33 @@ from transforms.tick import (
     tick_of,
     tick_parcel,
 )
+
+PATIENCE_SECONDS: Final = 900.0
+"""How long a sink may be out of reach until the job gives up."""
+
+
+def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+    """Does something to a sink until it works: a database may be restarting, a disk full.
+
+    Raises:
+        SinkError: what the sink says, when it could not be written for `patience` seconds.
+    """
+    began, pause, told = time.monotonic(), 0.1, ""
+    while True:
+        try:
+            result = action()
+        except (KafkaFenced, NotShared, TakenOver, StateRefused, TableLost):
+            raise
+        except SinkError as error:
+            if time.monotonic() - began > patience:
+                raise
+            BULLETIN.retell(told, str(error))
+            told = str(error)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+        else:
+            BULLETIN.retell(told)
+            return result
 
 
 class StoreRowsFn(beam.DoFn):

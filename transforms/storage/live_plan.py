@@ -6,7 +6,6 @@ again after a restart changes nothing. Dead letters, the ledger and Parquet file
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -16,17 +15,14 @@ import pyarrow as pa
 from transforms.progress import BULLETIN
 from transforms.storage import parquet_log, sql, topics
 from transforms.storage.adoption import files_in, has_rows_of_others, moved_from
-from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointFolder, NotShared, StateRefused, TakenOver
+from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointFolder, StateRefused, TakenOver
 from transforms.storage.error import SinkError, TableLost
+from transforms.storage.expiry import Mark
 from transforms.storage.history import Line, Place, holds, left_at, parting
-from transforms.storage.kafka import KafkaFenced
 from transforms.storage.manifest import Checkpoint, Manifest
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target, by_url, sql_table
+from transforms.storage.publish import LEDGER, POSITIONS, Target, by_url, sql_table
 from transforms.storage.staging import Table
 from transforms.storage.topics import Topics, TopicSink
-
-PATIENCE_SECONDS: Final = 900.0
-"""How long a sink may be out of reach until the job gives up."""
 
 FOREVER: Final = float("inf")
 
@@ -66,6 +62,7 @@ class LivePlan:
         waiting: of each table of windows.
         reached: of a checkpoint's source, the first position of each source in the ledger that was not read.
         lease: s that a writer may have been stopped and still write: less than its engine takes to replace it.
+        retention: of tables, how long (s) their rows stay; those of others stay for ever.
     """
 
     job: str
@@ -83,6 +80,7 @@ class LivePlan:
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER
+    retention: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def folders(self) -> list[Target]:
@@ -210,6 +208,7 @@ class LivePlan:
             checkpoints=kept,
             taken_back=not kept,
             files=files,
+            marks=[mark for mark in manifest.marks if mark.name <= place.name],
         )
         after = self.checkpoints.commit(manifest, after)
         self.show(after, attempt, check)
@@ -253,6 +252,8 @@ class LivePlan:
             files=files,
             since={},
             taken_back=False,
+            marks=(),
+            expired={},
         )
         self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
 
@@ -264,15 +265,26 @@ class LivePlan:
             reached: of each source, the position of the first record that was not read there.
         """
         for url, names in by_url(self.targets).items():
-            after: dict[sql.SqlTable, sql.After] = {}
+            known = {sql_table(self.tables[name]): self._known(name, watermark, reached) for name in names}
+            _spoken(sql.take_back, url, known, self.fence())
+
+    def expire(self, expired: Mapping[str, Mark], attempt: int) -> None:
+        """Takes out of databases what tables had stored up to marks."""
+        targets = (target for target in self.targets if target.table in expired)
+        for url, names in by_url(targets).items():
+            known = {}
             for name in names:
-                if name in (DEAD_LETTERS, LEDGER):
-                    column = "position" if name == DEAD_LETTERS else "first_position"
-                    after[sql_table(self.tables[name])] = sql.After(position=column, reached=reached)
-                elif name in self.waiting:
-                    waits = self.waiting[name]
-                    after[sql_table(self.tables[name])] = sql.After(watermark, waits.lateness, waits.longest)
-            _spoken(sql.take_back, url, after, self.fence())
+                mark = expired[name]
+                reached = mark.booked if name == LEDGER else mark.reached
+                known[sql_table(self.tables[name])] = self._known(name, mark.watermark, reached)
+            _spoken(sql.expire, url, known, self.fence(attempt))
+
+    def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> sql.Known:
+        """The rows of a table that a place knows."""
+        if table in POSITIONS:
+            return sql.Known(position=POSITIONS[table], reached=reached)
+        waits = self.waiting[table]
+        return sql.Known(watermark, waits.lateness, waits.longest)
 
     def last_closed(self) -> int | None:
         """Up to where event time had passed (µs) by what databases hold of closed windows; None: none closed."""
@@ -360,27 +372,3 @@ def _spoken(action: Callable[..., Any], *arguments: Any) -> Any:
         raise TableLost(str(error)) from None
     except sql.SqlSinkError as error:
         raise SinkError(str(error)) from None
-
-
-def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
-    """Does something to a sink until it works: a database may be restarting, a disk full.
-
-    Raises:
-        SinkError: what the sink says, when it could not be written for `patience` seconds.
-    """
-    began, pause, told = time.monotonic(), 0.1, ""
-    while True:
-        try:
-            result = action()
-        except (KafkaFenced, NotShared, TakenOver, StateRefused, TableLost):
-            raise
-        except SinkError as error:
-            if time.monotonic() - began > patience:
-                raise
-            BULLETIN.retell(told, str(error))
-            told = str(error)
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-        else:
-            BULLETIN.retell(told)
-            return result

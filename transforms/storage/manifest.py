@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from transforms.storage.expiry import Mark
 from transforms.storage.history import Line, Place, Stretch, begun
 
 FORMAT: Final = 3
@@ -67,6 +68,8 @@ class Manifest:
             there: until the next checkpoint only that engine can go on.
         since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
             that is without them.
+        marks: places that the job has passed, oldest first, while rows of its tables go after a time.
+        expired: of each table whose rows go, up to where they went.
         number: the version that this was read from; 0: none was written yet.
         newest_number: that of the newest version there was: greater, if those after this one are damaged.
     """
@@ -82,6 +85,8 @@ class Manifest:
     databases: Sequence[str] = ()
     taken_back: bool = False
     since: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    marks: Sequence[Mark] = ()
+    expired: Mapping[str, Mark] = field(default_factory=dict)
     number: int = 0
     newest_number: int = 0
 
@@ -115,4 +120,7 @@ class Manifest:
         checkpoints = [Checkpoint(**entry) for entry in known.pop("checkpoints")]
         line = tuple(Stretch(**entry) for entry in known.pop("line"))
         at = Place(**known.pop("at"))
-        return Manifest(**known, checkpoints=checkpoints, line=line, at=at, number=number, newest_number=newest_number)
+        marks = [Mark(**entry) for entry in known.pop("marks", ())]
+        expired = {table: Mark(**entry) for table, entry in known.pop("expired", {}).items()}
+        parts: dict[str, Any] = {"checkpoints": checkpoints, "line": line, "at": at, "marks": marks, "expired": expired}
+        return Manifest(**known, **parts, number=number, newest_number=newest_number)

@@ -29,7 +29,7 @@ REMOTE_SECONDS: Final = 20.0
 """How long a filesystem past this machine may take to answer."""
 _OURS: Final = re.compile(
     r"part-\d{5}-\d{8}T\d{12}\.parquet"  # of a bounded run
-    r"|(?:part|pack|tail)-(?P<tick>\d{12})(?:-\d+)?\.parquet|tail\.parquet"  # of a live job
+    r"|(?:part|pack|tail)-(?P<tick>\d{12})(?:-\d+){0,2}\.parquet|tail\.parquet"  # of a live job
 )
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"

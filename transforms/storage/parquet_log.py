@@ -14,8 +14,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape, glob
 from typing import Any, Final
@@ -84,9 +84,23 @@ def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[st
             if tick_of(name) <= tick and name != _OLD_TAIL:
                 kept.append(name)
             elif name.startswith("pack-"):
-                kept += _cut(path, name, tick, attempt)
+                kept += _cut(path, name, f"{attempt}", lambda each: each <= tick)
             elif name == _OLD_TAIL and _ticks_in(name, _read(path, name))[0][0] <= tick:
                 kept.append(name)
+    return kept
+
+
+def without(path: str, files: Sequence[str], through: int, tick: int, attempt: int) -> list[str]:
+    """The files without the rows of ticks up to `through`; what is left of a packed file lies beside the others."""
+    kept: list[str] = []
+    with told_as_sink_error(path):
+        for name in files:
+            if not is_tail(name) and tick_of(name) <= through:
+                continue
+            if not name.startswith("pack-") or _first_tick_in(path, name) > through:
+                kept.append(name)
+            else:
+                kept += _cut(path, name, f"{attempt}-{tick}", lambda each: each > through)
     return kept
 
 
@@ -255,25 +269,38 @@ def _put(path: str, table: Table, batches: Iterable[pa.RecordBatch], name: str, 
     return [name]
 
 
-def _cut(path: str, name: str, tick: int, attempt: int) -> list[str]:
-    """The rows of a packed file that are of ticks up to `tick`, as a file of their own, if it has any."""
+def _cut(path: str, name: str, suffix: str, stays: Callable[[int], bool]) -> list[str]:
+    """The rows of a packed file that are of certain ticks, as a file of their own, if it has any."""
     rows = _read(path, name)
     kept, pieces, start = [], [], 0
     for each, count in _ticks_in(name, rows):
-        if each <= tick:
+        if stays(each):
             kept.append((each, count))
             pieces.append(rows.slice(start, count))
         start += count
     if not kept:
         return []
-    left = f"pack-{max(each for each, _ in kept):012d}-{attempt}.parquet"
+    left = f"pack-{max(each for each, _ in kept):012d}-{suffix}.parquet"
     _write(path, left, _with_ticks(pa.concat_tables(pieces), kept))
     return [left]
 
 
+def _first_tick_in(path: str, name: str) -> int:
+    """The first tick of which a packed file holds rows."""
+    with _reading(path, name), fsspec.open(f"{path}/{name}", "rb") as file:
+        return min(tick for tick, _ in _ticks_of(name, pq.read_schema(file), 0))
+
+
 def _read(path: str, name: str) -> pa.Table:
-    try:
+    with _reading(path, name):
         return read_file(f"{path}/{name}")
+
+
+@contextmanager
+def _reading(path: str, name: str) -> Iterator[None]:
+    """Says which file is gone or damaged."""
+    try:
+        yield
     except FileNotFoundError:
         raise TableLost(_is_gone(path, name)) from None
     except (OSError, pa.ArrowException) as error:
@@ -293,8 +320,12 @@ def _size(system: Any, inside: str, name: str) -> int:
 
 def _ticks_in(name: str, rows: pa.Table) -> list[tuple[int, int]]:
     """Whose rows a file holds, in their order: ticks, and how many rows each has."""
-    written = (rows.schema.metadata or {}).get(_TICKS)
-    return [(tick, count) for tick, count in json.loads(written)] if written else [(tick_of(name), rows.num_rows)]
+    return _ticks_of(name, rows.schema, rows.num_rows)
+
+
+def _ticks_of(name: str, schema: pa.Schema, count: int) -> list[tuple[int, int]]:
+    written = (schema.metadata or {}).get(_TICKS)
+    return [(tick, rows) for tick, rows in json.loads(written)] if written else [(tick_of(name), count)]
 
 
 def _with_ticks(rows: pa.Table, ticks: Sequence[tuple[int, int]]) -> pa.Table:

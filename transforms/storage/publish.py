@@ -24,6 +24,8 @@ OUTCOME: Final = "outcome.json"
 JOURNAL: Final = "publication.json"
 LEDGER: Final = "ledger"
 DEAD_LETTERS: Final = "dead_letters"
+POSITIONS: Final = {DEAD_LETTERS: "position", LEDGER: "first_position"}
+"""Of the tables of records, the column that holds positions in the source."""
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,24 @@ def test_a_folder_without_files_is_an_empty_table(folder: Folder) -> None:
         assert stored(folder) == [] == on_disk(folder)
 
 
+def test_rows_of_old_ticks_go_from_packed_files_too(folder: Folder) -> None:
+    for tick in range(1, 34):
+        folder.append(tick, tick, -tick)
+    folder.pack(34)
+    folder.append(34, 34)
+    folder.tail(35, 0)
+    folder.files = parquet_log.without(folder.path, folder.files, 30, 35, 1)
+    folder.show()
+    assert stored(folder) == by_glob(folder) == [-33, -32, -31, 0, 31, 32, 33, 34]
+    assert on_disk(folder)[0] == "pack-000000000033-1-35.parquet"
+    assert parquet_log.without(folder.path, folder.files, 30, 36, 1) == folder.files, "they went already"
+    folder.rewind(32)
+    assert stored(folder) == [-32, -31, 31, 32]
+    folder.files = parquet_log.without(folder.path, folder.files, 33, 37, 2)
+    folder.show()
+    assert stored(folder) == [] == on_disk(folder)
+
+
 def test_packing_keeps_every_row_and_goes_on(folder: Folder) -> None:
     for tick in range(1, 33):
         folder.append(tick, tick)

@@ -2,18 +2,19 @@
 
 from transforms.storage.sql.error import SqlOvertaken, SqlSinkError, SqlTableGone
 from transforms.storage.sql.fence import Fence
-from transforms.storage.sql.publication import check, full, is_there, last_closed, publish, read, take_back
+from transforms.storage.sql.publication import check, expire, full, is_there, last_closed, publish, read, take_back
 from transforms.storage.sql.table import SqlTable
-from transforms.storage.sql.taking_back import After
+from transforms.storage.sql.taking_back import Known
 
 __all__ = [
-    "After",
     "Fence",
+    "Known",
     "SqlOvertaken",
     "SqlSinkError",
     "SqlTable",
     "SqlTableGone",
     "check",
+    "expire",
     "full",
     "is_there",
     "last_closed",

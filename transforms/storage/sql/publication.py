@@ -1,7 +1,7 @@
 """The SQL sink's three verbs: check, publish, read."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from transforms.storage.sql.fence import Fence, guard_all
 from transforms.storage.sql.registry import refuse_foreign
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
-from transforms.storage.sql.taking_back import After
+from transforms.storage.sql.taking_back import Known
 
 FETCH_ROWS: Final = 50_000
 
@@ -106,19 +106,34 @@ def publish(
         return sqlite.publish(engine, tables, replace=replace, fence=fence)
 
 
-def take_back(url: str, tables: Mapping[SqlTable, After], fence: Fence) -> None:
+def take_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
     """Takes out of tables what a live job has stored after a place, in one transaction.
 
     Raises:
         SqlSinkError: when nothing has changed, with the reason.
     """
+    _take_out(taking_back.take_back, url, tables, fence)
+
+
+def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
+    """Takes out of tables what a live job had stored up to a place, in one transaction.
+
+    Raises:
+        SqlSinkError: when nothing has changed, with the reason.
+    """
+    _take_out(taking_back.expire, url, tables, fence)
+
+
+def _take_out(
+    action: Callable[[sa.Connection, SqlTable, Known], None], url: str, tables: Mapping[SqlTable, Known], fence: Fence
+) -> None:
     parts = parsed(url)
     with translated(parts), _transaction(parts) as connection:
         if connection.dialect.name == "postgresql":
             postgresql.lock(connection, tables)
         guard_all(connection, tables, fence)
-        for table, after in tables.items():
-            taking_back.take_back(connection, table, after)
+        for table, known in tables.items():
+            action(connection, table, known)
 
 
 def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:

@@ -1,4 +1,4 @@
-"""What a live job stored after a place is taken out of a database's tables, when the job goes back to that place."""
+"""What a live job stored after a place is taken out of a database's tables, as it goes back, or up to one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ _TIME: Final = pa.field("time", TIMESTAMP)
 
 
 @dataclass(frozen=True, slots=True)
-class After:
-    """The rows of a table that are stored after a place.
+class Known:
+    """The rows of a table that a place knows: those of windows that had closed there, and of records read before.
 
     Args:
         watermark: of windows: up to where event time had passed there (µs).
@@ -34,7 +34,7 @@ class After:
     reached: Mapping[str, int] = field(default_factory=dict)
 
 
-def take_back(connection: sa.Connection, table: SqlTable, after: After) -> None:
+def take_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
     """Deletes the rows of a table that were stored after a place.
 
     Of windows, those stay that had closed there, and provisional ones that had ended.
@@ -42,25 +42,53 @@ def take_back(connection: sa.Connection, table: SqlTable, after: After) -> None:
     Raises:
         Gone: if the table is not there.
     """
-    target = define(table, connection.dialect)
-    if present_columns(connection, target) is None:
-        raise Gone(GONE)
-    columns = {column.name: column for column in target.c}
-    if after.position:
-        source, position = columns["source"], columns[after.position]
-        had_been_read = [sa.and_(source == name, position < first) for name, first in after.reached.items()]
-        connection.execute(sa.delete(target).where(sa.not_(sa.or_(sa.false(), *had_been_read))))
+    target, columns = _columns_of(connection, table)
+    if known.position:
+        connection.execute(sa.delete(target).where(sa.not_(_had_been_read(columns, known))))
         return
     start, end, final = (columns[name] for name in ("window_start", "window_end", "final"))
-    closed = _time(after.watermark - after.lateness, connection.dialect)
-    ended = _time(after.watermark, connection.dialect)
+    closed = _time(known.watermark - known.lateness, connection.dialect)
+    ended = _time(known.watermark, connection.dialect)
     stays = sa.or_(
         sa.and_(final, end <= closed),
         sa.and_(sa.not_(final), end > closed, end <= ended),
     )
     # No window that starts before this was open there: the key's index finds the others.
-    earliest = _time(after.watermark - after.lateness - after.longest, connection.dialect)
+    earliest = _time(known.watermark - known.lateness - known.longest, connection.dialect)
     connection.execute(sa.delete(target).where(start >= earliest, sa.not_(stays)))
+
+
+def expire(connection: sa.Connection, table: SqlTable, known: Known) -> None:
+    """Deletes the rows of a table that were stored up to a place.
+
+    Raises:
+        Gone: if the table is not there.
+    """
+    target, columns = _columns_of(connection, table)
+    if known.position:
+        expires = _had_been_read(columns, known)
+    else:
+        closed = _time(known.watermark - known.lateness, connection.dialect)
+        expires = sa.and_(columns["final"], columns["window_end"] <= closed)
+    connection.execute(sa.delete(target).where(expires))
+
+
+def _columns_of(connection: sa.Connection, table: SqlTable) -> tuple[sa.Table, dict[str, sa.Column[Any]]]:
+    """A table that is there, and its columns by name.
+
+    Raises:
+        Gone: if it is not.
+    """
+    target = define(table, connection.dialect)
+    if present_columns(connection, target) is None:
+        raise Gone(GONE)
+    return target, {column.name: column for column in target.c}
+
+
+def _had_been_read(columns: Mapping[str, sa.Column[Any]], known: Known) -> sa.ColumnElement[bool]:
+    source, position = columns["source"], columns[known.position]
+    read = [sa.and_(source == name, position < first) for name, first in known.reached.items()]
+    return sa.or_(sa.false(), *read)
 
 
 def last_closed(connection: sa.Connection, table: SqlTable) -> int | None:
