@@ -11,7 +11,7 @@ from transforms.kafka_client import KafkaCluster
 from transforms.location import is_local, mistake, scheme, unwritable
 from transforms.storage.kafka_spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec
-from transforms.storage.sql.fit import file_of, unusable
+from transforms.storage.sql.fit import file_of, unusable, unusable_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +73,9 @@ def mistaken(spec: JobSpec) -> Iterator[Problem]:
         elif named.written and (why := unwritable(named.text)) is not None:
             yield Problem(named.place, why)
     for index, sink in enumerate(spec.sinks):
-        if not isinstance(sink, ParquetSinkSpec | KafkaSinkSpec) and (why := unusable(sink.sql.url)) is not None:
+        if isinstance(sink, ParquetSinkSpec | KafkaSinkSpec):
+            continue
+        if (why := unusable(sink.sql.url)) is not None:
             yield Problem(("sinks", index, "sql", "url"), why)
+        elif sink.sql.schema_name is not None and (why := unusable_schema(sink.sql.url, sink.sql.schema_name)):
+            yield Problem(("sinks", index, "sql", "schema"), why)

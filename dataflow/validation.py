@@ -16,6 +16,7 @@ from transforms.kafka_client import KafkaCluster
 from transforms.location import resolved
 from transforms.storage.kafka_spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
+from transforms.storage.sql.database import in_schema
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
@@ -64,7 +65,8 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
         elif isinstance(sink, KafkaSinkSpec):
             sinks.append(sink)
         else:
-            sinks.append(SqlSinkSpec(sql=SqlTarget(url=_absolute_sqlite(sink.sql.url, folder))))
+            url, schema = _absolute_sqlite(sink.sql.url, folder), sink.sql.schema_name
+            sinks.append(SqlSinkSpec(sql=SqlTarget(url=in_schema(url, schema) if schema else url)))
     log = spec.source.log
     source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
     return spec.model_copy(

@@ -252,7 +252,7 @@ def _healthy(stack: Stack, service: str) -> None:
 def _has_windows(stack: Stack, count: int, where: str) -> None:
     """Waits for rows of the job on Flink."""
     login = ("-e", "PGPASSWORD=streamgauge", "postgres", "psql", "-h", "/tmp", "-U", "streamgauge")
-    question = f"select count(*) from by_device_on_flink where {where}"
+    question = f"select count(*) from on_flink.by_device_on_flink where {where}"
     until(
         lambda: int(stack.compose("exec", "-T", *login, "-Atc", question)),
         f"{count} windows that are {where}",

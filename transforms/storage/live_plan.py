@@ -105,8 +105,8 @@ class LivePlan:
         if held:
             raise StateRefused(
                 f"{self.checkpoints.state} holds no checkpoint, and tables of this job hold rows ({held[0]}), which a"
-                " start from nothing would take away. Is this the job's `state`? Restore it, give the job other sinks,"
-                f" or let `{BEGIN_ANEW}` empty the tables"
+                " start from nothing would take away. Are they another job's? Give this one another path, database or"
+                f" `schema`. Are they its own? Restore its `state`, or let `{BEGIN_ANEW}` empty the tables"
             )
 
     def begin(self, manifest: Manifest) -> Place:

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from transforms.specification import Number, Spec
 from transforms.storage.kafka_spec import KafkaSinkSpec
+
+SCHEMA_PATTERN: Final = "[a-z_][a-z0-9_]{0,62}"
+"""Names of schemas that PostgreSQL reads without quotes."""
 
 
 class ParquetTarget(Spec):
@@ -15,9 +18,16 @@ class ParquetTarget(Spec):
 
 
 class SqlTarget(Spec):
-    """A database by its SQLAlchemy URL; secrets come from the environment as `${NAME}`."""
+    """A database by its SQLAlchemy URL; secrets come from the environment as `${NAME}`.
+
+    `schema`: of PostgreSQL, the schema that holds the tables, made if it is not there; by default the one that
+    `search_path` names first.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     url: str = Field(min_length=1)
+    schema_name: str | None = Field(default=None, alias="schema", pattern=f"^{SCHEMA_PATTERN}$")
 
 
 class ParquetSinkSpec(Spec):

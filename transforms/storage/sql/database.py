@@ -1,11 +1,13 @@
 """From a url to a SQLAlchemy engine that waits for a bounded time."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from transforms.storage.spec import SCHEMA_PATTERN
 from transforms.storage.sql.error import Refusal, SqlSinkError, translated
 
 CONNECT_PATIENCE: Final = timedelta(seconds=5)
@@ -20,6 +22,8 @@ TESTED: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
 
 EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
 """Which extra brings a driver; other drivers have a distribution of their own name."""
+
+_SEARCH_PATH: Final = "-csearch_path="
 
 CONNECT_TIMEOUT_OPTION: Final = {
     "psycopg": "connect_timeout",
@@ -47,6 +51,28 @@ def parsed(url: str) -> sa.URL:
             " with special characters of the password percent-encoded (@ is %40, / is %2F, : is %3A)"
         ) from None
     return parts.set(drivername="postgresql+psycopg") if parts.drivername == "postgresql" else parts
+
+
+def in_schema(url: str, schema: str) -> str:
+    """The url of a database of PostgreSQL, with a schema that holds the tables.
+
+    Raises:
+        ValueError: if it is the url of another database, or names a schema itself.
+    """
+    parts = parsed(url)
+    if parts.get_backend_name() != "postgresql":
+        raise ValueError(f"is of PostgreSQL, and {parts.get_backend_name()} has no schemas")
+    options = parts.query.get("options", "")
+    if not isinstance(options, str) or "search_path" in options:
+        raise ValueError("contradicts the options of the url, which set search_path")
+    joined = f"{options} {_SEARCH_PATH}{schema}".lstrip()
+    return parts.update_query_dict({"options": joined}).render_as_string(hide_password=False)
+
+
+def schema_of(url: sa.URL) -> str | None:
+    """The one schema that a url names; None: it names none, or several."""
+    found = re.search(rf"{_SEARCH_PATH}({SCHEMA_PATTERN})(?: |$)", str(url.query.get("options", "")))
+    return found[1] if found else None
 
 
 def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.Engine:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from transforms.location import identity
-from transforms.storage.sql.database import open_engine, parsed
+from transforms.storage.sql.database import in_schema, open_engine, parsed
 from transforms.storage.sql.definition import define
 from transforms.storage.sql.error import Refusal, SqlSinkError
 from transforms.storage.sql.table import SqlTable, is_list
@@ -65,6 +65,17 @@ def unusable(url: str) -> str | None:
             return "is a database in memory, which ends with the run: write sqlite:///figures.db"
         open_engine(parts)
     except SqlSinkError as error:
+        return str(error)
+    return None
+
+
+def unusable_schema(url: str, schema: str) -> str | None:
+    """Why a schema of a url cannot hold tables; None: it may be possible."""
+    if schema.startswith("pg_"):
+        return "begins with pg_, as those of PostgreSQL itself do"
+    try:
+        in_schema(url, schema)
+    except ValueError as error:
         return str(error)
     return None
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 
-from transforms.storage.sql.database import IDLE_PATIENCE, LOCK_PATIENCE
+from transforms.storage.sql.database import IDLE_PATIENCE, LOCK_PATIENCE, schema_of
 from transforms.storage.sql.definition import sql_type
 from transforms.storage.sql.error import Refusal, reason, translated
 from transforms.storage.sql.fence import Fence, guard_all
@@ -39,6 +39,7 @@ def publish(
         # A client that is stopped holds its locks no longer than this: who follows it need not wait for it.
         idle = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_PATIENCE.total_seconds():.0f}s'"
         connection.exec_driver_sql(idle)
+        make_schema(connection)
         connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")  # for the sort; 4 MB would send it to disk
         staged: dict[SqlTable, sa.Table] = {}
         for number, (table, batches) in enumerate(tables.items()):
@@ -56,14 +57,28 @@ def publish(
     return written
 
 
+def make_schema(connection: sa.Connection) -> None:
+    """Makes the schema that the url names, if it is not there."""
+    name = schema_of(connection.engine.url)
+    if name is None or connection.scalar(sa.select(sa.func.to_regnamespace(name))) is not None:
+        return
+    _take_turns(connection, f"schema {name}")  # two first runs would both create it
+    connection.execute(sa.schema.CreateSchema(name, if_not_exists=True))
+
+
 def lock(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
     """Lets publications of the same tables take turns; in one order, so that they cannot block each other."""
     names = sorted(table.name for table in tables)
     ours = [name for name in (REGISTRY, WRITERS) if not sa.inspect(connection).has_table(name)]
     names = [*ours, *names]  # two first runs would both create them
+    schema = connection.scalar(sa.select(sa.func.current_schema()))
     for name in names:
-        digest = hashlib.sha256(b"streamgauge " + name.encode()).digest()
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
+        _take_turns(connection, f"{schema} {name}")
+
+
+def _take_turns(connection: sa.Connection, what: str) -> None:
+    digest = hashlib.sha256(f"streamgauge {what}".encode()).digest()
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
 
 
 def stage(connection: sa.Connection, number: int, table: SqlTable, batches: Iterable[pa.RecordBatch]) -> sa.Table:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from transforms.storage.sql import fence as fence_of
 from transforms.storage.sql import postgresql, sqlite, taking_back
-from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, sqlite_file
+from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, schema_of, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
 from transforms.storage.sql.fence import Fence, guard_all
@@ -52,7 +52,12 @@ def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
             connection.execute(sa.select(1))
             if connection.dialect.name == "postgresql":
                 creates = sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")
+                is_new = schema_of(parts) and connection.scalar(sa.select(sa.func.current_schema())) is None
+                if is_new:
+                    creates = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
                 if not connection.scalar(sa.select(creates)):
+                    if is_new:
+                        raise Refusal(f"permission denied: {parts.username} may not create schemas in this database")
                     raise Refusal(
                         f"permission denied: {parts.username} may not create tables in the schema that"
                         " search_path names first"

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from transforms.storage.sql import SqlSinkError, SqlTable
-from transforms.storage.sql.fit import LIMITS, misfits, place_of, unusable
+from transforms.storage.sql.database import in_schema, parsed, schema_of
+from transforms.storage.sql.fit import LIMITS, misfits, place_of, unusable, unusable_schema
 
 from .conftest import Sink
 
@@ -85,6 +86,17 @@ def test_urls_of_one_database_are_one_place() -> None:
         assert place_of(one) == place_of(other) is not None
     for one, other in (("sqlite:///x.db", "sqlite:///y.db"), (POSTGRES, f"{POSTGRES}?options=-csearch_path%3Dx")):
         assert place_of(one) != place_of(other)
+
+
+def test_a_schema_is_part_of_the_place_and_of_postgresql_only() -> None:
+    one, other = in_schema(POSTGRES, "one"), in_schema(f"{POSTGRES}?connect_timeout=3", "other")
+    assert len({place_of(POSTGRES), place_of(one), place_of(other)}) == 3
+    assert [schema_of(parsed(url)) for url in (POSTGRES, one, other)] == [None, "one", "other"]
+    assert schema_of(parsed(in_schema(f"{POSTGRES}?options=-cwork_mem%3D8MB", "one"))) == "one"
+    assert unusable_schema(POSTGRES, "one") is None
+    assert unusable_schema(POSTGRES, "pg_mine") == "begins with pg_, as those of PostgreSQL itself do"
+    assert unusable_schema(SQLITE, "one") == "is of PostgreSQL, and sqlite has no schemas"
+    assert "contradicts the options" in str(unusable_schema(f"{POSTGRES}?options=-csearch_path%3Dx", "one"))
 
 
 def test_what_is_no_database_of_ours_is_told_from_the_url() -> None:

@@ -5,6 +5,7 @@ import random
 import string
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from transforms.storage import sql
 from transforms.storage.sql import SqlSinkError, SqlTable, postgresql
-from transforms.storage.sql.database import parsed
+from transforms.storage.sql.database import in_schema, parsed
 
 from .conftest import PLAIN, Sink, batches_of, message_of, plain
 from .test_round_trip import ALL_TYPES, rows_of_all_types
@@ -86,6 +87,39 @@ def test_a_user_who_may_not_create_tables(postgresql_url: str) -> None:
     message = message_of(lambda: sql.publish(reader, {TABLE: ROWS}, replace=True))
     assert message.endswith(f"table 't': permission denied for schema {schema}")
     assert "stumm" not in message
+
+
+def test_a_schema_is_made_when_tables_come_and_its_tables_are_its_own(cluster: str) -> None:
+    urls = [in_schema(cluster, f"own_{number}") for number in (1, 2)]
+    for url in urls:
+        sql.check(url, [PLAIN])
+        assert sql.read(url, PLAIN).num_rows == 0
+    assert Sink(cluster).execute("select count(*) from pg_namespace where starts_with(nspname, 'own_')") == [(0,)]
+    with ThreadPoolExecutor(4) as threads:
+        runs = [threads.submit(Sink(url).publish, PLAIN, plain(a=1), replace=True) for url in urls * 2]
+        assert [run.result(60) for run in runs] == [1] * 4
+    assert Sink(cluster).execute("select count(*) from own_1.plain") == [(1,)]
+    Sink(urls[0]).publish(PLAIN, plain(b=1), replace=True)
+    assert [row["k"] for row in Sink(urls[1]).read(PLAIN)] == ["a"]
+    assert sql.full(urls[1], [PLAIN], None) == ["plain"]
+
+
+def test_publications_of_two_schemas_do_not_wait_for_each_other(cluster: str) -> None:
+    urls = [in_schema(cluster, f"apart_{number}") for number in (1, 2)]
+    for url in urls:
+        Sink(url).publish(PLAIN, plain(a=1), replace=True)
+    engine = sa.create_engine(parsed(urls[0]), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        postgresql.lock(connection, [PLAIN])
+        Sink(urls[1]).publish(PLAIN, plain(a=2), replace=True)
+    assert [row["n"] for row in Sink(urls[1]).read(PLAIN)] == [2]
+
+
+def test_a_user_who_may_not_create_schemas(cluster: str) -> None:
+    Sink(cluster).execute("create role guest login password 'let me in'")
+    guest = parsed(cluster).set(username="guest", password="let me in").render_as_string(hide_password=False)
+    said = message_of(lambda: sql.check(in_schema(guest, "of_guest")))
+    assert said.endswith("permission denied: guest may not create schemas in this database")
 
 
 def test_a_lock_held_by_somebody_else_is_given_up(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
