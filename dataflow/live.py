@@ -84,7 +84,7 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
 
             upgrade(job, say)
         before = None if live.begin_anew else folder.read()
-        with _page(job, live.serve, say):
+        with _page(job, live, say):
             _until_it_ends(partial(_once, job, flags, say, []), live, folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.at.is_at(before.at)):
@@ -144,14 +144,14 @@ def _place(folder: CheckpointFolder) -> Place | None:
     return manifest.at if manifest is not None and manifest.checkpoints else None
 
 
-def _page(job: Job, serve: str | None, say: Callable[[str], None]) -> Any:
+def _page(job: Job, live: LiveFlags, say: Callable[[str], None]) -> Any:
     from contextlib import nullcontext
 
-    if serve is None:
+    if live.serve is None:
         return nullcontext()
     from dataflow.page.server import serving
 
-    return serving(job, serve, say)
+    return serving(job, live.serve, say, anew=live.begin_anew)
 
 
 def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:

@@ -9,12 +9,6 @@ const clockFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", hour: "2
 const minuteClockFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", hour: "2-digit", minute: "2-digit" });
 const dateFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short" });
 
-// A whole day by its name, any other window by its ends.
-function writeWindow(start, end) {
-  if (end - start === DAY && start % DAY === 0) return writeInstant(start);
-  return `${writeInstant(start).replace(" UTC", end % DAY ? "" : " UTC")} to ${writeInstant(end)}`;
-}
-
 function svg(name, attributes, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

@@ -1,7 +1,9 @@
 // The live page: hears events, remembers the rows of each table, and shows the chosen table, statistic and keys.
 
 const FIRST_KEYS = 3;
-// Windows of one key that are remembered, newest rows among which the listed ones are, and rows that are listed.
+// Rows of a table that are remembered, windows of one key among them, newest rows among which the listed ones are, and
+// rows that are listed.
+const REMEMBERED = 100_000;
 const WINDOWS = 1_000;
 const NEWEST = 5_000;
 const LISTED = 12;
@@ -49,7 +51,8 @@ class LiveTable {
     const row = { label, start: start * 1000, end: end * 1000, isFinal: final, values };
     if (!known.windows.has(row.start)) known.rows += values[this.columns.indexOf("rows")] ?? 1;
     known.windows.set(row.start, row);
-    if (known.windows.size > WINDOWS) known.windows.delete(known.windows.keys().next().value);
+    const most = Math.min(WINDOWS, Math.max(LISTED, Math.floor(REMEMBERED / this.keys.length)));
+    while (known.windows.size > most) known.windows.delete(known.windows.keys().next().value);
     this.newest.push(row);
     if (this.newest.length > 2 * NEWEST) this.newest.splice(0, NEWEST);
   }

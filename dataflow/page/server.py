@@ -34,20 +34,24 @@ ANY_ADDRESS: Final = ("0.0.0.0", "::")
 
 
 @contextmanager
-def serving(job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN) -> Iterator[str]:
+def serving(
+    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, anew: bool = False
+) -> Iterator[str]:
     """Serves the page of a job until the context ends; gives its URL.
 
     Args:
         serve: HOST:PORT; without a host this machine only, and port 0 is any free one.
         say: takes the sentence that says where the page is.
         bulletin: what the job says of itself.
+        anew: whether the job starts from nothing, whatever was before.
 
     Raises:
         UsageError: if the address is none, or is taken.
     """
     host, port = parse_address(serve)
     listener = _listen(host, port)
-    recall(job, bulletin)
+    if not anew:
+        recall(job, bulletin)
     shown = f"[{host}]" if ":" in host else "localhost" if host in ("127.0.0.1", *ANY_ADDRESS) else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     streams = EventStreams(JobView.of(job, bulletin))

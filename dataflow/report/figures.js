@@ -5,7 +5,16 @@ const dayFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "nume
 const minuteFormat = new Intl.DateTimeFormat("en-GB", {
   timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hour12: false,
 });
+const secondFormat = new Intl.DateTimeFormat("en-GB", {
+  timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  hour12: false,
+});
+const milliFormat = new Intl.DateTimeFormat("en-GB", {
+  timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  fractionalSecondDigits: 3, hour12: false,
+});
 const DAY = 86_400_000;
+const MINUTE = 60_000;
 // Circles are elements of their own in SVG; beyond this a browser begins to stutter.
 const SCATTER_POINTS = 4_000;
 // How much windows of one kind may differ in length, and in the time from one to the next.
@@ -21,7 +30,18 @@ const writeNumber = (value) => {
   return (isTiny ? value.toExponential(2) : numberFormat.format(value)).replaceAll("-", "−");
 };
 const writeShort = (value) => writeNumber(Number(value.toPrecision(4)));
-const writeInstant = (instant) => (instant % DAY ? `${minuteFormat.format(instant)} UTC` : dayFormat.format(instant));
+const clockFor = (...instants) =>
+  instants.every((instant) => instant % MINUTE === 0) ? minuteFormat : instants.every((instant) => instant % 1000 === 0) ? secondFormat : milliFormat;
+const writeInstant = (instant, clock = clockFor(instant)) =>
+  instant % DAY || clock !== minuteFormat ? `${clock.format(instant)} UTC` : dayFormat.format(instant);
+
+// A whole day by its name, any other window by its ends, both as exact as the more exact one needs.
+function writeWindow(start, end) {
+  if (end - start === DAY && start % DAY === 0) return writeInstant(start);
+  const clock = clockFor(start, end);
+  const ends = writeInstant(end, clock);
+  return `${writeInstant(start, clock).replace(" UTC", ends.endsWith(" UTC") ? "" : " UTC")} to ${ends}`;
+}
 
 class FigureTable {
   constructor({ unit, starts, ends, keys }) {
@@ -40,10 +60,7 @@ class FigureTable {
   }
 
   writeWindow(window) {
-    const start = this.starts[window];
-    const end = this.ends[window];
-    if (end - start === DAY && start % DAY === 0) return writeInstant(start);
-    return `${writeInstant(start).replace(" UTC", end % DAY ? "" : " UTC")} to ${writeInstant(end)}`;
+    return writeWindow(this.starts[window], this.ends[window]);
   }
 
   // Rows of a line chart for the chosen keys (a map from key to slot). The line breaks where a window is empty or absent;

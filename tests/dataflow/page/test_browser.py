@@ -1,13 +1,14 @@
 """The page as people see it, in headless Chromium: what is there, what follows the job, what can be chosen."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.dataflow.page.conftest import Window
-from tests.dataflow.page.pages import Page, showing
+from tests.dataflow.page.pages import START, Page, showing
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
 
@@ -39,6 +40,26 @@ def test_rows_appear_as_windows_close(page: Page, window: Window) -> None:
     assert len(window.all("#chart svg path.line")) == 2
     newest = window.texts("#newest tbody tr:first-child > *")
     assert newest == ["b", "1 Jan 2026, 03:00 to 1 Jan 2026, 04:00 UTC", "10", "9", "3", "4", "b (3)"]
+
+
+def test_windows_below_a_minute_read_by_their_seconds(page: Page, window: Window) -> None:
+    for second, length in ((10, 10), (20, 0.5)):
+        start = START + timedelta(seconds=second)
+        page.close(0, "a", window_start=start, window_end=start + timedelta(seconds=length))
+    window.wait(lambda: len(window.all("#newest tbody tr")) == 2)
+    assert window.texts("#newest tbody tr > .window") == [
+        "1 Jan 2026, 00:00:20.000 to 1 Jan 2026, 00:00:20.500 UTC",
+        "1 Jan 2026, 00:00:10 to 1 Jan 2026, 00:00:20 UTC",
+    ]
+
+
+def test_a_tab_remembers_fewer_windows_of_a_key_the_more_keys_there_are(page: Page, window: Window) -> None:
+    keys = [f"k{number}" for number in range(5000)]
+    for hour in range(24):
+        page.close(hour, *keys, mean=float(hour))
+        window.wait(lambda latest=f"latest {hour}.": latest in label(window))
+    points = int(window.run("return document.querySelector('#chart .chart-box').dataset.points"))
+    assert points == 3 * 20
 
 
 def test_state_follows_the_job(page: Page, window: Window) -> None:

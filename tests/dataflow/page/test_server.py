@@ -261,6 +261,10 @@ def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_
     recall(job, bulletin)
     assert (bulletin.position, bulletin.end, bulletin.checkpoint) == (6, 9, 1_795_000_000.0)
     assert bulletin.totals()[0]["read"] == 6
+    for anew in (False, True):
+        bulletin = Bulletin()
+        with serving(job, "127.0.0.1:0", lambda sentence: None, bulletin, anew=anew):
+            assert bulletin.totals()[0].get("read", 0) == (0 if anew else 6)
 
 
 def test_a_bulletin_forgets_the_oldest_rows_of_each_table_alone(page: Page) -> None:
