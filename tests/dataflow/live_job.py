@@ -58,12 +58,16 @@ JOB: Final[dict[str, Any]] = {
 
 
 class Feed:
-    """Writes chunks as a collector would, a tenth of a second of records each, on a clock of its own."""
+    """Writes chunks as a collector would, a tenth of a second of records each, on a clock of its own.
 
-    def __init__(self, folder: Path, seed: int = 1):
+    Args:
+        chunks: how many the log has already.
+    """
+
+    def __init__(self, folder: Path, seed: int = 1, chunks: int = 0):
         self.writer = LogWriter(str(folder / "log"))
         self._dice = random.Random(seed)
-        self._tick = 0
+        self._tick = chunks
 
     def write(self, chunks: int, records: int = 50) -> None:
         for _ in range(chunks):
