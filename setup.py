@@ -29,7 +29,7 @@ setup(
         "duckdb>=2.0,<2.1",  # how it writes a JSON number as text is part of the value rules
         "fsspec>=2025.3",
         "jinja2>=3.1,<4",
-        "numba>=0.68,<0.69",  # an option of its own that is not public: transforms/collection/compiled
+        "numba>=0.68,<0.69",  # an option of its own that is not public: transforms/collection/parsing/compiled
         "numpy>=2.2,<2.5",
         "pandas>=2.2,<3",
         "prometheus-client>=0.22,<1",

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from dataflow.document import Document, Problem
 from dataflow.spec import JobSpec
-from transforms.collection.files import FileRange, SourceError, header_in, list_files, parquet_schema
-from transforms.collection.parquet_rows import column_of
+from transforms.collection.files.ranges import FileRange, SourceError, header_in, list_files, parquet_schema
+from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column
 from transforms.preprocessing import spec as steps

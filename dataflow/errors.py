@@ -15,7 +15,7 @@ JobFailed       1  anything else that ended a run
 from dataflow.document import JobFileError
 from dataflow.inference import InferenceError
 from dataflow.run import JobFailed
-from transforms.collection.files import SourceError
+from transforms.collection.files.ranges import SourceError
 from transforms.storage.checkpoint import StateRefused
 from transforms.storage.error import SinkError
 

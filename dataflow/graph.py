@@ -23,9 +23,9 @@ from dataflow.source.live import Part, Seeds
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
-from transforms.collection.files import FileRange
+from transforms.collection.files.ranges import FileRange
+from transforms.collection.files.read import FileReader, ReadFiles
 from transforms.collection.follow import Follow, Following
-from transforms.collection.read import FileReader, ReadFiles
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import Preprocess

@@ -17,9 +17,9 @@ from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput
 from transforms.batch import ARROW
-from transforms.collection.files import FileRange, SourceError, list_ranges
-from transforms.collection.log import Extent, LogError, LogReader
-from transforms.collection.parsed import Schema
+from transforms.collection.files.ranges import FileRange, SourceError, list_ranges
+from transforms.collection.log.writer import Extent, LogError, LogReader
+from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import LogSpec
 from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems

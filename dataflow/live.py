@@ -16,7 +16,7 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
-from transforms.collection.log import LogError
+from transforms.collection.log.writer import LogError
 from transforms.storage.checkpoint import CheckpointFolder
 from transforms.storage.history import Place
 from transforms.storage.parquet_log import sweep

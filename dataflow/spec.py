@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import ByteSize, Field, model_validator
 
 from transforms.aggregation.spec import AggregationSpec
-from transforms.collection.kafka_spec import KafkaSpec
+from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec

@@ -1,6 +1,6 @@
 """A single time as people write it, by the grammar of docs/records.md: ISO 8601, a calendar date and a time of day.
 
-Columns of such texts are read by `transforms.collection.compiled.times`, which takes the same ones.
+Columns of such texts are read by `transforms.collection.parsing.compiled.times`, which takes the same ones.
 """
 
 import re

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms.collection.csv_lines import header_of
-from transforms.collection.files import open_listed
-from transforms.collection.opening import bare_name, is_url, packing_of
+from transforms.collection.files.opening import bare_name, is_url, packing_of
+from transforms.collection.files.ranges import open_listed
+from transforms.collection.files.stamp import check_named, stamp_of
+from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import SourceError, reason
 from transforms.collection.spec import LONGEST_LINE
-from transforms.collection.stamp import check_named, stamp_of
 from transforms.payload import as_json
 from transforms.time_text import read_time_text
 

@@ -15,8 +15,8 @@ from dataflow.collector.door import Door, address_of, listen
 from dataflow.collector.protocol import Hello, Refusal
 from dataflow.collector.refusals import RefusalLog
 from dataflow.collector.settings import Settings
-from transforms.collection.log import LogError, LogWriter
-from transforms.collection.log_file import unreadable
+from transforms.collection.log.file import unreadable
+from transforms.collection.log.writer import LogError, LogWriter
 
 SPARE_FILES: Final = 64
 """Files that the collector itself has open, and connections that are about to be refused."""

@@ -13,7 +13,7 @@ from dataflow.job import Job
 from dataflow.paths import paths
 from dataflow.run import check_sinks, quieten, refuse_unseen
 from dataflow.stored import places
-from transforms.collection.files import list_files
+from transforms.collection.files.ranges import list_files
 from transforms.location import is_local
 from transforms.storage.error import SinkError
 

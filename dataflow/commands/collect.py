@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from transforms.collection.log_file import LogError
+from transforms.collection.log.file import LogError
 from transforms.specification import parse_duration
 
 _SIZE: Final = re.compile(r"([0-9]+) ?([KMGT]i?)?B?", re.IGNORECASE)

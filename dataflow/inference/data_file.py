@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from dataflow.inference.error import InferenceError
 from dataflow.inference.sample import is_encodable
-from transforms.collection.opening import bare_name, packing_of
-from transforms.collection.paths import local_matches
+from transforms.collection.files.opening import bare_name, packing_of
+from transforms.collection.files.paths import local_matches
 
 Format = Literal["parquet", "jsonl", "csv"]
 

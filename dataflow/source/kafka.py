@@ -11,15 +11,15 @@ import apache_beam as beam
 
 from dataflow.job import Job
 from dataflow.source.live import Part, resumed
-from transforms.collection.avro import AvroDecoder
 from transforms.collection.feed import Feed
-from transforms.collection.files import SourceError
-from transforms.collection.kafka import KafkaReader
-from transforms.collection.kafka_feed import KafkaFeed, group_of, offsets_in
-from transforms.collection.kafka_progress import KafkaProgress
-from transforms.collection.kafka_records import KafkaParser
-from transforms.collection.kafka_spec import KafkaSpec
-from transforms.collection.read_kafka import CommitFn, ReadKafka
+from transforms.collection.files.ranges import SourceError
+from transforms.collection.kafka.feed import KafkaFeed, group_of, offsets_in
+from transforms.collection.kafka.progress import KafkaProgress
+from transforms.collection.kafka.read import CommitFn, ReadKafka
+from transforms.collection.kafka.reader import KafkaReader
+from transforms.collection.kafka.records import KafkaParser
+from transforms.collection.kafka.spec import KafkaSpec
+from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.storage.checkpoint import MANIFEST

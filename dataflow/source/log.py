@@ -11,13 +11,13 @@ import apache_beam as beam
 from dataflow.checkpoints import checkpoint_folder, reader_name
 from dataflow.job import Job
 from dataflow.source.live import Part, resumed
-from transforms.collection.chunks import SOURCE, ChunkParser
 from transforms.collection.feed import LOG, Feed, LogFeed
-from transforms.collection.files import SourceError
+from transforms.collection.files.ranges import SourceError
 from transforms.collection.follow import AnnounceFn
-from transforms.collection.hold import Hold
-from transforms.collection.log import LogReader
-from transforms.collection.read_log import ReadLog
+from transforms.collection.log.chunks import SOURCE, ChunkParser
+from transforms.collection.log.hold import Hold
+from transforms.collection.log.read import ReadLog
+from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.storage.checkpoint import MANIFEST

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dataflow.job import Job
-from transforms.collection.log import LogMissing, LogReader
+from transforms.collection.log.writer import LogMissing, LogReader
 from transforms.storage.checkpoint import MANIFEST
 
 _PAUSE_SECONDS: Final = 0.2

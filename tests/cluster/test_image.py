@@ -20,7 +20,7 @@ from tests.cluster.layers import findings, history
 from tests.dataflow.jobs import write_job
 from tests.dataflow.live_job import JOB
 from tests.waiting import until
-from transforms.collection.log import LogWriter
+from transforms.collection.log.writer import LogWriter
 
 ROOT: Final = Path(__file__).parent.parent.parent
 FEW_RIGHTS: Final = (

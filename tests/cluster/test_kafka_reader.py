@@ -13,9 +13,9 @@ from confluent_kafka.admin import NewPartitions
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import produce, send, shared_broker, transaction
 from tests.waiting import Deadline, until
-from transforms.collection.files import SourceError
-from transforms.collection.kafka import KafkaReader
-from transforms.collection.kafka_spec import KafkaSpec
+from transforms.collection.files.ranges import SourceError
+from transforms.collection.kafka.reader import KafkaReader
+from transforms.collection.kafka.spec import KafkaSpec
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_new_partitions_are_found(server: Broker, monkeypatch: pytest.MonkeyPatc
         admin = server.admin()
         admin.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
         assert reader.partitions() == [0]
-        monkeypatch.setattr("transforms.collection.kafka.PARTITIONS_EVERY", 0.0)
+        monkeypatch.setattr("transforms.collection.kafka.reader.PARTITIONS_EVERY", 0.0)
         until(reader.partitions, "the new partitions", lambda found: found == [0, 1, 2], seconds=30)
         produce(server, topic, [b"new"], 2)
         assert read_all(reader, {0: 0, 1: 0, 2: 0}, {0: 0, 1: 0, 2: 1})[2] == [(0, b"new")]
@@ -232,7 +232,7 @@ def test_a_topic_that_is_not_there_and_brokers_that_do_not_answer_are_errors(ser
     spec = KafkaSpec(brokers="127.0.0.1:1", topic="t", settings={"socket.connection.setup.timeout.ms": 1000})
     reader = KafkaReader(spec)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SourceError, match=r"no broker of 127\.0\.0\.1:1"):
-        patch.setattr("transforms.collection.kafka.ANSWER_SECONDS", 2.0)
+        patch.setattr("transforms.collection.kafka.reader.ANSWER_SECONDS", 2.0)
         reader.partitions()
     reader.close()
 
@@ -269,7 +269,7 @@ def test_tls_and_a_password_let_us_in_and_a_wrong_one_does_not(server: Broker, m
     assert reader.read({0: 0}, 20).fetched[0].values == [b"secret"]
     reader.close()
     monkeypatch.setenv("KAFKA_PASSWORD", "guess")
-    monkeypatch.setattr("transforms.collection.kafka.ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("transforms.collection.kafka.reader.ANSWER_SECONDS", 3.0)
     reader = KafkaReader(spec)
     with pytest.raises(SourceError, match=r"(?i)authentication") as caught:
         reader.partitions()

@@ -17,10 +17,10 @@ import pytest
 
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import messages, shared_broker, transaction
-from tests.transforms.collection.registry_server import registry
+from tests.transforms.collection.parsing.registry_server import registry
 from tests.waiting import until
 from transforms import ledger
-from transforms.collection.avro import AvroDecoder
+from transforms.collection.parsing.avro import AvroDecoder
 from transforms.storage.error import SinkError
 from transforms.storage.kafka import KafkaFenced, KafkaWriter, Position
 from transforms.storage.kafka_spec import KafkaTarget

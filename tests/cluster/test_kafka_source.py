@@ -11,23 +11,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
+from tests.transforms.collection.test_avro import EVENT, NOON, schema_of
 
 from tests.cluster.broker import Broker
 from tests.cluster.topics import produce, send, shared_broker, transaction
 from tests.live.logs import BEGIN, SECOND, record
-from tests.transforms.collection.registry_server import encoded, registry
-from tests.transforms.collection.test_avro import EVENT, NOON, schema_of
-from tests.transforms.collection.test_kafka_records import PATIENT, good, parser
+from tests.transforms.collection.kafka.test_records import PATIENT, good, parser
+from tests.transforms.collection.parsing.registry_server import encoded, registry
 from tests.waiting import Deadline
 from transforms import ledger
 from transforms.batch import POSITION, origin_of
-from transforms.collection.avro import AvroDecoder
-from transforms.collection.kafka import READ_RECORDS, KafkaReader
-from transforms.collection.kafka_feed import KafkaFeed
-from transforms.collection.kafka_progress import KafkaProgress
-from transforms.collection.kafka_records import KafkaFlush, KafkaParser
-from transforms.collection.kafka_spec import KafkaSpec
-from transforms.collection.parsed import Schema
+from transforms.collection.kafka.feed import KafkaFeed
+from transforms.collection.kafka.progress import KafkaProgress
+from transforms.collection.kafka.reader import READ_RECORDS, KafkaReader
+from transforms.collection.kafka.records import KafkaFlush, KafkaParser
+from transforms.collection.kafka.spec import KafkaSpec
+from transforms.collection.parsing.avro import AvroDecoder
+from transforms.collection.parsing.parsed import Schema
 from transforms.collection.rest import Rest
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.watermark import NEVER

@@ -28,7 +28,7 @@ from tests.dataflow.live_job import (
 )
 from tests.waiting import until
 from transforms import versions
-from transforms.collection.log import LogReader, LogWriter
+from transforms.collection.log.writer import LogReader, LogWriter
 from transforms.progress import BULLETIN
 from transforms.storage.checkpoint import MANIFEST
 

@@ -16,8 +16,8 @@ from tests.dataflow.jobs import changed, finished, parquet_table, start, streamg
 from tests.dataflow.live_job import JOB, Feed, kept_up_to, newest, position, to_end, verified
 from tests.waiting import until
 from transforms import versions
-from transforms.collection.log import LogReader, LogWriter, log_file
-from transforms.collection.log_readers import readers
+from transforms.collection.log.readers import readers
+from transforms.collection.log.writer import LogReader, LogWriter, log_file
 from transforms.storage.checkpoint import MANIFEST
 
 

@@ -25,7 +25,7 @@ from tests.dataflow.jobs import (
     write_job,
     written,
 )
-from transforms.collection.log import LogWriter
+from transforms.collection.log.writer import LogWriter
 
 CHANGE = """
 import os

@@ -15,7 +15,7 @@ DELAY_SECONDS: Final = 0.4
 
 def acknowledge_before_commit() -> None:
     """The collector answers what is in no file yet: each chunk is written when the next one comes."""
-    from transforms.collection.log import LogWriter
+    from transforms.collection.log.writer import LogWriter
 
     true_append, true_next_of, true_close = LogWriter.append, LogWriter.next_of, LogWriter.close
     held: list[tuple[Any, ...]] = []

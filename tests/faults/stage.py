@@ -18,7 +18,7 @@ from tests.faults.processes import Nursery, Process
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
 from transforms import versions
-from transforms.collection.log import LogReader
+from transforms.collection.log.writer import LogReader
 from transforms.storage.checkpoint import MANIFEST
 
 RATES: Final = {"a": 2500.0, "b": 900.0}

@@ -15,8 +15,8 @@ from tests.live.world import Wrong
 from transforms import ledger
 from transforms.aggregation.lateness import judge, timely
 from transforms.batch import POSITION
-from transforms.collection.chunks import ChunkParser, Flush
-from transforms.collection.log import Chunk
+from transforms.collection.log.chunks import ChunkParser, Flush
+from transforms.collection.log.writer import Chunk
 from transforms.hashing import hash_rows
 from transforms.preprocessing.preprocess import entries, preprocess
 from transforms.specification import microseconds

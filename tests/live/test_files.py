@@ -25,7 +25,7 @@ from tests.live.plan import Plan
 from tests.live.simulator import Simulation
 from tests.live.study import Study
 from tests.live.world import World
-from transforms.collection.log import Chunk, LogWriter
+from transforms.collection.log.writer import Chunk, LogWriter
 from transforms.collection.rest import Rest
 from transforms.storage import exchange
 from transforms.storage import live_plan as storing

@@ -29,7 +29,7 @@ from transforms.aggregation import live
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import TimelineFn
 from transforms.batch import WATERMARK, set_column
-from transforms.collection.chunks import ChunkParser, Flush
+from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
 from transforms.storage import live_plan as storing

@@ -23,7 +23,7 @@ from tests.live.study import Study, remembered_hashes
 from tests.live.world import World
 from transforms import ledger
 from transforms.aggregation import summary
-from transforms.collection.log import Chunk
+from transforms.collection.log.writer import Chunk
 from transforms.specification import microseconds, parse_duration
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.watermark import NEVER

@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from transforms.collection.chunks import ChunkParser, Flush
-from transforms.collection.hold import Hold, IdleHold
-from transforms.collection.log import Chunk, LogOther, LogReader
+from transforms.collection.log.chunks import ChunkParser, Flush
+from transforms.collection.log.hold import Hold, IdleHold
+from transforms.collection.log.writer import Chunk, LogOther, LogReader
 from transforms.collection.rest import Rest
 from transforms.watermark import NEVER
 

@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 from transforms.branches import BOOKS, branching
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
-from transforms.collection.hold import Hold
+from transforms.collection.log.hold import Hold
 from transforms.collection.rest import Rest, RestProvider
 from transforms.event_time import EARLIEST, Window, as_timestamps
 from transforms.progress import BULLETIN, TALLY

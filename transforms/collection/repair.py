@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from transforms.collection.parsed import Parsed
-from transforms.collection.values import Refusals
+from transforms.collection.parsing.parsed import Parsed
+from transforms.collection.parsing.values import Refusals
 
 Positions = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from apache_beam.coders import Coder, registry
 from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from transforms.collection.kafka_progress import KafkaProgress
+from transforms.collection.kafka.progress import KafkaProgress
 from transforms.tick import Tick, name_of
 from transforms.watermark import NEVER, Progress
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.dataflow.jobs import COMMAND, ROOT
-from transforms.collection.log import LogReader, damage
+from transforms.collection.log.writer import LogReader, damage
 
 PATIENCE_SECONDS: Final = 30
 

@@ -14,9 +14,9 @@ import pytest
 
 from tests.dataflow.collector.collecting import Collecting, collecting, logged, numbered, text
 from tests.dataflow.jobs import streamgauge
-from transforms.collection.log import LogReader, announce
-from transforms.collection.log_file import log_file
-from transforms.collection.log_inspection import summarize
+from transforms.collection.log.file import log_file
+from transforms.collection.log.inspection import summarize
+from transforms.collection.log.writer import LogReader, announce
 
 MiB = 1 << 20
 

@@ -15,7 +15,7 @@ from dataflow.commands.load import load_job
 from dataflow.job import Job
 from dataflow.page.server import serving
 from tests.dataflow.jobs import JSON_LINES, changed, write_job
-from transforms.collection.log import LogWriter
+from transforms.collection.log.writer import LogWriter
 from transforms.progress import Bulletin
 
 START: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)

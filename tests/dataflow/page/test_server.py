@@ -18,7 +18,7 @@ from dataflow.page.server import parse_address, recall, serving
 from tests.dataflow.jobs import in_process_of_its_own
 from tests.dataflow.page.pages import Page, live_job, showing
 from transforms import ledger
-from transforms.collection.log import LogWriter, Run
+from transforms.collection.log.writer import LogWriter, Run
 from transforms.progress import KEPT, Bulletin
 from transforms.storage.manifest import Checkpoint
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, Origin
-from transforms.collection.csv_lines import parse_csv
-from transforms.collection.files import list_ranges
-from transforms.collection.json_lines import parse_json
-from transforms.collection.lines import Lines
-from transforms.collection.parsed import Parsed, Rows, Schema, conform
-from transforms.collection.read import FileReader
+from transforms.collection.files.ranges import list_ranges
+from transforms.collection.files.read import FileReader
+from transforms.collection.parsing.csv_lines import parse_csv
+from transforms.collection.parsing.json_lines import parse_json
+from transforms.collection.parsing.lines import Lines
+from transforms.collection.parsing.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.repair import Overlay
 from transforms.collection.spec import Column, EventTimeSpec, FilesSpec
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from transforms.collection.kafka_progress import KafkaProgress
+from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.rest import FORMAT, Rest, RestCoder
 from transforms.watermark import Progress
 

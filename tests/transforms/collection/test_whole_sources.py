@@ -15,9 +15,9 @@ import pytest
 import zstandard
 
 from tests.transforms.collection.outcome import TIME, column, count, format_of, read, schema_of
-from transforms.collection.files import FileRange, SourceError, list_ranges
-from transforms.collection.parsed import Parsed
-from transforms.collection.read import FileReader
+from transforms.collection.files.ranges import FileRange, SourceError, list_ranges
+from transforms.collection.files.read import FileReader
+from transforms.collection.parsing.parsed import Parsed
 from transforms.collection.spec import FilesSpec
 
 SCHEMA = schema_of({TIME: "int64", "k": "string?"})

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from tests.transforms.collection.registry_server import RegistryServer, registry
+from tests.transforms.collection.parsing.registry_server import RegistryServer, registry
 from tests.transforms.storage.test_kafka_rows import NOON, TABLE, batch
 from transforms import dead_letter, ledger
 from transforms.schema_registry import RegistrySpec

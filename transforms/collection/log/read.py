@@ -1,0 +1,54 @@
+"""Reading a log to an end: the bounded form of following it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.branches import BOOKS, branching
+from transforms.collection.feed import log_portion
+from transforms.collection.follow import outputs
+from transforms.collection.log.chunks import ChunkParser
+from transforms.collection.log.writer import LogReader
+from transforms.collection.rest import Rest
+from transforms.progress import TALLY
+
+
+class ReadLogFn(beam.DoFn):
+    """(where to begin, where to end) to batches; tagged `dead_letters` and `ledger` beside them."""
+
+    def __init__(self, folder: str, parser: ChunkParser):
+        self._folder = folder
+        self._parser = parser
+
+    def process(self, element: tuple[Rest, int]) -> Iterator[Any]:
+        rest, end = element
+        reader = LogReader(self._folder)
+        try:
+            while (portion := log_portion(reader, self._parser, rest, end)) is not None:
+                rest = portion.rest
+                TALLY.add(portion.records, portion.dead.num_rows)
+                yield from outputs(portion)
+        finally:
+            reader.close()
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadLog(beam.PTransform):
+    """Reads a log from `start` to the chunk before `end`.
+
+    Out: `batches`, `dead_letters` and `ledger`, as `Follow`.
+    """
+
+    folder: str
+    parser: ChunkParser
+    start: Rest
+    end: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
+        return whole | "Read" >> branching(ReadLogFn(self.folder, self.parser), *BOOKS)

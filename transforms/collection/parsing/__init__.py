@@ -1,0 +1,1 @@
+"""Parsing: bytes of any format in; columns by the value rules, and what they refuse, out."""

@@ -1,0 +1,107 @@
+"""A schema registry: schemas by their numbers, asked for once. One that cannot be reached is waited for."""
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from transforms.collection.files.ranges import SourceError
+from transforms.kafka_client import KafkaUnusable
+from transforms.progress import BULLETIN
+from transforms.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
+
+PATIENCE_SECONDS: Final = 900.0
+"""How long a registry may be out of reach until the job gives up: as long as a sink may."""
+
+_NOT_FOUND: Final = 404
+_DENIED: Final = (401, 403)
+
+
+class Unreadable(Exception):
+    """A message that cannot be decoded, and why: a dead letter, not a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An Avro schema as text, and those it refers to, each behind the ones it needs itself."""
+
+    text: str
+    references: tuple[str, ...] = ()
+
+
+class Registry:
+    """The schemas of one registry; safe to use from any thread."""
+
+    def __init__(self, spec: RegistrySpec, patience: float = PATIENCE_SECONDS):
+        """Raises SourceError if the registry cannot be used with what the specification says."""
+        self._url = spec.url
+        self._patience = patience
+        self._lock = threading.Lock()
+        try:
+            self._client = registry_client(spec)
+        except KafkaUnusable as error:
+            raise SourceError(str(error)) from None
+
+    def schema(self, number: int) -> Registered:
+        """The schema of a number.
+
+        Raises:
+            Unreadable: if there is none, or it is not Avro.
+            SourceError: if the registry refuses us, or could not be reached for `patience` seconds.
+        """
+        with self._lock:
+            found = self._patiently(lambda: self._client.get_schema(number))
+            if found is None:
+                raise Unreadable(f"schema {number} is not in the registry")
+            if found.schema_type != "AVRO":
+                raise Unreadable(f"schema {number} of the registry is {found.schema_type}, not AVRO")
+            references: dict[tuple[str, int], str] = {}
+            self._collect(found, references)
+            return Registered(found.schema_str, tuple(references.values()))
+
+    def _collect(self, schema: Any, references: dict[tuple[str, int], str]) -> None:
+        for reference in schema.references or ():
+            place = (reference.subject, reference.version)
+            if place in references:
+                continue
+            found = self._patiently(lambda place=place: self._client.get_version(*place))
+            if found is None:
+                raise Unreadable(f"version {place[1]} of {place[0]}, which a schema refers to, is not in the registry")
+            self._collect(found.schema, references)
+            references[place] = found.schema.schema_str
+
+    def _patiently(self, ask: Any) -> Any:
+        """What the registry answers; None: it has no such thing."""
+        began, pause, said = time.monotonic(), 0.1, ""
+        while True:
+            try:
+                answer = ask()
+            except registry_errors() as error:
+                if error.http_status_code == _NOT_FOUND:
+                    answer = None
+                elif error.http_status_code in _DENIED:
+                    raise SourceError(f"the schema registry {self._url} refuses us: {error.error_message}") from None
+                else:
+                    said = f"the schema registry {self._url} fails: {error.error_message}"
+                    pause = self._wait(began, pause, said)
+                    continue
+            except unreachable() as error:
+                said = f"the schema registry {self._url} cannot be reached: {error}"
+                pause = self._wait(began, pause, said)
+                continue
+            BULLETIN.retell(said)
+            return answer
+
+    def _wait(self, began: float, pause: float, said: str) -> float:
+        if time.monotonic() - began + pause > self._patience:
+            raise SourceError(said)
+        BULLETIN.retell(said, said)
+        time.sleep(pause)
+        return min(2 * pause, 5.0)
+
+
+@cache
+def open_registry(spec: RegistrySpec) -> Registry:
+    """The registry, opened once in a process."""
+    return Registry(spec)
