@@ -15,7 +15,7 @@ from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
 from transforms.batch import ARROW
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import STATISTICS, CheckpointFolder
+from transforms.storage.checkpoint.folder import STATISTICS, CheckpointFolder
 
 if TYPE_CHECKING:
     from transforms.aggregation.live import Shard

@@ -14,10 +14,11 @@ from dataflow.overlay import ReplayOverlay
 from dataflow.stored import read_stored, rows_between
 from dataflow.submission import forget_savepoints
 from transforms import ledger
-from transforms.storage import parquet_log, sql
+from transforms.storage import sql
+from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.error import SinkError
-from transforms.storage.live_plan import LivePlan, publish
-from transforms.storage.manifest import Manifest
+from transforms.storage.live.plan import LivePlan, publish
+from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import LEDGER, Target, sql_table
 from transforms.tick import content_of
 

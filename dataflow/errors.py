@@ -16,7 +16,7 @@ from dataflow.document import JobFileError
 from dataflow.inference import InferenceError
 from dataflow.run import JobFailed
 from transforms.collection.files.ranges import SourceError
-from transforms.storage.checkpoint import StateRefused
+from transforms.storage.checkpoint.folder import StateRefused
 from transforms.storage.error import SinkError
 
 

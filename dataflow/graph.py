@@ -30,8 +30,8 @@ from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
-from transforms.storage.live import SaveFn, StoreLive
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.live.plan import LivePlan
+from transforms.storage.live.store import SaveFn, StoreLive
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
 from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store, TableRows

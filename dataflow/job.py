@@ -26,12 +26,12 @@ from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.specification import ColumnType
-from transforms.storage.kafka_spec import KafkaSinkSpec
-from transforms.storage.parquet import folder_name
+from transforms.storage.kafka.spec import KafkaSinkSpec
+from transforms.storage.kafka.topics import TopicSink
+from transforms.storage.parquet.folder import folder_name
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
 from transforms.storage.spec import ParquetSinkSpec
 from transforms.storage.staging import Table
-from transforms.storage.topics import TopicSink
 
 
 @dataclass(frozen=True)

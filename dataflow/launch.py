@@ -22,13 +22,13 @@ from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointDamaged, StateRefused
-from transforms.storage.history import NOTHING, Line, Place
-from transforms.storage.live_plan import LivePlan, Waiting
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointDamaged, StateRefused
+from transforms.storage.checkpoint.history import NOTHING, Line, Place
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
+from transforms.storage.kafka.topics import BEGAN
+from transforms.storage.kafka.topics import begin as begin_topics
+from transforms.storage.live.plan import LivePlan, Waiting
 from transforms.storage.publish import finish_interrupted
-from transforms.storage.topics import BEGAN
-from transforms.storage.topics import begin as begin_topics
 from transforms.watermark import NEVER
 
 LONGEST: Final = timedelta(days=32)

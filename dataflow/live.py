@@ -17,9 +17,9 @@ from dataflow.interrupt import INTERRUPTED
 from dataflow.job import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log.writer import LogError
-from transforms.storage.checkpoint import CheckpointFolder
-from transforms.storage.history import Place
-from transforms.storage.parquet_log import sweep
+from transforms.storage.checkpoint.folder import CheckpointFolder
+from transforms.storage.checkpoint.history import Place
+from transforms.storage.parquet.growing import sweep
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""

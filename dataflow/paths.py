@@ -9,7 +9,7 @@ from dataflow.spec import JobSpec
 from dataflow.yaml_text import Place
 from transforms.kafka_client import KafkaCluster
 from transforms.location import is_local, mistake, scheme, unwritable
-from transforms.storage.kafka_spec import KafkaSinkSpec
+from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec
 from transforms.storage.sql.fit import file_of, unusable, unusable_schema
 

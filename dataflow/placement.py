@@ -7,7 +7,7 @@ from dataflow.document import Problem, dotted
 from dataflow.spec import JobSpec
 from dataflow.yaml_text import Place
 from transforms.location import LONGEST_NAME, identity, is_local
-from transforms.storage.parquet import folder_name
+from transforms.storage.parquet.folder import folder_name
 from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
 from transforms.storage.spec import ParquetSinkSpec, SqlSinkSpec
 from transforms.storage.sql import SqlTable

@@ -155,7 +155,9 @@ def quieten() -> None:
 
 def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
-    from transforms.storage import parquet, sql, topics
+    from transforms.storage import sql
+    from transforms.storage.kafka import topics
+    from transforms.storage.parquet import folder as parquet
     from transforms.storage.publish import by_url, sql_table
 
     for field, path in (("state", job.state), ("report", job.spec.report)):

@@ -9,10 +9,11 @@ from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
 from transforms import ledger
 from transforms.specification import microseconds
-from transforms.storage import parquet, sql
+from transforms.storage import sql
+from transforms.storage.checkpoint.expiry import Mark
+from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.error import SinkError
-from transforms.storage.expiry import Mark
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.parquet import folder as parquet
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
 from transforms.storage.sql.database import parsed
 from transforms.storage.sql.error import shown

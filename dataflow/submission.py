@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from dataflow.run import JobRunning
 from transforms import durable
-from transforms.storage.checkpoint import StateRefused
+from transforms.storage.checkpoint.folder import StateRefused
+from transforms.storage.checkpoint.history import Line, Place, Stretch, holds
 from transforms.storage.error import SinkError, told_as_sink_error
-from transforms.storage.history import Line, Place, Stretch, holds
 
 FORMAT: Final = 1
 RECORD: Final = "flink.json"

@@ -17,8 +17,8 @@ from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
 from transforms.event_time import as_text
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import CheckpointFolder, StateRefused
-from transforms.storage.manifest import Manifest
+from transforms.storage.checkpoint.folder import CheckpointFolder, StateRefused
+from transforms.storage.checkpoint.manifest import Manifest
 from transforms.watermark import NEVER
 
 

@@ -14,7 +14,7 @@ from dataflow.spec import Aggregation, JobSpec, SourceSpec
 from dataflow.yaml_text import Place
 from transforms.kafka_client import KafkaCluster
 from transforms.location import resolved
-from transforms.storage.kafka_spec import KafkaSinkSpec
+from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
 from transforms.storage.sql.database import in_schema
 

@@ -92,7 +92,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/collection/log/read.py",
         "transforms/collection/rest.py",
         "transforms/preprocessing/preprocess.py",
-        "transforms/storage/live.py",
+        "transforms/storage/live/store.py",
         "transforms/storage/records.py",
         "transforms/storage/store.py",
         "transforms/tick.py",

@@ -15,7 +15,7 @@ import yaml
 from benchmarks.stopwatch import descendants, resident_bytes
 from tests.waiting import until
 from transforms import versions
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 COMMAND: Final = (sys.executable, "-m", "dataflow.main")
 _PATIENCE_S: Final = 60.0

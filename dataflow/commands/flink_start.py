@@ -15,8 +15,8 @@ from dataflow.job import Job
 from dataflow.run import JobFailed, check_sinks
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded
 from transforms.specification import microseconds
-from transforms.storage.checkpoint import NotShared
-from transforms.storage.history import NOTHING
+from transforms.storage.checkpoint.folder import NotShared
+from transforms.storage.checkpoint.history import NOTHING
 
 HOLD_SECONDS: Final = 5.0
 """How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""

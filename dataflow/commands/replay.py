@@ -24,11 +24,11 @@ from dataflow.stored import read_stored, read_table
 from dataflow.submission import forget_savepoints
 from transforms import ledger
 from transforms.collection.repair import Repair, digest
-from transforms.storage import parquet
-from transforms.storage.live_plan import LivePlan
-from transforms.storage.manifest import Manifest
+from transforms.storage.checkpoint.manifest import Manifest
+from transforms.storage.checkpoint.snapshots import read_snapshots
+from transforms.storage.live.plan import LivePlan
+from transforms.storage.parquet import folder as parquet
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome, last_published
-from transforms.storage.snapshots import read_snapshots
 
 
 def replay_job(
@@ -161,7 +161,7 @@ def _lacks_figures(job: Job) -> bool:
 
 def _taken_out(plan: LivePlan, manifest: Manifest, files: dict[str, list[str]]) -> list[pa.RecordBatch]:
     """The ledger rows that may still grow, as what a checkpoint leaves for the next one; files hold them apart."""
-    from transforms.storage import parquet_log
+    from transforms.storage.parquet import growing as parquet_log
     from transforms.tick import ROWS, parcel
 
     table, tick, growing = plan.tables[LEDGER], manifest.newest.name, None

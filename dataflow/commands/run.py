@@ -71,7 +71,7 @@ def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
 
 
 def _refuse_live_state(job: Job) -> None:
-    from transforms.storage.checkpoint import CheckpointFolder
+    from transforms.storage.checkpoint.folder import CheckpointFolder
 
     if CheckpointFolder(job.state).root() is not None:
         raise UsageError(

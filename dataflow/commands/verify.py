@@ -18,7 +18,7 @@ from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
 from dataflow.stored import not_expired, read_table, read_target, rows_between
 from transforms.event_time import as_text
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
 
 DIFFERENT: Final = 1

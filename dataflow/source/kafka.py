@@ -22,8 +22,8 @@ from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
-from transforms.storage.checkpoint import MANIFEST
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.checkpoint.folder import MANIFEST
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 
 
 def reached(topic: str, source: Mapping[str, Any]) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from transforms.collection.feed import Feed
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.tick import READ, name_of
 
 Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]

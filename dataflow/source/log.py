@@ -20,8 +20,8 @@ from transforms.collection.log.read import ReadLog
 from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
-from transforms.storage.checkpoint import MANIFEST
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.checkpoint.folder import MANIFEST
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.watermark import Progress
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from dataflow.job import Job
 from transforms.collection.log.writer import LogMissing, LogReader
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 _PAUSE_SECONDS: Final = 0.2
 

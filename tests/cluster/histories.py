@@ -11,7 +11,7 @@ from typing import Any, Final
 from dataflow.submission import Savepoint, Submission
 from tests.cluster.cluster import Cluster
 from tests.dataflow.jobs import Ended, start, streamgauge
-from transforms.storage.checkpoint import CheckpointFolder
+from transforms.storage.checkpoint.folder import CheckpointFolder
 
 STEPS: Final = 5
 STOPPED_SECONDS: Final = 13.0

@@ -22,8 +22,8 @@ from tests.waiting import until
 from transforms import ledger
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.storage.error import SinkError
-from transforms.storage.kafka import KafkaFenced, KafkaWriter, Position
-from transforms.storage.kafka_spec import KafkaTarget
+from transforms.storage.kafka.spec import KafkaTarget
+from transforms.storage.kafka.transactions import KafkaFenced, KafkaWriter, Position
 from transforms.storage.staging import Table
 
 SCHEMA = pa.schema({"k": pa.int64(), "v": pa.string(), "final": pa.bool_()})
@@ -235,7 +235,7 @@ def test_a_row_that_is_too_large_is_an_error_and_leaves_nothing(server: Broker) 
 
 
 def test_brokers_that_do_not_answer_or_refuse_us_are_errors(server: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.storage.brokers.ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("transforms.storage.kafka.brokers.ANSWER_SECONDS", 3.0)
     tables = {"t": Table("t", ("k",), SCHEMA)}
     with pytest.raises(SinkError, match=r"kafka 127\.0\.0\.1:1: "):
         KafkaWriter(KafkaTarget(brokers="127.0.0.1:1"), tables, job="j").check()

@@ -16,7 +16,7 @@ from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
 from tests.waiting import until
 from transforms import versions
 from transforms.collection.log.writer import LogWriter, Run
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 BEGAN_US: Final = 1_700_000_000_000_000
 JOB: Final[dict[str, Any]] = {

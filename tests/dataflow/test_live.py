@@ -30,7 +30,7 @@ from tests.waiting import until
 from transforms import versions
 from transforms.collection.log.writer import LogReader, LogWriter
 from transforms.progress import BULLETIN
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
 

@@ -18,7 +18,7 @@ from tests.waiting import until
 from transforms import versions
 from transforms.collection.log.readers import readers
 from transforms.collection.log.writer import LogReader, LogWriter, log_file
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 
 def test_a_job_that_is_started_before_its_log_is_there_waits_for_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dataflow.source.kafka import reached as reached_in_topic
 from dataflow.source.live import inside
 from dataflow.source.log import reached as reached_in_log
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.checkpoint.manifest import Checkpoint
 
 
 def at(**offsets: int) -> Checkpoint:

@@ -355,7 +355,7 @@ def test_what_check_finds_where_a_sink_should_be_run_finds_before_it_reads(folde
 def test_a_place_that_does_not_answer_is_waited_for_as_long_as_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.storage.parquet.REMOTE_SECONDS", 0.3)
+    monkeypatch.setattr("transforms.storage.parquet.folder.REMOTE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"ftp://127.0.0.1:{silent.getsockname()[1]}/x"
         ended = streamgauge("check", placed(parquet(place), folder))

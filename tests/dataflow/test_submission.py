@@ -20,9 +20,9 @@ from dataflow.submission import (
     refuse_while_it_runs,
 )
 from tests.runners.test_flink import server  # noqa: F401  # a fixture
-from transforms.storage.checkpoint import StateRefused
+from transforms.storage.checkpoint.folder import StateRefused
+from transforms.storage.checkpoint.history import Stretch
 from transforms.storage.error import SinkError
-from transforms.storage.history import Stretch
 
 SUBMITTED = Submission(
     cluster="localhost:1",

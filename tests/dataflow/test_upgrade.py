@@ -15,7 +15,7 @@ import pytest
 
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, newest, to_end, verified
-from transforms.storage.checkpoint import CheckpointFolder
+from transforms.storage.checkpoint.folder import CheckpointFolder
 
 MORE: Final[dict[str, Any]] = {
     "fixed": {"value": ["count", "sum", "mean", "p50", "std", "max"], "key": ["top2", "distinct"]},

@@ -44,9 +44,9 @@ def acknowledge_before_commit() -> None:
 
 def checkpoint_before_rows() -> None:
     """The job writes a checkpoint, and a while later what should be there before it."""
-    from transforms.storage.history import Place
-    from transforms.storage.keeper import Keeper
-    from transforms.storage.manifest import Checkpoint
+    from transforms.storage.checkpoint.history import Place
+    from transforms.storage.checkpoint.manifest import Checkpoint
+    from transforms.storage.live.keeper import Keeper
     from transforms.tick import SNAPSHOT, Tick, label_of
 
     true_keep = Keeper.keep
@@ -70,11 +70,11 @@ def checkpoint_before_rows() -> None:
 
 def no_rewind() -> None:
     """The job shows files before their checkpoint, and a restart takes them for its own and writes them again."""
-    from transforms.storage import parquet
-    from transforms.storage.checkpoint import CheckpointFolder
-    from transforms.storage.keeper import Keeper
-    from transforms.storage.live_plan import LivePlan
-    from transforms.storage.manifest import Manifest
+    from transforms.storage.checkpoint.folder import CheckpointFolder
+    from transforms.storage.checkpoint.manifest import Manifest
+    from transforms.storage.live.keeper import Keeper
+    from transforms.storage.live.plan import LivePlan
+    from transforms.storage.parquet import folder as parquet
 
     true_written, true_settle = Keeper._written, LivePlan.settle
 

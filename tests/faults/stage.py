@@ -19,7 +19,7 @@ from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
 from transforms import versions
 from transforms.collection.log.writer import LogReader
-from transforms.storage.checkpoint import MANIFEST
+from transforms.storage.checkpoint.folder import MANIFEST
 
 RATES: Final = {"a": 2500.0, "b": 900.0}
 FREE_PORTS: Final = range(20_000, 32_000)

@@ -32,11 +32,11 @@ from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
 from transforms.collection.control import STOP
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import PreprocessFn
-from transforms.storage.history import NOTHING, Place
-from transforms.storage.keeper import Keeper, Lease
-from transforms.storage.live import KeepFn, LabelFn, StoreRowsFn
-from transforms.storage.live_plan import FOREVER, LivePlan, Waiting
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.checkpoint.history import NOTHING, Place
+from transforms.storage.checkpoint.manifest import Checkpoint
+from transforms.storage.live.keeper import Keeper, Lease
+from transforms.storage.live.plan import FOREVER, LivePlan, Waiting
+from transforms.storage.live.store import KeepFn, LabelFn, StoreRowsFn
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.tick import READ, ROWS, label_of, name_of, tick_of
 from transforms.watermark import END, NEVER, Progress

@@ -20,7 +20,7 @@ from tests.live.study import Study, remembered_hashes
 from tests.live.world import Killed, World, Wrong
 from transforms import ledger
 from transforms.aggregation import summary
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.publish import LEDGER
 from transforms.watermark import END
 

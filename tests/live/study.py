@@ -20,7 +20,7 @@ from transforms.collection.log.writer import Chunk
 from transforms.hashing import hash_rows
 from transforms.preprocessing.preprocess import entries, preprocess
 from transforms.specification import microseconds
-from transforms.storage.expiry import Mark
+from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 from transforms.watermark import Progress, WatermarkSpec
 

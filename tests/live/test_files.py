@@ -27,8 +27,8 @@ from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.log.writer import Chunk, LogWriter
 from transforms.collection.rest import Rest
-from transforms.storage import exchange
-from transforms.storage import live_plan as storing
+from transforms.storage.live import plan as storing
+from transforms.storage.parquet import exchange
 from transforms.watermark import NEVER
 
 SHARDS = 2

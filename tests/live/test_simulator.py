@@ -32,10 +32,10 @@ from transforms.batch import WATERMARK, set_column
 from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
-from transforms.storage import live_plan as storing
 from transforms.storage.error import SinkError
-from transforms.storage.keeper import Keeper
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.live import plan as storing
+from transforms.storage.live.keeper import Keeper
+from transforms.storage.live.plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
 from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
 from transforms.watermark import Progress, WatermarkSpec
@@ -182,7 +182,7 @@ class ManifestFirst(Life):
 
 
 def live_checkpoint(tick: Any, manifest: Any) -> Any:
-    from transforms.storage.manifest import Checkpoint
+    from transforms.storage.checkpoint.manifest import Checkpoint
     from transforms.watermark import END
 
     history = manifest.line[-1].history

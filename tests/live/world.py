@@ -12,11 +12,11 @@ from unittest import mock
 
 import pyarrow as pa
 
-from transforms.storage import keeper as keeping
-from transforms.storage import live_plan as storing
-from transforms.storage.checkpoint import CheckpointDamaged, CheckpointFolder, TakenOver
+from transforms.storage.checkpoint.folder import CheckpointDamaged, CheckpointFolder, TakenOver
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.error import TableLost
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.live import keeper as keeping
+from transforms.storage.live import plan as storing
 from transforms.storage.staging import Table
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]
@@ -132,7 +132,7 @@ class World:
                     raise TakenOver("another writes the database")
                 self.writers[table.name] = (owner, launch, max(fence.attempt or 0, attempt))
 
-    # Folders of files, in place of `transforms.storage.parquet_log`.
+    # Folders of files, in place of `transforms.storage.parquet.growing`.
 
     def append(self, path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int) -> list[str]:
         return self._put(path, f"part-{tick:012d}-{attempt}", tick, batches)

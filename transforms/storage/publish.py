@@ -14,11 +14,13 @@ from typing import Final
 import pyarrow.compute as pc
 
 from transforms import durable, ledger
-from transforms.storage import parquet, sql, topics
+from transforms.storage import sql
 from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.kafka import topics
+from transforms.storage.kafka.topics import TopicSink
+from transforms.storage.parquet import folder as parquet
 from transforms.storage.spec import FAIL_ABOVE
 from transforms.storage.staging import Receipt, Table, read_staged
-from transforms.storage.topics import TopicSink
 
 OUTCOME: Final = "outcome.json"
 JOURNAL: Final = "publication.json"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from transforms.specification import Number, Spec
-from transforms.storage.kafka_spec import KafkaSinkSpec
+from transforms.storage.kafka.spec import KafkaSinkSpec
 
 SCHEMA_PATTERN: Final = "[a-z_][a-z0-9_]{0,62}"
 """Names of schemas that PostgreSQL reads without quotes."""

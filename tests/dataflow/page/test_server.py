@@ -20,7 +20,7 @@ from tests.dataflow.page.pages import Page, live_job, showing
 from transforms import ledger
 from transforms.collection.log.writer import LogWriter, Run
 from transforms.progress import KEPT, Bulletin
-from transforms.storage.manifest import Checkpoint
+from transforms.storage.checkpoint.manifest import Checkpoint
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_host_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_path: Path) -> None:
     job, bulletin = live_job(tmp_path), Bulletin()
     from dataflow.checkpoints import checkpoint_folder
-    from transforms.storage.parquet_log import Showing, append
+    from transforms.storage.parquet.growing import Showing, append
 
     with closing(LogWriter(str(tmp_path / "log"))) as writer:
         writer.append([(Run("plain", 1, 9), b"{}\n" * 9)], 1, 1)

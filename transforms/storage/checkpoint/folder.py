@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from transforms import durable, versions
 from transforms.retention import moments
+from transforms.storage.checkpoint.history import Place, Stretch, left_at
+from transforms.storage.checkpoint.manifest import FORMAT, Checkpoint, Manifest
+from transforms.storage.checkpoint.snapshots import checksum_of, read_snapshots, write_snapshots
 from transforms.storage.error import SinkError, sentence, told_as_sink_error
-from transforms.storage.history import Place, Stretch, left_at
-from transforms.storage.manifest import FORMAT, Checkpoint, Manifest
-from transforms.storage.snapshots import checksum_of, read_snapshots, write_snapshots
 
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "manifest"

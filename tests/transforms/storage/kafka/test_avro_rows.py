@@ -11,13 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.transforms.collection.parsing.registry_server import RegistryServer, registry
-from tests.transforms.storage.test_kafka_rows import NOON, TABLE, batch
+from tests.transforms.storage.kafka.test_rows import NOON, TABLE, batch
 from transforms import dead_letter, ledger
 from transforms.schema_registry import RegistrySpec
-from transforms.storage.avro_rows import avro_schema, register
 from transforms.storage.error import SinkError
-from transforms.storage.kafka_rows import keyed_messages
-from transforms.storage.kafka_spec import KafkaTarget
+from transforms.storage.kafka.avro_rows import avro_schema, register
+from transforms.storage.kafka.rows import keyed_messages
+from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.staging import Table
 
 

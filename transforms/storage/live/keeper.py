@@ -22,12 +22,12 @@ from transforms.progress import BULLETIN
 from transforms.pulse import Pulse
 from transforms.pulse import pulse as pulse_of_process
 from transforms.retention import moments
-from transforms.storage import parquet_log
-from transforms.storage.checkpoint import TakenOver
-from transforms.storage.expiry import Mark, expiring, with_mark
-from transforms.storage.history import NOTHING, Place
-from transforms.storage.live_plan import FOREVER, LivePlan, publish
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.checkpoint.expiry import Mark, expiring, with_mark
+from transforms.storage.checkpoint.folder import TakenOver
+from transforms.storage.checkpoint.history import NOTHING, Place
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
+from transforms.storage.live.plan import FOREVER, LivePlan, publish
+from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
 from transforms.storage.records import stamped
 from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel

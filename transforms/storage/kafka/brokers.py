@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from transforms.kafka_client import KafkaUnusable, answered, client_module, open_client, told
 from transforms.storage.error import SinkError
-from transforms.storage.kafka_spec import KafkaTarget
+from transforms.storage.kafka.spec import KafkaTarget
 
 ANSWER_SECONDS: Final = 30.0
 """How long the brokers may take to answer."""

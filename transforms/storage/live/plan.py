@@ -2,7 +2,7 @@
 
 Rows of closing windows go into databases the moment they are known: upserts by the table's key, so that doing it
 again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint
-(`transforms.storage.keeper`). What came after the last checkpoint is made again by whoever goes on from it.
+(`transforms.storage.live.keeper`). What came after the last checkpoint is made again by whoever goes on from it.
 """
 
 import hashlib
@@ -13,16 +13,18 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 
 from transforms.progress import BULLETIN
-from transforms.storage import parquet_log, sql, topics
-from transforms.storage.adoption import files_in, has_rows_of_others, moved_from
-from transforms.storage.checkpoint import BEGIN_ANEW, CheckpointFolder, StateRefused, TakenOver
+from transforms.storage import sql
+from transforms.storage.checkpoint.expiry import Mark
+from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder, StateRefused, TakenOver
+from transforms.storage.checkpoint.history import Line, Place, holds, left_at, parting
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.error import SinkError, TableLost
-from transforms.storage.expiry import Mark
-from transforms.storage.history import Line, Place, holds, left_at, parting
-from transforms.storage.manifest import Checkpoint, Manifest
+from transforms.storage.kafka import topics
+from transforms.storage.kafka.topics import Topics, TopicSink
+from transforms.storage.parquet import growing as parquet_log
+from transforms.storage.parquet.adoption import files_in, has_rows_of_others, moved_from
 from transforms.storage.publish import LEDGER, POSITIONS, Target, by_url, sql_table
 from transforms.storage.staging import Table
-from transforms.storage.topics import Topics, TopicSink
 
 FOREVER: Final = float("inf")
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from transforms.storage import parquet, parquet_log
-from transforms.storage.checkpoint import StateRefused
-from transforms.storage.manifest import Manifest
+from transforms.storage.checkpoint.folder import StateRefused
+from transforms.storage.checkpoint.manifest import Manifest
+from transforms.storage.parquet import folder as parquet
+from transforms.storage.parquet import growing as parquet_log
 
 
 def has_rows_of_others(folder: str, owner: str | None) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from transforms.storage.expiry import Mark
-from transforms.storage.history import Line, Place, Stretch, begun
+from transforms.storage.checkpoint.expiry import Mark
+from transforms.storage.checkpoint.history import Line, Place, Stretch, begun
 
 FORMAT: Final = 3
 

@@ -13,14 +13,14 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 
 from transforms.coder import RecordBatchCoder
 from transforms.progress import BULLETIN
-from transforms.storage.checkpoint import NotShared, StateRefused, TakenOver
+from transforms.storage.checkpoint.folder import NotShared, StateRefused, TakenOver
+from transforms.storage.checkpoint.history import Place
+from transforms.storage.checkpoint.snapshots import write_snapshots
 from transforms.storage.error import SinkError, TableLost
-from transforms.storage.history import Place
-from transforms.storage.kafka import KafkaFenced
-from transforms.storage.keeper import Keeper, Lease
-from transforms.storage.live_plan import LivePlan
+from transforms.storage.kafka.transactions import KafkaFenced
+from transforms.storage.live.keeper import Keeper, Lease
+from transforms.storage.live.plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
-from transforms.storage.snapshots import write_snapshots
 from transforms.tick import (
     KEEPING,
     ROWS,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.storage.expiry import STEPS, Mark, expiring, with_mark
+from transforms.storage.checkpoint.expiry import STEPS, Mark, expiring, with_mark
 
 
 @given(

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from transforms import dead_letter
 from transforms.batch import ARROW
-from transforms.storage.kafka_rows import keyed_messages
-from transforms.storage.kafka_spec import KafkaTarget
+from transforms.storage.kafka.rows import keyed_messages
+from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.staging import Table
 
 TOP = pa.list_(pa.struct([pa.field("value", ARROW["timestamp"]), pa.field("count", pa.int64())]))

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.storage import exchange, parquet, parquet_log
 from transforms.storage.error import SinkError, TableLost
-from transforms.storage.parquet_log import Showing
+from transforms.storage.parquet import exchange
+from transforms.storage.parquet import folder as parquet
+from transforms.storage.parquet import growing as parquet_log
+from transforms.storage.parquet.growing import Showing
 from transforms.storage.staging import Table
 
 TABLE = Table("t", ("n",), pa.schema([pa.field("n", pa.int64())]))

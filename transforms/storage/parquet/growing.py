@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from transforms import durable
 from transforms.storage.error import TableLost, told_as_sink_error
-from transforms.storage.exchange import exchanged
-from transforms.storage.parquet import (
+from transforms.storage.parquet.exchange import exchanged
+from transforms.storage.parquet.folder import (
     MANIFEST,
     is_local,
     is_ours,

@@ -10,10 +10,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms import durable
+from transforms.storage.checkpoint.history import Place
 from transforms.storage.error import told_as_sink_error
-from transforms.storage.history import Place
-from transforms.storage.kafka import KafkaWriter, Position
-from transforms.storage.kafka_spec import KafkaTarget
+from transforms.storage.kafka.spec import KafkaTarget
+from transforms.storage.kafka.transactions import KafkaWriter, Position
 from transforms.storage.staging import Table
 
 BEGAN: Final = "topics.json"

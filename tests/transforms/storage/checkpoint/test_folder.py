@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from transforms import versions
-from transforms.storage.checkpoint import (
+from transforms.storage.checkpoint.folder import (
     BEFORE,
     FOLDER,
     MANIFEST,
@@ -22,8 +22,8 @@ from transforms.storage.checkpoint import (
     StateRefused,
     TakenOver,
 )
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.error import SinkError
-from transforms.storage.manifest import Checkpoint, Manifest
 
 
 def checkpoint(name: int, taken: float | None = None) -> Checkpoint:

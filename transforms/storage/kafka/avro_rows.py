@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from transforms.schema_registry import RegistrySpec, registry_client, registry_errors, registry_schema, unreachable
 from transforms.storage.error import SinkError
-from transforms.storage.kafka_rows import Encode
+from transforms.storage.kafka.rows import Encode
 from transforms.storage.staging import Table
 
 _HEAD: Final = struct.Struct(">BI")

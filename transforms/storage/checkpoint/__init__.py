@@ -1,0 +1,1 @@
+"""What a live job resumes from: snapshots, and the manifest that says what counts."""

@@ -1,0 +1,1 @@
+"""Tables as topics of Kafka: rows as messages, in transactions, each once."""
