@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataflow.job import Job, PlannedAggregation
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
-from transforms.batch import ARROW
+from transforms.record.batch import ARROW
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import STATISTICS, CheckpointFolder
 
@@ -81,7 +81,7 @@ def _digest(content: Any) -> str:
 def shards_in(parcels: Sequence[pa.RecordBatch], aggregation: int) -> "list[Shard]":
     """The shards of an aggregation, by its number, as a checkpoint has them, in order."""
     from transforms.aggregation.live import Shard
-    from transforms.tick import SNAPSHOT, label_of
+    from transforms.time.tick import SNAPSHOT, label_of
 
     labelled = ((label_of(batch), batch) for batch in parcels)
     mine = [
@@ -123,7 +123,7 @@ def _bounded(aggregation: PlannedAggregation, since: Since) -> PlannedAggregatio
 
 def carried_in(parcels: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """What a checkpoint has left for the next one, beside its snapshots."""
-    from transforms.tick import SNAPSHOT, label_of
+    from transforms.time.tick import SNAPSHOT, label_of
 
     return [batch for batch in parcels if label_of(batch)["kind"] != SNAPSHOT]
 

@@ -13,14 +13,14 @@ from dataflow.launch import claimed, plan_of
 from dataflow.overlay import ReplayOverlay
 from dataflow.stored import read_stored, rows_between
 from dataflow.submission import forget_savepoints
-from transforms import ledger
+from transforms.record import ledger
 from transforms.storage import sql
 from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.error import SinkError
 from transforms.storage.live.plan import LivePlan, publish
 from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import LEDGER, Target, sql_table
-from transforms.tick import content_of
+from transforms.time.tick import content_of
 
 
 def copy_tables(job: Job) -> None:

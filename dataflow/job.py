@@ -12,11 +12,9 @@ from dataflow.document import Document, JobFileError, Problem
 from dataflow.placement import misplaced, written_over
 from dataflow.spec import Aggregation, JobSpec
 from dataflow.validation import contradictions, resolve, salvage, validate
-from transforms import dead_letter, ledger
 from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput
-from transforms.batch import ARROW
 from transforms.collection.files.ranges import FileRange, SourceError, list_ranges
 from transforms.collection.log.writer import Extent, LogError, LogReader
 from transforms.collection.parsing.parsed import Schema
@@ -25,6 +23,8 @@ from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
+from transforms.record import dead_letter, ledger
+from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.kafka.topics import TopicSink

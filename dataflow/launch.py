@@ -29,7 +29,7 @@ from transforms.storage.kafka.topics import BEGAN
 from transforms.storage.kafka.topics import begin as begin_topics
 from transforms.storage.live.plan import LivePlan, Waiting
 from transforms.storage.publish import finish_interrupted
-from transforms.watermark import NEVER
+from transforms.time.watermark import NEVER
 
 LONGEST: Final = timedelta(days=32)
 """The longest window of a calendar, a month, and a day more."""

@@ -204,7 +204,7 @@ def watch(
     done: threading.Event, end: Callable[[], int | None], say: Callable[[str], None], patience: float = STALL_SECONDS
 ) -> None:
     """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
-    from transforms.progress import BULLETIN
+    from transforms.process.progress import BULLETIN
 
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):

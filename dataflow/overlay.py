@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from transforms import durable
 from transforms.collection.repair import Repair
+from transforms.process import durable
 
 FILE = "overlay.jsonl"
 Place = tuple[str, int]

@@ -7,11 +7,11 @@ from dataflow.document import Problem
 from dataflow.refusal import shown
 from dataflow.spec import JobSpec
 from dataflow.yaml_text import Place
-from transforms.kafka_client import KafkaCluster
 from transforms.location import is_local, mistake, scheme, unwritable
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec
 from transforms.storage.sql.fit import file_of, unusable, unusable_schema
+from transforms.systems.kafka import KafkaCluster
 
 
 @dataclass(frozen=True, slots=True)

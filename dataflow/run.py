@@ -22,9 +22,9 @@ from dataflow import interrupt
 from dataflow.document import JobFileError, dotted
 from dataflow.job import Job
 from dataflow.paths import paths
-from transforms import durable
 from transforms.collection.source_error import SourceError
 from transforms.location import is_local
+from transforms.process import durable
 from transforms.storage.error import SinkError, told_as_sink_error
 
 

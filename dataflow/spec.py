@@ -12,7 +12,7 @@ from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
 from transforms.storage.spec import DeadLettersSpec, SinkSpec
-from transforms.watermark import WatermarkSpec
+from transforms.time.watermark import WatermarkSpec
 
 _LIVE = "this version reads `files`, `log` and `kafka`"
 

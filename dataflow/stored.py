@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.job import Job
-from transforms import ledger
+from transforms.record import ledger
 from transforms.specification import microseconds
 from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark

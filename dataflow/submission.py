@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dataflow.run import JobRunning
-from transforms import durable
+from transforms.process import durable
 from transforms.storage.checkpoint.folder import StateRefused
 from transforms.storage.checkpoint.history import Line, Place, Stretch, holds
 from transforms.storage.error import SinkError, told_as_sink_error

@@ -15,11 +15,11 @@ from dataflow.launch import claimed, place_to_go_on, plan_of
 from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
-from transforms.event_time import as_text
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import CheckpointFolder, StateRefused
 from transforms.storage.checkpoint.manifest import Manifest
-from transforms.watermark import NEVER
+from transforms.time.event_time import as_text
+from transforms.time.watermark import NEVER
 
 
 def new_figures(job: Job) -> dict[str, list[str]]:

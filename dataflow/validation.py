@@ -12,11 +12,11 @@ from dataflow.paths import mistaken
 from dataflow.refusal import Rest, problems, without_refused
 from dataflow.spec import Aggregation, JobSpec, SourceSpec
 from dataflow.yaml_text import Place
-from transforms.kafka_client import KafkaCluster
 from transforms.location import resolved
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
 from transforms.storage.sql.database import in_schema
+from transforms.systems.kafka import KafkaCluster
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62

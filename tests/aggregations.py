@@ -13,11 +13,11 @@ from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput, Timeline
-from transforms.batch import ARROW, EVENT_TIME, POSITION
-from transforms.event_time import TIMESTAMP
 from transforms.model.learn import ModelsOutput, RegressionMeasure
 from transforms.model.spec import LinearRegressionSpec
+from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
+from transforms.time.event_time import TIMESTAMP
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -8,9 +8,9 @@ import pyarrow as pa
 from tests.laws import KEY
 from transforms.aggregation.measure import ColumnMeasure, accumulator
 from transforms.aggregation.summary import Summary, key_column
-from transforms.batch import ARROW, EVENT_TIME, POSITION
-from transforms.event_time import TIMESTAMP, Window
+from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
+from transforms.time.event_time import TIMESTAMP, Window
 
 A_DAY = 86_400_000_000
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from transforms.aggregation.measure import Measure
 from transforms.aggregation.summary import SLICE, Summary, key_column
-from transforms.batch import EVENT_TIME, POSITION
-from transforms.coder import RecordBatchCoder
-from transforms.event_time import TIMESTAMP, Window, microseconds
+from transforms.record.batch import EVENT_TIME, POSITION
+from transforms.record.coder import RecordBatchCoder
+from transforms.time.event_time import TIMESTAMP, Window, microseconds
 
 KEY = "k"
 SLICE_LENGTH = timedelta(hours=1)

@@ -84,8 +84,8 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/aggregation/aggregate.py",
         "transforms/aggregation/lateness.py",
         "transforms/aggregation/live.py",
-        "transforms/branches.py",
-        "transforms/coder.py",
+        "transforms/record/branches.py",
+        "transforms/record/coder.py",
         "transforms/collection/follow.py",
         "transforms/collection/files/read.py",
         "transforms/collection/kafka/read.py",
@@ -95,7 +95,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/storage/live/store.py",
         "transforms/storage/records.py",
         "transforms/storage/store.py",
-        "transforms/tick.py",
+        "transforms/time/tick.py",
     }
     for path in FILES:
         if relative(path).startswith("transforms/") and relative(path) not in drivers:

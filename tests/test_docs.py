@@ -15,8 +15,8 @@ from dataflow.commands.load import load_job
 from dataflow.main import cli, main
 from dataflow.spec import schema
 from transforms.aggregation.spec import STATISTICS
-from transforms.dead_letter import REASONS
 from transforms.preprocessing.spec import STEPS
+from transforms.record.dead_letter import REASONS
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.batch import EVENT_TIME, POSITION, Origin, set_column, with_origin
+from transforms.record.batch import EVENT_TIME, POSITION, Origin, set_column, with_origin
 
 Row = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.stopwatch import descendants, resident_bytes
 from tests.waiting import until
-from transforms import versions
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
 COMMAND: Final = (sys.executable, "-m", "dataflow.main")

@@ -20,8 +20,8 @@ from transforms.collection.files.stamp import check_named, stamp_of
 from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import SourceError, reason
 from transforms.collection.spec import LONGEST_LINE
-from transforms.payload import as_json
-from transforms.time_text import read_time_text
+from transforms.record.payload import as_json
+from transforms.time.text import read_time_text
 
 BLOCK_BYTES: Final = 1 << 17
 BLOCK_ROWS: Final = 4096

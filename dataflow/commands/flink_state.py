@@ -19,7 +19,7 @@ from dataflow.errors import Refused
 from dataflow.job import Job
 from dataflow.run import JobFailed, held, quieten
 from dataflow.submission import Submission
-from transforms.event_time import as_text
+from transforms.time.event_time import as_text
 
 SAVEPOINT_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0

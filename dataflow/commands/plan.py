@@ -11,7 +11,7 @@ from dataflow.errors import UsageError
 from dataflow.job import Job
 from dataflow.picture import draw
 from dataflow.stored import places
-from transforms.time_zone import database_version
+from transforms.time.zone import database_version
 
 _BYTES_OF_LIST = 400
 """A sketch or a set of values of an ordinary group: some thirty filled bins or values at 12 bytes."""

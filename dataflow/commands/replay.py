@@ -22,8 +22,8 @@ from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import locked, quieten, settle
 from dataflow.stored import read_stored, read_table
 from dataflow.submission import forget_savepoints
-from transforms import ledger
 from transforms.collection.repair import Repair, digest
+from transforms.record import ledger
 from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.checkpoint.snapshots import read_snapshots
 from transforms.storage.live.plan import LivePlan
@@ -162,7 +162,7 @@ def _lacks_figures(job: Job) -> bool:
 def _taken_out(plan: LivePlan, manifest: Manifest, files: dict[str, list[str]]) -> list[pa.RecordBatch]:
     """The ledger rows that may still grow, as what a checkpoint leaves for the next one; files hold them apart."""
     from transforms.storage.parquet import growing as parquet_log
-    from transforms.tick import ROWS, parcel
+    from transforms.time.tick import ROWS, parcel
 
     table, tick, growing = plan.tables[LEDGER], manifest.newest.name, None
     for target in plan.targets:

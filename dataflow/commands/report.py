@@ -18,11 +18,11 @@ from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table, sums
 from dataflow.submission import Submission
-from transforms import durable
 from transforms.location import is_local, mistake, resolved
+from transforms.process import durable
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.publish import DEAD_LETTERS
-from transforms.time_zone import database_version
+from transforms.time.zone import database_version
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")
 

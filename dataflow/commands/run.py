@@ -17,7 +17,7 @@ from dataflow.job import Job
 from dataflow.live import LiveFlags
 from dataflow.run import Ran, execute, quieten, refuse_unseen
 from dataflow.stored import places
-from transforms.progress import TALLY
+from transforms.process.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 
 TOO_MANY_DEAD = 3
@@ -85,7 +85,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     from dataflow.live import follow
     from dataflow.source.waiting import wait_for_source
     from runners import doctor
-    from transforms.event_time import as_text
+    from transforms.time.event_time import as_text
 
     refuse_unseen(job, flags)
 

@@ -17,9 +17,9 @@ from dataflow.job import Job
 from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
 from dataflow.stored import not_expired, read_table, read_target, rows_between
-from transforms.event_time import as_text
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
+from transforms.time.event_time import as_text
 
 DIFFERENT: Final = 1
 RELATIVE: Final = 1e-9

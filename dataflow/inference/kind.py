@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal
 
-from transforms.event_time import EARLIEST, LATEST
 from transforms.specification import ColumnType
-from transforms.time_text import read_time_text
+from transforms.time.event_time import EARLIEST, LATEST
+from transforms.time.text import read_time_text
 
 NumericType = Literal["int64", "float64"]
 

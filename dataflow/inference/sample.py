@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from dataflow.inference.column_names import words_of
 from dataflow.inference.kind import NumericType
-from transforms.batch import RESERVED
+from transforms.record.batch import RESERVED
 from transforms.specification import ColumnType
 
 SAMPLED_BYTES: Final = 2_000_000

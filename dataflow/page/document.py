@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from dataflow.page.view import JobView
-from transforms.dead_letter import REASONS
+from transforms.record.dead_letter import REASONS
 
 
 @dataclass(frozen=True, slots=True)

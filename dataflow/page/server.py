@@ -19,8 +19,8 @@ from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
 from dataflow.stored import read_table, rows_between
-from transforms import ledger
-from transforms.progress import BULLETIN, Bulletin
+from transforms.process.progress import BULLETIN, Bulletin
+from transforms.record import ledger
 from transforms.storage.error import SinkError
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dataflow.job import Job
 from dataflow.report.cells import cell
 from dataflow.report.keys import label
-from transforms.progress import BULLETIN, TALLY, Bulletin, Tally
+from transforms.process.progress import BULLETIN, TALLY, Bulletin, Tally
 
 _NEITHER: Final = ("window_start", "window_end", "revision", "final")
 """Columns of every table that are neither its key nor a figure."""

@@ -13,7 +13,7 @@ from transforms.collection.feed import Feed
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.tick import READ, name_of
+from transforms.time.tick import READ, name_of
 
 Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
 """By aggregation: shards, and the snapshot that each begins with."""

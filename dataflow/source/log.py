@@ -22,7 +22,7 @@ from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.watermark import Progress
+from transforms.time.watermark import Progress
 
 
 def reached(source: Mapping[str, Any]) -> Mapping[str, int]:

@@ -19,8 +19,8 @@ from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import messages, shared_broker, transaction
 from tests.transforms.collection.parsing.registry_server import registry
 from tests.waiting import until
-from transforms import ledger
 from transforms.collection.parsing.avro import AvroDecoder
+from transforms.record import ledger
 from transforms.storage.error import SinkError
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.kafka.transactions import KafkaFenced, KafkaWriter, Position

@@ -19,8 +19,6 @@ from tests.live.logs import BEGIN, SECOND, record
 from tests.transforms.collection.kafka.test_records import PATIENT, good, parser
 from tests.transforms.collection.parsing.registry_server import encoded, registry
 from tests.waiting import Deadline
-from transforms import ledger
-from transforms.batch import POSITION, origin_of
 from transforms.collection.kafka.feed import KafkaFeed
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.reader import READ_RECORDS, KafkaReader
@@ -30,7 +28,9 @@ from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.rest import Rest
 from transforms.collection.spec import Column, EventTimeSpec
-from transforms.watermark import NEVER
+from transforms.record import ledger
+from transforms.record.batch import POSITION, origin_of
+from transforms.time.watermark import NEVER
 
 MILLION = 1_000_000
 

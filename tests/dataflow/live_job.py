@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
 from tests.waiting import until
-from transforms import versions
 from transforms.collection.log.writer import LogWriter, Run
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
 BEGAN_US: Final = 1_700_000_000_000_000

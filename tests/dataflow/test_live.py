@@ -27,9 +27,9 @@ from tests.dataflow.live_job import (
     with_a_forgotten_log,
 )
 from tests.waiting import until
-from transforms import versions
 from transforms.collection.log.writer import LogReader, LogWriter
-from transforms.progress import BULLETIN
+from transforms.process import versions
+from transforms.process.progress import BULLETIN
 from transforms.storage.checkpoint.folder import MANIFEST
 
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))

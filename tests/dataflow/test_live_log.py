@@ -15,9 +15,9 @@ from tests.dataflow.collector.collecting import collecting
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, kept_up_to, newest, position, to_end, verified
 from tests.waiting import until
-from transforms import versions
 from transforms.collection.log.readers import readers
 from transforms.collection.log.writer import LogReader, LogWriter, log_file
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
 

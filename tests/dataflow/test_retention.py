@@ -13,7 +13,7 @@ from dataflow.commands.load import load_job
 from dataflow.stored import read_target
 from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, newest, to_end, verified
-from transforms import versions
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
 LOG = {"log": {"path": "log", "retain": "0s"}}

@@ -47,7 +47,7 @@ def checkpoint_before_rows() -> None:
     from transforms.storage.checkpoint.history import Place
     from transforms.storage.checkpoint.manifest import Checkpoint
     from transforms.storage.live.keeper import Keeper
-    from transforms.tick import SNAPSHOT, Tick, label_of
+    from transforms.time.tick import SNAPSHOT, Tick, label_of
 
     true_keep = Keeper.keep
 

@@ -17,8 +17,8 @@ from tests.faults.data import JOB, Sent, made
 from tests.faults.processes import Nursery, Process
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
-from transforms import versions
 from transforms.collection.log.writer import LogReader
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
 RATES: Final = {"a": 2500.0, "b": 900.0}

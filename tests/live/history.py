@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.live.study import Key, Study
 from tests.live.world import Wrong
-from transforms.tick import Tick
-from transforms.watermark import END
+from transforms.time.tick import Tick
+from transforms.time.watermark import END
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import FOREVER, LivePlan, Waiting
 from transforms.storage.live.store import KeepFn, LabelFn, StoreRowsFn
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
-from transforms.tick import READ, ROWS, label_of, name_of, tick_of
-from transforms.watermark import END, NEVER, Progress
+from transforms.time.tick import READ, ROWS, label_of, name_of, tick_of
+from transforms.time.watermark import END, NEVER, Progress
 
 LONGEST = 400 * 86_400_000_000
 

@@ -18,11 +18,11 @@ from tests.live.plan import DRAIN, Plan
 from tests.live.process import Process
 from tests.live.study import Study, remembered_hashes
 from tests.live.world import Killed, World, Wrong
-from transforms import ledger
 from transforms.aggregation import summary
+from transforms.record import ledger
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.publish import LEDGER
-from transforms.watermark import END
+from transforms.time.watermark import END
 
 LifeOf = Callable[[Study, World, Random, Plan, History], Life]
 

@@ -12,17 +12,17 @@ from pydantic import PrivateAttr
 from dataflow.checkpoints import timeline_of
 from dataflow.job import Job
 from tests.live.world import Wrong
-from transforms import ledger
 from transforms.aggregation.lateness import judge, timely
-from transforms.batch import POSITION
 from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.log.writer import Chunk
-from transforms.hashing import hash_rows
 from transforms.preprocessing.preprocess import entries, preprocess
+from transforms.record import ledger
+from transforms.record.batch import POSITION
+from transforms.record.hashing import hash_rows
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
-from transforms.watermark import Progress, WatermarkSpec
+from transforms.time.watermark import Progress, WatermarkSpec
 
 Key = tuple[Any, ...]
 Tables = Mapping[str, Mapping[Key, Mapping[str, Any]]]

@@ -29,7 +29,7 @@ from transforms.collection.log.writer import Chunk, LogWriter
 from transforms.collection.rest import Rest
 from transforms.storage.live import plan as storing
 from transforms.storage.parquet import exchange
-from transforms.watermark import NEVER
+from transforms.time.watermark import NEVER
 
 SHARDS = 2
 

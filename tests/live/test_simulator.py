@@ -28,17 +28,17 @@ from tests.live.world import World, Wrong
 from transforms.aggregation import live
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import TimelineFn
-from transforms.batch import WATERMARK, set_column
 from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import preprocess
+from transforms.record.batch import WATERMARK, set_column
 from transforms.storage.error import SinkError
 from transforms.storage.live import plan as storing
 from transforms.storage.live.keeper import Keeper
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS
-from transforms.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
-from transforms.watermark import Progress, WatermarkSpec
+from transforms.time.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
+from transforms.time.watermark import Progress, WatermarkSpec
 
 TIMES = int(os.environ.get("STREAMGAUGE_SIMULATIONS", "1"))
 
@@ -183,7 +183,7 @@ class ManifestFirst(Life):
 
 def live_checkpoint(tick: Any, manifest: Any) -> Any:
     from transforms.storage.checkpoint.manifest import Checkpoint
-    from transforms.watermark import END
+    from transforms.time.watermark import END
 
     history = manifest.line[-1].history
     return Checkpoint(tick.name, tick.chunk, tick.watermark, tick.source, 0.0, tick.watermark == END, history=history)

@@ -21,12 +21,12 @@ from tests.live.logs import chunk_after
 from tests.live.plan import Plan
 from tests.live.study import Study, remembered_hashes
 from tests.live.world import World
-from transforms import ledger
 from transforms.aggregation import summary
 from transforms.collection.log.writer import Chunk
+from transforms.record import ledger
 from transforms.specification import microseconds, parse_duration
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
-from transforms.watermark import NEVER
+from transforms.time.watermark import NEVER
 
 STORIES = sorted(Path(__file__).with_name("stories").glob("*.yaml"))
 SECOND = 1_000_000

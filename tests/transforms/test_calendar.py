@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import aggregation
-from tests.transforms.test_time_zone import by_python
+from tests.transforms.time.test_zone import by_python
 from transforms.collection.parsing.values import from_text
-from transforms.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
+from transforms.time.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR = 3_600_000_000

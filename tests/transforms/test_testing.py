@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 import pytest
 
-from transforms.batch import EVENT_TIME, POSITION, origin_of
+from transforms.record.batch import EVENT_TIME, POSITION, origin_of
 from transforms.testing import assert_table, batch_of, holds
 
 SCHEMA = pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])

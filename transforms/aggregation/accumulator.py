@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.groups import Groups
-from transforms.batch import filled
+from transforms.record.batch import filled
 
 State = Mapping[str, pa.Array]
 

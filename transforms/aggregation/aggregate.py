@@ -16,9 +16,9 @@ from transforms.aggregation.lateness import timely
 from transforms.aggregation.live import Shard, decode_state, encode_state
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline
-from transforms.batch import empty
-from transforms.coder import RecordBatchCoder
-from transforms.threads import pool
+from transforms.process.threads import pool
+from transforms.record.batch import empty
+from transforms.record.coder import RecordBatchCoder
 
 _COMPACT_BYTES = 8 << 20
 """Partials of a bundle wait until they are this large, and as large as what they are merged with: a bundle holds

@@ -16,7 +16,7 @@ import pyarrow as pa
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups, sorting
 from transforms.aggregation.lists import from_lists, group_of_rows, to_lists
-from transforms.hashing import Hashes, hash_values
+from transforms.record.hashing import Hashes, hash_values
 
 EXACT: Final = 1_000
 PRECISION: Final = 14

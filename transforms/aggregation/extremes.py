@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups
-from transforms.batch import filled
+from transforms.record.batch import filled
 
 STATISTICS = ("min", "max")
 

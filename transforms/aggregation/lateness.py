@@ -13,14 +13,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms import ledger
 from transforms.aggregation.spec import AggregationSpec
-from transforms.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
-from transforms.branches import BOOKS, branching
-from transforms.dead_letter import dead_letters
-from transforms.event_time import as_instants
+from transforms.record import ledger
+from transforms.record.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
+from transforms.record.branches import BOOKS, branching
+from transforms.record.dead_letter import dead_letters
 from transforms.specification import format_duration, microseconds
-from transforms.watermark import NEVER
+from transforms.time.event_time import as_instants
+from transforms.time.watermark import NEVER
 
 LATE_REASON: Final = "late"
 

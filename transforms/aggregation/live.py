@@ -20,9 +20,9 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from transforms.aggregation.lateness import timely
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline, TimelineState
-from transforms.batch import empty, one_batch
-from transforms.coder import RecordBatchCoder
-from transforms.tick import (
+from transforms.record.batch import empty, one_batch
+from transforms.record.coder import RecordBatchCoder
+from transforms.time.tick import (
     CLOSING,
     PARTIAL,
     ROWS,
@@ -36,7 +36,7 @@ from transforms.tick import (
     tick_after,
     tick_of,
 )
-from transforms.watermark import END, NEVER
+from transforms.time.watermark import END, NEVER
 
 _MOST_WAITING: Final = 64
 """Partials that wait until they are merged, due or not."""
@@ -220,7 +220,7 @@ class TimelineFn(beam.DoFn):
 class AggregateLive(beam.PTransform):
     """Closes the windows of an endless collection of batches as their time comes.
 
-    In: `batches`, with timestamps as `transforms.tick` says, and `ticks`. Out: parcels of rows and of snapshots.
+    In: `batches`, with timestamps as `transforms.time.tick` says, and `ticks`. Out: parcels of rows and of snapshots.
 
     Args:
         number: the aggregation's number in the job.

@@ -19,7 +19,7 @@ from transforms.aggregation.moments import Moments
 from transforms.aggregation.presence import Presence
 from transforms.aggregation.quantiles import Quantiles
 from transforms.aggregation.spec import AggregationSpec, family
-from transforms.batch import ARROW
+from transforms.record.batch import ARROW
 from transforms.specification import NUMERIC, ColumnType
 
 

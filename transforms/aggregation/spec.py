@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from transforms.event_time import Window
 from transforms.specification import NUMERIC, ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more
+from transforms.time.event_time import Window
 
 STATISTICS: Final[dict[str, str]] = {
     "count": "how many values are present",

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups, group
 from transforms.aggregation.measure import Measure, counted_before
-from transforms.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of, set_column
-from transforms.event_time import Window, as_instants
-from transforms.hashing import hash_rows
+from transforms.record.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of, set_column
+from transforms.record.hashing import hash_rows
+from transforms.time.event_time import Window, as_instants
 
 SLICE: Final = "slice"
 ROWS: Final = "rows"

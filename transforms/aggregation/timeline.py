@@ -18,8 +18,8 @@ from transforms.aggregation.groups import group
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
-from transforms.batch import empty, one_batch, set_column
-from transforms.event_time import Instants, as_timestamps
+from transforms.record.batch import empty, one_batch, set_column
+from transforms.time.event_time import Instants, as_timestamps
 
 PUBLISHED: Final = "published"
 

@@ -12,7 +12,7 @@ from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.log.hold import Hold, IdleHold
 from transforms.collection.log.writer import Chunk, LogOther, LogReader
 from transforms.collection.rest import Rest
-from transforms.watermark import NEVER
+from transforms.time.watermark import NEVER
 
 LOG: Final = "log"
 """In what a job knows of its beginning: which log it reads."""

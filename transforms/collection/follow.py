@@ -12,15 +12,15 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
-from transforms.branches import BOOKS, branching
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.collection.log.hold import Hold
 from transforms.collection.rest import Rest, RestProvider
-from transforms.event_time import EARLIEST, Window, as_timestamps
-from transforms.progress import BULLETIN, TALLY
-from transforms.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_of, tick_parcel
-from transforms.watermark import END
+from transforms.process.progress import BULLETIN, TALLY
+from transforms.record.branches import BOOKS, branching
+from transforms.time.event_time import EARLIEST, Window, as_timestamps
+from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_of, tick_parcel
+from transforms.time.watermark import END
 
 _POLL_SECONDS: Final = 0.005
 
@@ -181,7 +181,7 @@ class Follow(beam.PTransform):
     """Reads a source for ever.
 
     Out: `batches` as the feed makes them, `dead_letters`, `ledger` and `ticks`, all with the source's progress
-    as their timestamps (`transforms.tick`).
+    as their timestamps (`transforms.time.tick`).
     """
 
     following: Following

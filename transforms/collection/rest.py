@@ -10,8 +10,8 @@ from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
 from transforms.collection.kafka.progress import KafkaProgress
-from transforms.tick import Tick, name_of
-from transforms.watermark import NEVER, Progress
+from transforms.time.tick import Tick, name_of
+from transforms.time.watermark import NEVER, Progress
 
 FORMAT: Final = 1
 _PROGRESS: Final = {kind.__name__: kind for kind in (Progress, KafkaProgress)}

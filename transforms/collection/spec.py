@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from transforms.batch import RESERVED
+from transforms.record.batch import RESERVED
 from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Spec
-from transforms.time_zone import TimeZone
+from transforms.time.zone import TimeZone
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from transforms.aggregation.accumulator import State, as_numpy
 from transforms.aggregation.doubles import two_sum
 from transforms.aggregation.groups import Groups
-from transforms.batch import filled
+from transforms.record.batch import filled
 
 Matrix = npt.NDArray[np.float64]
 _Present = npt.NDArray[np.bool_] | None

@@ -16,10 +16,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from transforms.batch import ARROW
-from transforms.dead_letter import shown
-from transforms.engine import connection, query
 from transforms.preprocessing.result import unfit, without
+from transforms.process.engine import connection, query
+from transforms.record.batch import ARROW
+from transforms.record.dead_letter import shown
 from transforms.specification import ColumnType
 
 _TABLE: Final = "streamgauge_rows"

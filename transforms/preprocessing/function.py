@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batch import ARROW, RESERVED, set_column
 from transforms.preprocessing.result import unfit
+from transforms.record.batch import ARROW, RESERVED, set_column
 from transforms.specification import ColumnType
 
 Columns = Mapping[str, ColumnType]

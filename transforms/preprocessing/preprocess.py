@@ -8,13 +8,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms import ledger
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
-from transforms.branches import BOOKS, branching
-from transforms.dead_letter import dead_letters
-from transforms.event_time import as_instants
-from transforms.payload import written
 from transforms.preprocessing.steps import Step, Stepped
+from transforms.record import ledger
+from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
+from transforms.record.branches import BOOKS, branching
+from transforms.record.dead_letter import dead_letters
+from transforms.record.payload import written
+from transforms.time.event_time import as_instants
 
 
 @dataclass(frozen=True, slots=True)

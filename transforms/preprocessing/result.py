@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.event_time import EARLIEST, LATEST
+from transforms.time.event_time import EARLIEST, LATEST
 
 
 def unfit(values: pa.Array) -> dict[int, str]:

@@ -16,15 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batch import ARROW, RESERVED, set_column
-from transforms.dead_letter import shown
-from transforms.hashing import hash_rows
 from transforms.preprocessing import spec as specs
 from transforms.preprocessing.expressions import Expression, ExpressionError, check_expression, evaluate
 from transforms.preprocessing.function import AppliedFunction, plan_function
 from transforms.preprocessing.result import unfit
+from transforms.record.batch import ARROW, RESERVED, set_column
+from transforms.record.dead_letter import shown
+from transforms.record.hashing import hash_rows
 from transforms.specification import ColumnType, Spec
-from transforms.time_text import read_time_text
+from transforms.time.text import read_time_text
 
 Columns = Mapping[str, ColumnType]
 

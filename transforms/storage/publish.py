@@ -13,7 +13,8 @@ from typing import Final
 
 import pyarrow.compute as pc
 
-from transforms import durable, ledger
+from transforms.process import durable
+from transforms.record import ledger
 from transforms.storage import sql
 from transforms.storage.error import SinkError, told_as_sink_error
 from transforms.storage.kafka import topics

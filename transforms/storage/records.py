@@ -8,9 +8,9 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms import ledger
-from transforms.batch import set_column
-from transforms.coder import RecordBatchCoder
+from transforms.record import ledger
+from transforms.record.batch import set_column
+from transforms.record.coder import RecordBatchCoder
 
 
 def stamped(letters: pa.RecordBatch, failed_at: datetime, attempts: Mapping[tuple[str, int], int]) -> pa.RecordBatch:

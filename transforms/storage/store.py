@@ -10,7 +10,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
+import transforms.record.coder  # noqa: F401  # registers the Arrow coder
 from transforms.storage.publish import Outcome, Plan, publish
 from transforms.storage.staging import Receipt, StagedFile, Table
 

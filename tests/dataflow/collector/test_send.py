@@ -22,7 +22,7 @@ from dataflow.commands.send import source_of
 from tests.dataflow.collector.collecting import collecting, logged, numbered, text
 from tests.dataflow.jobs import Ended, finished, start, streamgauge
 from tests.waiting import until
-from transforms.payload import as_json
+from transforms.record.payload import as_json
 
 
 def send(port: int, *arguments: str | Path) -> Ended:

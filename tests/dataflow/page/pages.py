@@ -16,7 +16,7 @@ from dataflow.job import Job
 from dataflow.page.server import serving
 from tests.dataflow.jobs import JSON_LINES, changed, write_job
 from transforms.collection.log.writer import LogWriter
-from transforms.progress import Bulletin
+from transforms.process.progress import Bulletin
 
 START: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LIVE: Final = changed(

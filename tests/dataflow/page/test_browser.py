@@ -162,7 +162,7 @@ def test_page_goes_on_when_the_job_is_started_again(tmp_path: Path, window: Wind
         window.wait(lambda: len(window.all("#newest tbody tr")) == 1)
     window.wait(lambda: "does not answer" in window.text("#standing"))
     from dataflow.page.server import serving
-    from transforms.progress import Bulletin
+    from transforms.process.progress import Bulletin
 
     bulletin = Bulletin()
     address = page.url.removeprefix("http://")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key, in_many_steps, plain_rows
 from transforms.aggregation.timeline import TimelineState
-from transforms.coder import RecordBatchCoder
+from transforms.record.coder import RecordBatchCoder
 
 WINDOWS = [
     {"size": "1h"},

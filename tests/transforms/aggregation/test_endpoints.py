@@ -11,8 +11,8 @@ from tests.columns import figures
 from transforms.aggregation.endpoints import Endpoints
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.summary import Summary
-from transforms.batch import EVENT_TIME, POSITION, Origin, with_origin
-from transforms.event_time import TIMESTAMP, Window
+from transforms.record.batch import EVENT_TIME, POSITION, Origin, with_origin
+from transforms.time.event_time import TIMESTAMP, Window
 
 
 @settings(max_examples=60, deadline=None)

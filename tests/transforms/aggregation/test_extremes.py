@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.columns import figures
-from transforms.event_time import EARLIEST, LATEST
 from transforms.specification import ColumnType
+from transforms.time.event_time import EARLIEST, LATEST
 
 VALUES: Final[dict[ColumnType, st.SearchStrategy[Any]]] = {
     "float64": st.floats(allow_nan=False),

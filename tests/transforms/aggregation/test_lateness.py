@@ -9,11 +9,11 @@ import pytest
 
 from transforms.aggregation.lateness import judge, timely
 from transforms.aggregation.spec import AggregationSpec
-from transforms.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, Origin, with_origin
-from transforms.event_time import as_timestamps
-from transforms.ledger import imbalance, totals
+from transforms.record.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, Origin, with_origin
+from transforms.record.ledger import imbalance, totals
 from transforms.specification import microseconds
-from transforms.watermark import NEVER
+from transforms.time.event_time import as_timestamps
+from transforms.time.watermark import NEVER
 
 SECOND = 1_000_000
 

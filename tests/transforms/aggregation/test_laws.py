@@ -14,9 +14,9 @@ from tests import laws
 from tests.laws import Figure, Subject, magnitudes
 from transforms.aggregation.measure import ColumnMeasure, accumulator
 from transforms.aggregation.summary import Summary
-from transforms.batch import ARROW
-from transforms.event_time import EARLIEST, LATEST
+from transforms.record.batch import ARROW
 from transforms.specification import NUMERIC, ColumnType
+from transforms.time.event_time import EARLIEST, LATEST
 
 TINY: Final = 5e-324
 

@@ -6,7 +6,7 @@ from transforms.aggregation.measure import accumulator, column_measures, distinc
 from transforms.aggregation.moments import Moments
 from transforms.aggregation.presence import Presence
 from transforms.aggregation.spec import AggregationSpec
-from transforms.batch import ARROW
+from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
 
 COLUMNS: dict[str, ColumnType] = {"x": "float64", "k": "string"}

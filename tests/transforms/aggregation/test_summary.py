@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.aggregations import HOUR, Aggregation, aggregation
 from transforms.aggregation.summary import ROWS, SLICE, key_column
-from transforms.batch import ARROW
-from transforms.hashing import hash_rows
+from transforms.record.batch import ARROW
+from transforms.record.hashing import hash_rows
 
 KEYS: dict[str, Any] = {"t": "string", "n": "int64", "b": "bool", "at": "timestamp"}
 

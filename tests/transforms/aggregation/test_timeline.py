@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key
-from transforms.event_time import EARLIEST, LATEST
 from transforms.specification import microseconds, parse_duration
+from transforms.time.event_time import EARLIEST, LATEST
 
 STATISTICS = ["count", "missing", "sum", "min", "max", "p50", "distinct", "first", "last", "top2"]
 TOLERANCES = {"x_sum": {"rel": 1e-12, "abs": 1e-12}, "x_p50": {"rel": 0.01000001}}

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, Origin
 from transforms.collection.files.ranges import list_ranges
 from transforms.collection.files.read import FileReader
 from transforms.collection.parsing.csv_lines import parse_csv
@@ -15,6 +14,7 @@ from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.repair import Overlay
 from transforms.collection.spec import Column, EventTimeSpec, FilesSpec
+from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, Origin
 
 Good = dict[int, dict[str, Any]]
 Dead = dict[int, tuple[str, bytes]]

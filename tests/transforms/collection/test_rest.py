@@ -6,7 +6,7 @@ import pytest
 
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.rest import FORMAT, Rest, RestCoder
-from transforms.watermark import Progress
+from transforms.time.watermark import Progress
 
 RESTS = [
     Rest(0, None),

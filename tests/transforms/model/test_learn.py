@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, Ridge
 
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key
-from transforms.batch import EVENT_TIME
+from transforms.record.batch import EVENT_TIME
 
 COLUMNS = {"k": "string", "x": "float64", "z": "int64", "y": "float64"}
 WINDOWS: list[dict[str, str]] = [

@@ -6,9 +6,9 @@ from typing import Any, Final
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from transforms.batch import PAYLOAD, RESERVED, set_column
 from transforms.preprocessing.spec import StepSpec
 from transforms.preprocessing.steps import Step, plan_step
+from transforms.record.batch import PAYLOAD, RESERVED, set_column
 from transforms.specification import ColumnType
 from transforms.testing import batch_of
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.transforms.preprocessing.rows import COLUMNS, batch, rows
-from transforms.batch import PAYLOAD, POSITION
 from transforms.preprocessing.function import AppliedFunction, plan_function, to_frame
+from transforms.record.batch import PAYLOAD, POSITION
 
 HERE = "tests.transforms.preprocessing.functions"
 MOMENT = datetime(2013, 1, 1, 5, tzinfo=timezone.utc)

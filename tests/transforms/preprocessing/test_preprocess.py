@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transforms.preprocessing.rows import COLUMNS, batch, names, plan, rows
-from transforms import ledger
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, Origin, origin_of, set_column, with_origin
-from transforms.dead_letter import SCHEMA
-from transforms.payload import as_struct
 from transforms.preprocessing.preprocess import Preprocess, Preprocessed, preprocess
 from transforms.preprocessing.steps import Step
+from transforms.record import ledger
+from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, Origin, origin_of, set_column, with_origin
+from transforms.record.dead_letter import SCHEMA
+from transforms.record.payload import as_struct
 
 HERE = "tests.transforms.preprocessing.functions"
 STEPS: list[dict[str, Any]] = [

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from transforms.event_time import EARLIEST, LATEST
 from transforms.preprocessing.result import unfit, without
+from transforms.time.event_time import EARLIEST, LATEST
 
 
 def test_floats_must_be_finite() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.transforms.preprocessing.rows import COLUMNS, batch, names, plan, rows
-from transforms.batch import POSITION
 from transforms.preprocessing.steps import StepError, Stepped
+from transforms.record.batch import POSITION
 
 LARGEST = 2**63 - 1
 MOMENT = datetime(2013, 1, 1, tzinfo=timezone.utc)

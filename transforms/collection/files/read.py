@@ -15,9 +15,6 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import ledger
-from transforms.batch import Origin, one_batch
-from transforms.branches import BOOKS, branching
 from transforms.collection.files.ranges import FileRange, check_urls, open_part
 from transforms.collection.parsing.csv_lines import parse_csv
 from transforms.collection.parsing.csv_quotes import bytes_joined, first_record
@@ -28,10 +25,13 @@ from transforms.collection.parsing.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.parsing.values import Refusals
 from transforms.collection.repair import Overlay, Positions, Repair, one_line_each, replaced_rows, without
 from transforms.collection.spec import LONGEST_LINE
-from transforms.dead_letter import Payloads
-from transforms.payload import as_json, as_struct
-from transforms.progress import TALLY
-from transforms.threads import pool
+from transforms.process.progress import TALLY
+from transforms.process.threads import pool
+from transforms.record import ledger
+from transforms.record.batch import Origin, one_batch
+from transforms.record.branches import BOOKS, branching
+from transforms.record.dead_letter import Payloads
+from transforms.record.payload import as_json, as_struct
 
 BLOCK_BYTES: Final = 8 << 20
 """Text parsed at a time: half of it takes a sixth more time, twice of it memory that grows with the rows."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from transforms import versions
 from transforms.collection.feed import Portion
 from transforms.collection.kafka.ahead import AheadReader
 from transforms.collection.kafka.progress import KafkaProgress
@@ -13,7 +12,8 @@ from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser, Reading
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.rest import Rest
-from transforms.progress import BULLETIN
+from transforms.process import versions
+from transforms.process.progress import BULLETIN
 
 HEARTBEAT_MICROS: Final = 1_000_000
 """After so much silence it is told how long it was: partitions fall silent by it."""

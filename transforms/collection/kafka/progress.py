@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transforms.specification import microseconds
-from transforms.watermark import NEVER, WatermarkSpec
+from transforms.time.watermark import NEVER, WatermarkSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.branches import BOOKS, branching
 from transforms.collection.kafka.feed import newest_offsets
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.progress import TALLY
+from transforms.process.progress import TALLY
+from transforms.record.branches import BOOKS, branching
 
 
 class ReadPartitionFn(beam.DoFn):

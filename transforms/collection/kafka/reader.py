@@ -14,7 +14,7 @@ from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.records import Reading
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.kafka.strokes import Strokes
-from transforms.kafka_client import MOVING, KafkaUnusable, answered, client_module, open_client, told
+from transforms.systems.kafka import MOVING, KafkaUnusable, answered, client_module, open_client, told
 
 QUEUE_KBYTES: Final = 16_384
 """What waits in memory to be read; messages of a few bytes take six times as much as they hold."""

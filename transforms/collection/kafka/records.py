@@ -13,9 +13,16 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from transforms import ledger
-from transforms.arrays import Longs
-from transforms.batch import (
+from transforms.collection.kafka.progress import KafkaProgress, PartitionProgress
+from transforms.collection.parsing.avro import AvroDecoder
+from transforms.collection.parsing.json_lines import parse_json
+from transforms.collection.parsing.lines import Lines
+from transforms.collection.parsing.parsed import Parsed, Schema, conform
+from transforms.collection.parsing.values import Refusals
+from transforms.collection.repair import Overlay, applicable
+from transforms.record import ledger
+from transforms.record.arrays import Longs
+from transforms.record.batch import (
     EVENT_TIME,
     PAYLOAD,
     POSITION,
@@ -26,17 +33,10 @@ from transforms.batch import (
     set_column,
     with_origin,
 )
-from transforms.collection.kafka.progress import KafkaProgress, PartitionProgress
-from transforms.collection.parsing.avro import AvroDecoder
-from transforms.collection.parsing.json_lines import parse_json
-from transforms.collection.parsing.lines import Lines
-from transforms.collection.parsing.parsed import Parsed, Schema, conform
-from transforms.collection.parsing.values import Refusals
-from transforms.collection.repair import Overlay, applicable
-from transforms.dead_letter import PARSE, SCHEMA, dead_letters
-from transforms.event_time import as_instants
+from transforms.record.dead_letter import PARSE, SCHEMA, dead_letters
 from transforms.specification import format_duration, microseconds
-from transforms.watermark import NEVER, WatermarkSpec
+from transforms.time.event_time import as_instants
+from transforms.time.watermark import NEVER, WatermarkSpec
 
 RANGE_OFFSETS: Final = 10_000
 """Offsets that a ledger row covers."""

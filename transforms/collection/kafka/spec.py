@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transforms.kafka_client import TOPIC, KafkaCluster
-from transforms.schema_registry import RegistrySpec, check_registry
+from transforms.systems.kafka import TOPIC, KafkaCluster
+from transforms.systems.schema_registry import RegistrySpec, check_registry
 
 
 class KafkaSpec(KafkaCluster):

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from transforms.arrays import Longs
 from transforms.collection.kafka.records import NO_TIME, Fetched
+from transforms.record.arrays import Longs
 
 _NONE: Final = np.empty(0, np.int64)
 _SECOND: Final = itemgetter(1)  # of a message's timestamp: its sort, and the time in ms

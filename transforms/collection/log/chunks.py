@@ -8,19 +8,29 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from transforms import ledger
-from transforms.arrays import Longs
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, Origin, empty, one_batch, set_column
 from transforms.collection.log.losses import LOST
 from transforms.collection.log.writer import Chunk
 from transforms.collection.parsing.json_lines import parse_json
 from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Parsed, Schema, conform
 from transforms.collection.repair import Repair, applicable, one_line_each
-from transforms.dead_letter import PARSE, SCHEMA, dead_letters
-from transforms.event_time import as_instants
+from transforms.record import ledger
+from transforms.record.arrays import Longs
+from transforms.record.batch import (
+    EVENT_TIME,
+    PAYLOAD,
+    POSITION,
+    RANGE,
+    WATERMARK,
+    Origin,
+    empty,
+    one_batch,
+    set_column,
+)
+from transforms.record.dead_letter import PARSE, SCHEMA, dead_letters
 from transforms.specification import format_duration, microseconds
-from transforms.watermark import NEVER, Progress, WatermarkSpec
+from transforms.time.event_time import as_instants
+from transforms.time.watermark import NEVER, Progress, WatermarkSpec
 
 SOURCE: Final = "log"
 """What the tables call a log."""

@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from transforms import retention, versions
 from transforms.collection.log.readers import announce, passed_by, reader_file
+from transforms.process import versions
+from transforms.time import retention
 
 _LOOK_SECONDS: Final = 0.9
 _HEARD_SECONDS: Final = 10.0

@@ -6,13 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.branches import BOOKS, branching
 from transforms.collection.feed import log_portion
 from transforms.collection.follow import outputs
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.writer import LogReader
 from transforms.collection.rest import Rest
-from transforms.progress import TALLY
+from transforms.process.progress import TALLY
+from transforms.record.branches import BOOKS, branching
 
 
 class ReadLogFn(beam.DoFn):

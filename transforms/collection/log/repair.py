@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Final
 
-from transforms import durable
 from transforms.collection.log.file import (
     LAYOUT,
     LogDamaged,
@@ -27,6 +26,7 @@ from transforms.collection.log.file import (
 from transforms.collection.log.identity import SIDES, locked
 from transforms.collection.log.inspection import damaged_sessions, has_damaged_id
 from transforms.collection.log.losses import Lost, extreme, losses_in, row_of
+from transforms.process import durable
 
 _INSERT: Final = "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

@@ -15,7 +15,6 @@ from typing import Final
 
 import pyarrow as pa
 
-from transforms import durable
 from transforms.collection.log.file import (
     CODEC,
     LAYOUT,
@@ -50,6 +49,7 @@ from transforms.collection.log.readers import passed_by_all as passed_by_all
 from transforms.collection.log.reading import LogReader as LogReader
 from transforms.collection.log.repair import finish as finish_repair
 from transforms.collection.log.reserve import RESERVE_BYTES, WORKING_BYTES, Reserve
+from transforms.process import durable
 
 _FORGOTTEN_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 4 << 20

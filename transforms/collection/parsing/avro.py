@@ -21,8 +21,8 @@ import fastavro
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.parsing.registry import Unreadable, open_registry
 from transforms.collection.parsing.values import Refusals
-from transforms.schema_registry import RegistrySpec
 from transforms.specification import NUMERIC
+from transforms.systems.schema_registry import RegistrySpec
 
 _MAGIC: Final = 0
 _HEAD: Final = struct.Struct(">BI")

@@ -17,7 +17,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from transforms.arrays import Octets
+from transforms.record.arrays import Octets
 
 LONGEST_JOINED: Final = 1 << 20
 """Bytes of a record over several lines: a quote that stays open further is a mistake and not a value."""

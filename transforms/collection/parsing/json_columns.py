@@ -7,8 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.arrays import Ints, Longs, Octets
-from transforms.batch import ARROW, filled
 from transforms.collection.parsing.compiled.columns import (
     BOOL,
     FLOAT64,
@@ -30,9 +28,11 @@ from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Rows, Schema, as_event_time
 from transforms.collection.parsing.scratch import room
 from transforms.collection.parsing.values import Refusals, event_time_bounds, from_text
-from transforms.engine import query
-from transforms.event_time import EARLIEST, LATEST
+from transforms.process.engine import query
+from transforms.record.arrays import Ints, Longs, Octets
+from transforms.record.batch import ARROW, filled
 from transforms.specification import ColumnType
+from transforms.time.event_time import EARLIEST, LATEST
 
 _KINDS: Final = {
     "string": STRING,

@@ -10,7 +10,7 @@ from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Schema, as_event_time
 from transforms.collection.parsing.values import Refusals, Why, missing, outside_of_time, refusal
 from transforms.collection.spec import Column
-from transforms.dead_letter import shown
+from transforms.record.dead_letter import shown
 
 _QUOTED: Final = 400
 """Octets of what cannot be read that are looked at; a detail quotes fewer."""

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.arrays import Ints, Longs, Octets
 from transforms.collection.parsing.scratch import room
 from transforms.collection.parsing.values import Refusals
-from transforms.dead_letter import shown
+from transforms.record.arrays import Ints, Longs, Octets
+from transforms.record.dead_letter import shown
 
 _NEWLINE: Final = 10
 

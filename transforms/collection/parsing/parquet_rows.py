@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batch import ARROW
 from transforms.collection.parsing.parsed import Schema, as_event_time
 from transforms.collection.parsing.values import Converted, Refusals, from_text, refusal
 from transforms.collection.spec import Column
-from transforms.dead_letter import shown
-from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
-from transforms.payload import plain
+from transforms.record.batch import ARROW
+from transforms.record.dead_letter import shown
+from transforms.record.payload import plain
 from transforms.specification import ColumnType
-from transforms.time_zone import zone
+from transforms.time.event_time import EARLIEST, LATEST, TIMESTAMP
+from transforms.time.zone import zone
 
 _BEYOND_INT64: Final = float(1 << 63)
 _ONE_DAY: Final = 86_400_000_000

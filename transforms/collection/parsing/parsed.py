@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from transforms.arrays import Ints, Longs
-from transforms.batch import ARROW, EVENT_TIME, PAYLOAD, POSITION, Origin, with_origin
 from transforms.collection.parsing.values import Refusals, Why, event_times, missing
 from transforms.collection.spec import Column, EventTimeSpec
-from transforms.dead_letter import PARSE, Payloads, dead_letters
+from transforms.record.arrays import Ints, Longs
+from transforms.record.batch import ARROW, EVENT_TIME, PAYLOAD, POSITION, Origin, with_origin
+from transforms.record.dead_letter import PARSE, Payloads, dead_letters
 
 Values = Mapping[str, pa.Array]
 

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any, Final
 
 from transforms.collection.files.ranges import SourceError
-from transforms.kafka_client import KafkaUnusable
-from transforms.progress import BULLETIN
-from transforms.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
+from transforms.process.progress import BULLETIN
+from transforms.systems.kafka import KafkaUnusable
+from transforms.systems.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
 
 PATIENCE_SECONDS: Final = 900.0
 """How long a registry may be out of reach until the job gives up: as long as a sink may."""

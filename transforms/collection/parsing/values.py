@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.arrays import Bools, Ints, Octets
-from transforms.batch import ARROW
-from transforms.dead_letter import shown
-from transforms.event_time import EARLIEST, LATEST, TIMESTAMP
+from transforms.record.arrays import Bools, Ints, Octets
+from transforms.record.batch import ARROW
+from transforms.record.dead_letter import shown
 from transforms.specification import ColumnType
-from transforms.time_zone import zone
+from transforms.time.event_time import EARLIEST, LATEST, TIMESTAMP
+from transforms.time.zone import zone
 
 Why: TypeAlias = tuple[str, str]
 """The reason for which a record is refused, and the detail."""

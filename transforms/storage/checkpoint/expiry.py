@@ -1,7 +1,8 @@
 """How long rows stay in the tables of a live job: at least as long as its job file says, from when they were stored.
 
 A job remembers a few of the places that it has passed, its *marks*. Once a mark is as old as a table's retention, the
-rows that the table had there go. Age is measured by the clock of the source, if it has one (`transforms.retention`).
+rows that the table had there go. Age is measured by the clock of the source, if it has one
+(`transforms.time.retention`).
 """
 
 from collections.abc import Mapping, Sequence

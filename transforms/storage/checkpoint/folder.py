@@ -6,8 +6,8 @@ newest; one that is `retain` old or older, from which `verify` can run the log a
 on its way to become that.
 
 The manifest is all that counts of a job: its line of histories, who may write, its checkpoints, and which files of its
-Parquet folders are live. It changes by compare-and-set only (`transforms.versions`): a writer that was overtaken while
-it was stopped changes nothing.
+Parquet folders are live. It changes by compare-and-set only (`transforms.process.versions`): a writer that was
+overtaken while it was stopped changes nothing.
 """
 
 import json
@@ -21,12 +21,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms import durable, versions
-from transforms.retention import moments
+from transforms.process import durable, versions
 from transforms.storage.checkpoint.history import Place, Stretch, left_at
 from transforms.storage.checkpoint.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.checkpoint.snapshots import checksum_of, read_snapshots, write_snapshots
 from transforms.storage.error import SinkError, sentence, told_as_sink_error
+from transforms.time.retention import moments
 
 FOLDER: Final = "checkpoints"
 MANIFEST: Final = "manifest"

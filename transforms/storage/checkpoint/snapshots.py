@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from transforms import durable
+from transforms.process import durable
 
 
 def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> int:

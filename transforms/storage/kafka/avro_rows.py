@@ -10,10 +10,16 @@ from typing import Any, Final
 import fastavro
 import pyarrow as pa
 
-from transforms.schema_registry import RegistrySpec, registry_client, registry_errors, registry_schema, unreachable
 from transforms.storage.error import SinkError
 from transforms.storage.kafka.rows import Encode
 from transforms.storage.staging import Table
+from transforms.systems.schema_registry import (
+    RegistrySpec,
+    registry_client,
+    registry_errors,
+    registry_schema,
+    unreachable,
+)
 
 _HEAD: Final = struct.Struct(">BI")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

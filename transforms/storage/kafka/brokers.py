@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from transforms.kafka_client import KafkaUnusable, answered, client_module, open_client, told
 from transforms.storage.error import SinkError
 from transforms.storage.kafka.spec import KafkaTarget
+from transforms.systems.kafka import KafkaUnusable, answered, client_module, open_client, told
 
 ANSWER_SECONDS: Final = 30.0
 """How long the brokers may take to answer."""

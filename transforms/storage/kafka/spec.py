@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 from pydantic import field_validator, model_validator
 
-from transforms.kafka_client import TOPIC, KafkaCluster
-from transforms.schema_registry import RegistrySpec, check_registry
 from transforms.specification import Spec
+from transforms.systems.kafka import TOPIC, KafkaCluster
+from transforms.systems.schema_registry import RegistrySpec, check_registry
 
 _TEMPLATE: Final = re.compile(r"[A-Za-z0-9._-]*\{table\}[A-Za-z0-9._-]*")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms import durable
+from transforms.process import durable
 from transforms.storage.checkpoint.history import Place
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.kafka.spec import KafkaTarget

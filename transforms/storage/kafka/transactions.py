@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.kafka_client import KafkaUnusable, client_module, told
 from transforms.storage.error import SinkError
 from transforms.storage.kafka import brokers
 from transforms.storage.kafka.avro_rows import register
@@ -23,6 +22,7 @@ from transforms.storage.kafka.brokers import Brokers
 from transforms.storage.kafka.rows import Encode, keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.staging import Table
+from transforms.systems.kafka import KafkaUnusable, client_module, told
 
 _LOOK: Final = 1_000  # messages between two looks at what became of those before
 _WRITING: Final = {

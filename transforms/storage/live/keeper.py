@@ -17,11 +17,10 @@ from datetime import datetime, timezone
 
 import pyarrow as pa
 
-from transforms import ledger
-from transforms.progress import BULLETIN
-from transforms.pulse import Pulse
-from transforms.pulse import pulse as pulse_of_process
-from transforms.retention import moments
+from transforms.process.progress import BULLETIN
+from transforms.process.pulse import Pulse
+from transforms.process.pulse import pulse as pulse_of_process
+from transforms.record import ledger
 from transforms.storage.checkpoint.expiry import Mark, expiring, with_mark
 from transforms.storage.checkpoint.folder import TakenOver
 from transforms.storage.checkpoint.history import NOTHING, Place
@@ -30,8 +29,9 @@ from transforms.storage.live.plan import FOREVER, LivePlan, publish
 from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
 from transforms.storage.records import stamped
-from transforms.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
-from transforms.watermark import END
+from transforms.time.retention import moments
+from transforms.time.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
+from transforms.time.watermark import END
 
 
 class Lease:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
-from transforms.progress import BULLETIN
+from transforms.process.progress import BULLETIN
 from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder, StateRefused, TakenOver

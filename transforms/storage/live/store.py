@@ -11,8 +11,8 @@ from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
-from transforms.coder import RecordBatchCoder
-from transforms.progress import BULLETIN
+from transforms.process.progress import BULLETIN
+from transforms.record.coder import RecordBatchCoder
 from transforms.storage.checkpoint.folder import NotShared, StateRefused, TakenOver
 from transforms.storage.checkpoint.history import Place
 from transforms.storage.checkpoint.snapshots import write_snapshots
@@ -21,7 +21,7 @@ from transforms.storage.kafka.transactions import KafkaFenced
 from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
-from transforms.tick import (
+from transforms.time.tick import (
     KEEPING,
     ROWS,
     TICK,

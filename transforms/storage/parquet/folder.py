@@ -20,7 +20,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import durable, location
+from transforms import location
+from transforms.process import durable
 from transforms.storage.error import SinkError, sentence, told_as_sink_error
 from transforms.storage.staging import Receipt, Table
 

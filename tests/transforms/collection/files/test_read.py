@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.transforms.collection.outcome import TIME, column, count, dead, good, lines_of, read, schema_of
-from transforms import ledger
-from transforms.batch import PAYLOAD, POSITION, origin_of
 from transforms.collection.files import read as reading
 from transforms.collection.files.ranges import SourceError, list_ranges
 from transforms.collection.files.read import FileReader, ReadFiles, read_lines
 from transforms.collection.parsing import csv_quotes
 from transforms.collection.spec import FilesSpec, RecordSpec
+from transforms.record import ledger
+from transforms.record.batch import PAYLOAD, POSITION, origin_of
 
 MARK = b"\xef\xbb\xbf"
 SCHEMA = schema_of({TIME: "int64", "k": "string?"})

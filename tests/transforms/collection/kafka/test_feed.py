@@ -17,7 +17,7 @@ from transforms.collection.kafka.feed import KafkaFeed
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.rest import Rest
-from transforms.progress import BULLETIN
+from transforms.process.progress import BULLETIN
 
 TOPIC = "events"
 PARTITIONS = 64

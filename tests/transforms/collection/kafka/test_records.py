@@ -12,12 +12,12 @@ import pytest
 
 from tests.live.jobs import job_of
 from tests.live.logs import BEGIN, SECOND, record
-from transforms import ledger
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.records import NO_TIME, RANGE_OFFSETS, Fetched, KafkaFlush, KafkaParser, Reading
 from transforms.collection.repair import Repair, digest
-from transforms.watermark import NEVER, WatermarkSpec
+from transforms.record import ledger
+from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of
+from transforms.time.watermark import NEVER, WatermarkSpec
 
 PATIENT = WatermarkSpec.model_validate({"out_of_orderness": "5s", "idle_after": "never"})
 BRIEF = WatermarkSpec.model_validate({"out_of_orderness": "5s", "idle_after": "30s"})

@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.kafka_client import KafkaCluster, KafkaSecurity, KafkaUnusable
 from transforms.storage.kafka.spec import KafkaSinkSpec
-from transforms.watermark import WatermarkSpec
+from transforms.systems.kafka import KafkaCluster, KafkaSecurity, KafkaUnusable
+from transforms.time.watermark import WatermarkSpec
 
 DOCS = Path(__file__).parents[4].joinpath("docs", "kafka.md").read_text(encoding="utf-8")
 

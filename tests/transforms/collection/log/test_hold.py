@@ -11,7 +11,6 @@ import pytest
 
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
-from transforms import versions
 from transforms.collection.log.hold import Hold, IdleHold
 from transforms.collection.log.readers import (
     announce,
@@ -23,7 +22,8 @@ from transforms.collection.log.readers import (
     readers,
     seen,
 )
-from transforms.retention import first_kept, moments
+from transforms.process import versions
+from transforms.time.retention import first_kept, moments
 
 HOUR = 3600.0
 

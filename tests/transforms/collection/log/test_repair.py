@@ -14,7 +14,7 @@ from transforms.collection.log.repair import repair
 from transforms.collection.log.writer import Chunk, LogError, LogReader, LogWriter, Run, damage, log_file
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import Column, EventTimeSpec
-from transforms.watermark import Progress, WatermarkSpec
+from transforms.time.watermark import Progress, WatermarkSpec
 
 WHOLE = 5
 

@@ -11,7 +11,6 @@ import pytest
 
 from tests.transforms.collection.kafka.test_records import begun, parser, values_of
 from tests.transforms.collection.parsing.registry_server import RegistryServer, encoded, registry
-from transforms.batch import PAYLOAD, POSITION
 from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.records import KafkaFlush, KafkaParser, Reading
 from transforms.collection.parsing.avro import AvroDecoder
@@ -19,7 +18,8 @@ from transforms.collection.parsing.parsed import Schema
 from transforms.collection.parsing.registry import Registry
 from transforms.collection.repair import Repair, digest
 from transforms.collection.spec import Column, EventTimeSpec
-from transforms.schema_registry import RegistrySpec
+from transforms.record.batch import PAYLOAD, POSITION
+from transforms.systems.schema_registry import RegistrySpec
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123_456, timezone.utc)
 EVENT = {

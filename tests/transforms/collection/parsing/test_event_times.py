@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transforms.collection.outcome import TIME, column, instant, parse, read, reasons, schema_of
-from transforms.batch import EVENT_TIME
 from transforms.collection.parsing.values import event_times
-from transforms.event_time import EARLIEST, LATEST
+from transforms.record.batch import EVENT_TIME
+from transforms.time.event_time import EARLIEST, LATEST
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 units = st.sampled_from(list(PER_SECOND))

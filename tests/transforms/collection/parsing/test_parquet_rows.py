@@ -13,7 +13,7 @@ import pytest
 
 from tests.transforms.collection.outcome import TIME, column, count, dead, good, instant, read, reasons, schema_of
 from transforms.collection.parsing.parquet_rows import column_of, from_arrow
-from transforms.payload import as_json
+from transforms.record.payload import as_json
 
 FIVE = instant("2013-01-01T05:00:00Z")
 BROKEN = pa.StringArray.from_buffers(4, pa.py_buffer(np.array([0, 1, 3, 3, 4], np.int32)), pa.py_buffer(b"a\xff\xfeb"))

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from tests.transforms.collection.outcome import TIME, parse, schema_of
-from transforms.batch import EVENT_TIME, PAYLOAD, POSITION, Origin, origin_of
 from transforms.collection.parsing.parsed import Parsed, Rows, conform
+from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, Origin, origin_of
 
 SCHEMA = schema_of({TIME: "int64", "v": "float64?", "w": "string"})
 

@@ -19,11 +19,11 @@ from tests.transforms.collection.kafka.test_records import begun, parser, values
 from tests.transforms.collection.outcome import TIME, column, dead, good, parse, read, reasons, schema_of
 from tests.transforms.collection.parsing.registry_server import encoded, registry
 from tests.transforms.collection.parsing.value_rules import Refused, value_of
-from transforms.batch import EVENT_TIME
 from transforms.collection.kafka.records import Reading
 from transforms.collection.parsing.avro import AvroDecoder
-from transforms.schema_registry import RegistrySpec
-from transforms.time_text import read_time_text
+from transforms.record.batch import EVENT_TIME
+from transforms.systems.schema_registry import RegistrySpec
+from transforms.time.text import read_time_text
 
 ROOT: Final = Path(__file__).parents[4]
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -11,7 +11,7 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from transforms import versions
+from transforms.process import versions
 from transforms.storage.checkpoint.folder import (
     BEFORE,
     FOLDER,

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from tests.transforms.collection.parsing.registry_server import RegistryServer, registry
 from tests.transforms.storage.kafka.test_rows import NOON, TABLE, batch
-from transforms import dead_letter, ledger
-from transforms.schema_registry import RegistrySpec
+from transforms.record import dead_letter, ledger
 from transforms.storage.error import SinkError
 from transforms.storage.kafka.avro_rows import avro_schema, register
 from transforms.storage.kafka.rows import keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.staging import Table
+from transforms.systems.schema_registry import RegistrySpec
 
 
 @pytest.fixture

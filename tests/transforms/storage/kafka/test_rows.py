@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from transforms import dead_letter
-from transforms.batch import ARROW
+from transforms.record import dead_letter
+from transforms.record.batch import ARROW
 from transforms.storage.kafka.rows import keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.staging import Table

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy import uint64
 
-from transforms.arrays import Ints, Octets
 from transforms.collection.parsing.compiled import compiled
 from transforms.collection.parsing.compiled.characters import NEWLINE
+from transforms.record.arrays import Ints, Octets
 
 _NONE, _ONES, _HIGHS = uint64(0), uint64(0x0101010101010101), uint64(0x8080808080808080)
 _NEWLINES = uint64(0x0A0A0A0A0A0A0A0A)

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from transforms.arrays import Bools, Floats, Ints, Longs, Octets
 from transforms.collection.parsing.compiled import inlined
+from transforms.record.arrays import Bools, Floats, Ints, Longs, Octets
 
 STRING, INT64, FLOAT64, BOOL, TIMESTAMP = range(5)
 """The types of columns."""

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy import float64, uint64
 
-from transforms.arrays import Octets
 from transforms.collection.parsing.compiled import compiled
 from transforms.collection.parsing.compiled.characters import MINUS, PLUS, POINT, TO_SMALL, ZERO
+from transforms.record.arrays import Octets
 
 MOST_DIGITS: Final = 19
 """So many decimal digits always fit into 64 bits."""

@@ -4,7 +4,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from transforms.arrays import Octets
 from transforms.collection.parsing.compiled import compiled, inlined
 from transforms.collection.parsing.compiled.characters import OPEN, OPEN_LIST, QUOTE, TO_SMALL
 from transforms.collection.parsing.compiled.columns import (
@@ -50,6 +49,7 @@ from transforms.collection.parsing.compiled.verdicts import (
     NO_NUMBER,
     WRONG,
 )
+from transforms.record.arrays import Octets
 
 _LARGEST_INT64: Final = np.uint64((1 << 63) - 1)
 _DIGITS_OF_FLOAT64: Final = 15

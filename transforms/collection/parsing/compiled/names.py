@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.arrays import Longs, Octets
 from transforms.collection.parsing.compiled import compiled, inlined
 from transforms.collection.parsing.compiled.characters import QUOTE
 from transforms.collection.parsing.compiled.columns import USED, Notes, Wanted
 from transforms.collection.parsing.compiled.texts import BROKEN, HALF, broken_at, read_text
+from transforms.record.arrays import Longs, Octets
 
 
 class Name(NamedTuple):

@@ -5,12 +5,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy import uint64
 
-from transforms.arrays import Floats, Ints, Longs, Octets
 from transforms.collection.parsing.compiled import compiled
 from transforms.collection.parsing.compiled.characters import MINUS, PLUS, POINT, TO_SMALL, ZERO
 from transforms.collection.parsing.compiled.columns import BOOL, INT64
 from transforms.collection.parsing.compiled.decimals import LARGEST_POWER, MOST_DIGITS, SMALLEST_POWER, nearest_float64
 from transforms.collection.parsing.compiled.texts import trimmed
+from transforms.record.arrays import Floats, Ints, Longs, Octets
 
 TAKEN, WRONG_TYPE, OUT_OF_RANGE, UNSURE = range(4)
 """What becomes of a text; UNSURE: it is a number, and whether it is a float64, and which, is not known here."""

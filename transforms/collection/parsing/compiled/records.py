@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.arrays import Ints, Octets
 from transforms.collection.parsing.compiled import compiled, inlined
 from transforms.collection.parsing.compiled.characters import CLOSE, COLON, COMMA, NEWLINE, OPEN
 from transforms.collection.parsing.compiled.columns import PENDING, REFUSED, USED, Columns, Notes, Wanted, set_null
@@ -12,6 +11,7 @@ from transforms.collection.parsing.compiled.fields import read_field
 from transforms.collection.parsing.compiled.names import read_name
 from transforms.collection.parsing.compiled.texts import broken_at, skip_space, skip_value
 from transforms.collection.parsing.compiled.verdicts import GOOD, MISSING, NO_JSON, NO_OBJECT, UNKNOWN
+from transforms.record.arrays import Ints, Octets
 
 
 class Read(NamedTuple):

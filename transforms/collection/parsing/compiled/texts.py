@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from transforms.arrays import Ints, Octets
 from transforms.collection.parsing.compiled import compiled, inlined
 from transforms.collection.parsing.compiled.characters import (
     COLON,
@@ -20,6 +19,7 @@ from transforms.collection.parsing.compiled.characters import (
     TO_SMALL,
 )
 from transforms.collection.parsing.compiled.decimals import read_number
+from transforms.record.arrays import Ints, Octets
 
 TRUE, FALSE, NULL, NOT_FINITE = 1, 2, 3, 4
 """The words that are values; the last is NaN or an infinity, which JSON has not."""

@@ -4,10 +4,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from transforms.arrays import Ints, Longs, Octets
 from transforms.collection.parsing.compiled import compiled, inlined
 from transforms.collection.parsing.compiled.characters import COLON, COMMA, MINUS, PLUS, POINT, SPACE, TO_SMALL, ZERO
 from transforms.collection.parsing.compiled.texts import trimmed
+from transforms.record.arrays import Ints, Longs, Octets
 
 NONE, LOCAL, INSTANT = range(3)
 """No time; one that a clock shows; one with an offset."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from transforms.collection.parsing.compiled.times import INSTANT, NONE, read_time, read_usual_time
 from transforms.collection.parsing.values import from_text
-from transforms.event_time import EARLIEST, LATEST
+from transforms.time.event_time import EARLIEST, LATEST
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.watermark import NEVER, Progress, WatermarkSpec
+from transforms.time.watermark import NEVER, Progress, WatermarkSpec
 
 SECOND = 1_000_000
 TIMES = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(-100, 100).map(lambda s: s * SECOND), max_size=3)

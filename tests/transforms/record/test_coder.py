@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from apache_beam import coders
 
-from transforms.batch import Origin, origin_of, with_origin
-from transforms.coder import RecordBatchCoder
+from transforms.record.batch import Origin, origin_of, with_origin
+from transforms.record.coder import RecordBatchCoder
 
 BATCHES = {
     "plain": pa.record_batch({"x": pa.array([1, None, -(2**63)]), "y": pa.array(["", None, "𝄞"])}),

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.transforms.collection.outcome import TIME, column, read, schema_of
-from transforms.batch import PAYLOAD
-from transforms.payload import as_json, as_struct, written
+from transforms.record.batch import PAYLOAD
+from transforms.record.payload import as_json, as_struct, written
 
 
 def test_a_row_holds_every_column_as_json() -> None:

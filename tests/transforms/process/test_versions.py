@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 
-from transforms import versions
-from transforms.versions import Damaged, Overtaken
+from transforms.process import versions
+from transforms.process.versions import Damaged, Overtaken
 
 
 def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from transforms.engine import connection, query
+from transforms.process.engine import connection, query
 
 NUMBERS = pa.table({"n": range(500_000)})
 

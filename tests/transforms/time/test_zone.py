@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.event_time import EARLIEST, LATEST
-from transforms.time_zone import database_version, known_zone, zone, zone_names
+from transforms.time.event_time import EARLIEST, LATEST
+from transforms.time.zone import database_version, known_zone, zone, zone_names
 
 EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)

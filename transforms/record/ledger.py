@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batch import one_batch
+from transforms.record.batch import one_batch
 
 COUNTS: Final = ("read", "accepted", "dead", "filtered", "duplicate", "late", "partly_late")
 KEY: Final = ("source", "first_position")

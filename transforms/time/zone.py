@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator
 
-from transforms.arrays import Longs
+from transforms.record.arrays import Longs
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400

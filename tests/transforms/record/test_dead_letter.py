@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.dead_letter import KEY, REASONS, SCHEMA, dead_letters, shown
+from transforms.record.dead_letter import KEY, REASONS, SCHEMA, dead_letters, shown
 
 CONTRACT = """
     invalid_utf8, malformed, too_long, wrong_type, missing_field, unknown_field, out_of_range, bad_event_time,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from transforms.kafka_client import KafkaUnusable, client_module, secret, variable_name
 from transforms.specification import Spec
+from transforms.systems.kafka import KafkaUnusable, client_module, secret, variable_name
 
 _URL: Final = re.compile(r"https?://[^\s@]+")
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from transforms.batch import (
+from transforms.record.batch import (
     ARROW,
     Origin,
     empty,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.ledger import COUNTS, KEY, SCHEMA, divide, entry, imbalance, merge, totals
+from transforms.record.ledger import COUNTS, KEY, SCHEMA, divide, entry, imbalance, merge, totals
 
 ENTRIES = st.lists(
     st.builds(

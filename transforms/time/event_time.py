@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import model_validator
 
 from transforms.specification import Duration, Spec, format_duration, microseconds, not_in_this_version
-from transforms.time_zone import TimeZone, zone
+from transforms.time.zone import TimeZone, zone
 
 Instants = npt.NDArray[np.int64]
 """µs since the epoch."""

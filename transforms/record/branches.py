@@ -5,7 +5,7 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 
-import transforms.coder  # noqa: F401  # registers the Arrow coder
+import transforms.record.coder  # noqa: F401  # registers the Arrow coder
 
 BOOKS: Final = ("dead_letters", "ledger")
 

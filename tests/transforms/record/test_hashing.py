@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.hashing import hash_rows, hash_values, splitmix
+from transforms.record.hashing import hash_rows, hash_values, splitmix
 
 MASK = 2**64 - 1
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from transforms.pulse import Pulse
+from transforms.process.pulse import Pulse
 
 
 def test_a_gap_between_beats_is_a_stop_for_what_began_before_it() -> None:
@@ -26,7 +26,8 @@ def test_a_gap_between_beats_is_a_stop_for_what_began_before_it() -> None:
 
 def test_a_process_notices_that_it_was_stopped() -> None:
     code = (
-        "import time; from transforms.pulse import pulse; p = pulse(); began = p.clock(); print('on', flush=True)\n"
+        "import time; from transforms.process.pulse import pulse\n"
+        "p = pulse(); began = p.clock(); print('on', flush=True)\n"
         "input(); print(p.stopped(began) > 1.5)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

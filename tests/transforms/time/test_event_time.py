@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from transforms.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
+from transforms.time.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
 
 INSTANTS = st.integers(EARLIEST, LATEST - 1)
 LENGTHS = st.sampled_from(["1ms", "250ms", "1s", "7m", "1h", "5h", "1d", "30d", "366d"])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from transforms import durable
+from transforms.process import durable
 
 _NAMED: Final = re.compile(r"(\d{12})\.json")
 _ENDING: Final = re.compile(rb"\ncrc32 ([0-9a-f]{8})\n\Z")

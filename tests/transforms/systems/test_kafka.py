@@ -5,7 +5,7 @@ import time
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from transforms.kafka_client import answered
+from transforms.systems.kafka import answered
 
 
 class Brokers:
