@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from dataflow.job import Job, PlannedAggregation
+from dataflow.job.plan import Job, PlannedAggregation
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
 from transforms.record.batch import ARROW

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dataflow.checkpoints import carried_in
 from dataflow.errors import UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.launch import claimed, plan_of
 from dataflow.overlay import ReplayOverlay
 from dataflow.stored import read_stored, rows_between

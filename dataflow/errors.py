@@ -12,8 +12,8 @@ SinkError       1  a sink cannot be written
 JobFailed       1  anything else that ended a run
 """
 
-from dataflow.document import JobFileError
 from dataflow.inference import InferenceError
+from dataflow.job.document import JobFileError
 from dataflow.run import JobFailed
 from transforms.collection.files.ranges import SourceError
 from transforms.storage.checkpoint.folder import StateRefused

@@ -17,7 +17,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from dataflow.checkpoints import Since, bounded
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.source import source_of
 from dataflow.source.live import Part, Seeds
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dataflow.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
 from dataflow.graph import LiveRun
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.overlay import ReplayOverlay
 from dataflow.run import JobRunning, locked
 from dataflow.source import source_of

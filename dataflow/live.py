@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log.writer import LogError
 from transforms.storage.checkpoint.folder import CheckpointFolder

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataflow import interrupt
-from dataflow.document import JobFileError, dotted
-from dataflow.job import Job
-from dataflow.paths import paths
+from dataflow.job.document import JobFileError, dotted
+from dataflow.job.paths import paths
+from dataflow.job.plan import Job
 from transforms.collection.source_error import SourceError
 from transforms.location import is_local
 from transforms.process import durable

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflow.checkpoints import checkpoint_folder
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from transforms.record import ledger
 from transforms.specification import microseconds
 from transforms.storage import sql

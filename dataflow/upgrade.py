@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from dataflow.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
-from dataflow.job import Job, PlannedAggregation
+from dataflow.job.plan import Job, PlannedAggregation
 from dataflow.launch import claimed, place_to_go_on, plan_of
 from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard

@@ -12,8 +12,8 @@ import yaml
 
 from dataflow import __version__
 from dataflow.commands.load import load_job
+from dataflow.job.spec import schema
 from dataflow.main import cli, main
-from dataflow.spec import schema
 from transforms.aggregation.spec import STATISTICS
 from transforms.preprocessing.spec import STEPS
 from transforms.record.dead_letter import REASONS

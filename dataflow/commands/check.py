@@ -9,8 +9,8 @@ import click
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
-from dataflow.job import Job
-from dataflow.paths import paths
+from dataflow.job.paths import paths
+from dataflow.job.plan import Job
 from dataflow.run import check_sinks, quieten, refuse_unseen
 from dataflow.stored import places
 from transforms.collection.files.ranges import list_files

@@ -12,7 +12,7 @@ from dataflow.commands.flink_start import Start, labels_of, refuse_other_state, 
 from dataflow.commands.flink_state import cancel, complete, placed, stop_at_savepoint, submitted, told_of_flink
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.run import check_sinks, held, quieten
 from dataflow.submission import Savepoint, is_running, refuse_while_it_runs
 

@@ -11,7 +11,7 @@ import click
 from dataflow.checkpoints import checkpoint_folder, identity
 from dataflow.command_line import say_of
 from dataflow.errors import Refused
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.run import JobFailed, check_sinks
 from dataflow.submission import Savepoint, Submission, is_running, now, recorded
 from transforms.specification import microseconds

@@ -16,7 +16,7 @@ from dataflow.command_line import say_of
 from dataflow.commands.flink_start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.run import JobFailed, held, quieten
 from dataflow.submission import Submission
 from transforms.time.event_time import as_text

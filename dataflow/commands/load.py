@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from dataflow.document import read_document
-from dataflow.job import Job, bind
+from dataflow.job.document import read_document
+from dataflow.job.plan import Job, bind
 
 
 def load_job(path: str, settings: Sequence[str] = ()) -> Job:

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
-from dataflow.job import Job
-from dataflow.picture import draw
+from dataflow.job.picture import draw
+from dataflow.job.plan import Job
 from dataflow.stored import places
 from transforms.time.zone import database_version
 

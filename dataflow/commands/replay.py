@@ -17,7 +17,7 @@ from dataflow.checkpoints import replaying, with_live_shards
 from dataflow.commands.load import load_job
 from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.overlay import Place, ReplayOverlay
 from dataflow.run import locked, quieten, settle
 from dataflow.stored import read_stored, read_table

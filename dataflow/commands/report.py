@@ -13,7 +13,7 @@ from dataflow import __version__
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
-from dataflow.job import Job, PlannedAggregation
+from dataflow.job.plan import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
 from dataflow.run import Ran, settle
 from dataflow.stored import places, read_table, sums

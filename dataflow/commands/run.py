@@ -13,7 +13,7 @@ from dataflow import interrupt
 from dataflow.command_line import say_of
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.live import LiveFlags
 from dataflow.run import Ran, execute, quieten, refuse_unseen
 from dataflow.stored import places

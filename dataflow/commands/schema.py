@@ -4,7 +4,7 @@ import json
 
 import click
 
-from dataflow.spec import schema
+from dataflow.job.spec import schema
 
 
 def print_schema() -> None:

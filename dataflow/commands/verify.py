@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.overlay import ReplayOverlay
 from dataflow.run import execute, quieten
 from dataflow.stored import not_expired, read_table, read_target, rows_between

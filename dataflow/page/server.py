@@ -14,7 +14,7 @@ import uvicorn
 
 from dataflow.checkpoints import checkpoint_folder
 from dataflow.errors import UsageError
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.report.cells import cell
 from dataflow.report.keys import label
 from transforms.process.progress import BULLETIN, TALLY, Bulletin, Tally

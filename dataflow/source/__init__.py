@@ -1,6 +1,6 @@
 """The sources that can be followed."""
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.source.kafka import KafkaSource
 from dataflow.source.live import LiveSource
 from dataflow.source.log import LogSource

@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.source.live import Part, resumed
 from transforms.collection.feed import Feed
 from transforms.collection.files.ranges import SourceError

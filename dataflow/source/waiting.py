@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from transforms.collection.log.writer import LogMissing, LogReader
 from transforms.storage.checkpoint.folder import MANIFEST
 

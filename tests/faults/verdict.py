@@ -12,7 +12,7 @@ from unittest import mock
 import pyarrow as pa
 
 from dataflow.commands.load import load_job
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.stored import read_target
 from tests.dataflow.jobs import changed, streamgauge, write_job
 from tests.faults.data import JOB

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dataflow.commands.load import load_job
-from dataflow.job import Job
+from dataflow.job.plan import Job
 
 STATISTICS = {"x": ["count", "missing", "sum", "min", "max", "first", "last"]}
 FEW = {"x": ["count", "sum"]}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import PrivateAttr
 
 from dataflow.checkpoints import timeline_of
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from tests.live.world import Wrong
 from transforms.aggregation.lateness import judge, timely
 from transforms.collection.log.chunks import ChunkParser, Flush

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
 from dataflow.checkpoints import checkpoint_folder
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.launch import launch, settle_live
 from dataflow.stored import read_target
 from tests.live.history import History

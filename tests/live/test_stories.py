@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from tests.live.history import History
 from tests.live.jobs import planned
 from tests.live.life import Life

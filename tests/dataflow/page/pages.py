@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflow.commands.load import load_job
-from dataflow.job import Job
+from dataflow.job.plan import Job
 from dataflow.page.server import serving
 from tests.dataflow.jobs import JSON_LINES, changed, write_job
 from transforms.collection.log.writer import LogWriter

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataflow.yaml_text import Place, YamlError, read_yaml
+from dataflow.job.yaml_text import Place, YamlError, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from dataflow.columns import columns_of_records, refuse_missing
-from dataflow.document import Document, JobFileError, Problem
-from dataflow.placement import misplaced, written_over
-from dataflow.spec import Aggregation, JobSpec
-from dataflow.validation import contradictions, resolve, salvage, validate
+from dataflow.job.columns import columns_of_records, refuse_missing
+from dataflow.job.document import Document, JobFileError, Problem
+from dataflow.job.placement import misplaced, written_over
+from dataflow.job.spec import Aggregation, JobSpec
+from dataflow.job.validation import contradictions, resolve, salvage, validate
 from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from dataflow.job import Job
+from dataflow.job.plan import Job
 
 _WIDTH, _HEIGHT, _GAP = 190, 54, 46
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflow.document import Document, Problem
-from dataflow.spec import JobSpec
+from dataflow.job.document import Document, Problem
+from dataflow.job.spec import JobSpec
 from transforms.collection.files.ranges import FileRange, SourceError, header_in, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
