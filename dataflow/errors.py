@@ -12,9 +12,9 @@ SinkError       1  a sink cannot be written
 JobFailed       1  anything else that ended a run
 """
 
+from dataflow.execution.bounded import JobFailed
 from dataflow.inference import InferenceError
 from dataflow.job.document import JobFileError
-from dataflow.run import JobFailed
 from transforms.collection.files.ranges import SourceError
 from transforms.storage.checkpoint.folder import StateRefused
 from transforms.storage.error import SinkError

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import apache_beam as beam
 import pyarrow as pa
 
-from dataflow.checkpoints import Since, bounded
+from dataflow.execution.checkpoints import Since, bounded
 from dataflow.job.plan import Job
 from dataflow.source import source_of
 from dataflow.source.live import Part, Seeds

@@ -64,7 +64,7 @@ def run(
         interrupt.leave_at_sigterm()  # what is imported next takes seconds
 
     from dataflow.commands.run import run_job, run_job_live
-    from dataflow.live import LiveFlags
+    from dataflow.execution.live import LiveFlags
 
     if not streaming and (drain or to_end or serve or upgrade or begin_anew):
         raise click.UsageError("--drain, --to-end, --serve, --upgrade and --begin-anew go with --streaming")

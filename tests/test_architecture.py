@@ -14,8 +14,8 @@ PACKAGES = ("dataflow", "transforms", "runners", "containers")
 STAGES = ("collection", "preprocessing", "aggregation", "model", "storage")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SEES_RUNNERS = {
-    *("dataflow/main.py", "dataflow/run.py", "dataflow/live.py"),
-    *("dataflow/commands/check.py", "dataflow/commands/run.py", "dataflow/submission.py"),
+    *("dataflow/main.py", "dataflow/execution/bounded.py", "dataflow/execution/live.py"),
+    *("dataflow/commands/check.py", "dataflow/commands/run.py", "dataflow/execution/submission.py"),
     *("dataflow/commands/flink_start.py", "dataflow/commands/flink_state.py"),
     "dataflow/commands/image.py",
 }

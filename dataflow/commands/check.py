@@ -6,13 +6,13 @@ from importlib.metadata import version
 
 import click
 
-from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
+from dataflow.execution.bounded import check_sinks, quieten, refuse_unseen
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.stored import places
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
-from dataflow.run import check_sinks, quieten, refuse_unseen
-from dataflow.stored import places
 from transforms.collection.files.ranges import list_files
 from transforms.location import is_local
 from transforms.storage.error import SinkError

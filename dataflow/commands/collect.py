@@ -38,7 +38,7 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
     except LogError as error:
         raise _usage_error(str(error)) from None
     except CollectorFailed as error:
-        from dataflow.run import JobFailed
+        from dataflow.execution.bounded import JobFailed
 
         raise JobFailed(str(error)) from error
     except OSError as error:

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import click
 
-from dataflow.checkpoints import checkpoint_folder
 from dataflow.command_line import say_of
 from dataflow.commands.flink_start import Start, labels_of, refuse_other_state, submit, target_of
 from dataflow.commands.flink_state import cancel, complete, placed, stop_at_savepoint, submitted, told_of_flink
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
+from dataflow.execution.bounded import check_sinks, held, quieten
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.submission import Savepoint, is_running, refuse_while_it_runs
 from dataflow.job.plan import Job
-from dataflow.run import check_sinks, held, quieten
-from dataflow.submission import Savepoint, is_running, refuse_while_it_runs
 
 
 def submit_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wait: bool, anew: bool = False) -> int:
@@ -109,7 +109,7 @@ def upgrade_job(path: str, settings: Sequence[str], flags: Sequence[str], *, wai
 
     It goes on from a savepoint; with new statistics from its own checkpoint, which they join.
     """
-    from dataflow.upgrade import new_figures
+    from dataflow.execution.upgrade import new_figures
 
     with _opened(path, settings, flags) as start:
         if new_figures(start.job):
@@ -154,8 +154,8 @@ def _start_anew(start: Start, *, wait: bool, takes_up: bool = False) -> None:
 
     Everything that can be refused is, before it is stopped.
     """
-    from dataflow.launch import place_to_go_on
-    from dataflow.upgrade import upgrade
+    from dataflow.execution.restore import place_to_go_on
+    from dataflow.execution.upgrade import upgrade
 
     job, record, folder = start.job, submitted(start.job), checkpoint_folder(start.job)
     manifest = folder.of_any_job() if takes_up else folder.read()

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import click
 
-from dataflow.checkpoints import checkpoint_folder, identity
 from dataflow.command_line import say_of
 from dataflow.errors import Refused
+from dataflow.execution.bounded import JobFailed, check_sinks
+from dataflow.execution.checkpoints import checkpoint_folder, identity
+from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded
 from dataflow.job.plan import Job
-from dataflow.run import JobFailed, check_sinks
-from dataflow.submission import Savepoint, Submission, is_running, now, recorded
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import NotShared
 from transforms.storage.checkpoint.history import NOTHING
@@ -55,7 +55,7 @@ class Start:
 
 def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
-    from dataflow.launch import launch, rejoin, taken_to
+    from dataflow.execution.restore import launch, rejoin, taken_to
     from runners import flink, flink_jar
     from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
@@ -157,7 +157,7 @@ def target_of(flags: Sequence[str], own: int = 0) -> Any:
 
 def labels_of(start: Start) -> list[str]:
     """The transforms of the graph as it would be submitted to go on from a savepoint."""
-    from dataflow.launch import rejoin
+    from dataflow.execution.restore import rejoin
 
     return _labels(start, rejoin(start.job))
 

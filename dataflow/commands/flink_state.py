@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import click
 
-from dataflow.checkpoints import checkpoint_folder
 from dataflow.command_line import say_of
 from dataflow.commands.flink_start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
+from dataflow.execution.bounded import JobFailed, held, quieten
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job
-from dataflow.run import JobFailed, held, quieten
-from dataflow.submission import Submission
 from transforms.time.event_time import as_text
 
 SAVEPOINT_SECONDS: Final = 300.0
@@ -99,7 +99,7 @@ def complete(job: Job) -> Submission:
     Raises:
         Refused: if it was never submitted.
     """
-    from dataflow.launch import mark_of
+    from dataflow.execution.restore import mark_of
     from runners.flink_rest import Flink, FlinkError, NoSuchJob
 
     record = submitted(job)
@@ -120,7 +120,7 @@ def complete(job: Job) -> Submission:
 
 def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
     """Takes a savepoint of a job that goes on."""
-    from dataflow.launch import mark_of
+    from dataflow.execution.restore import mark_of
 
     quieten()
     job = load_job(path, settings)
@@ -166,7 +166,7 @@ def cancel(job: Job, at: Placed) -> None:
 
 def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
     """Stops a job behind a savepoint, and records that."""
-    from dataflow.launch import mark_of
+    from dataflow.execution.restore import mark_of
 
     began = time.monotonic()
     location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)

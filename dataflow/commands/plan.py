@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
+from dataflow.execution.stored import places
 from dataflow.job.picture import draw
 from dataflow.job.plan import Job
-from dataflow.stored import places
 from transforms.time.zone import database_version
 
 _BYTES_OF_LIST = 400

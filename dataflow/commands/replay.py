@@ -13,15 +13,15 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.checkpoints import replaying, with_live_shards
 from dataflow.commands.load import load_job
 from dataflow.commands.run import run_planned
 from dataflow.errors import UsageError
+from dataflow.execution.bounded import locked, quieten, settle
+from dataflow.execution.checkpoints import replaying, with_live_shards
+from dataflow.execution.overlay import Place, ReplayOverlay
+from dataflow.execution.stored import read_stored, read_table
+from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
-from dataflow.overlay import Place, ReplayOverlay
-from dataflow.run import locked, quieten, settle
-from dataflow.stored import read_stored, read_table
-from dataflow.submission import forget_savepoints
 from transforms.collection.repair import Repair, digest
 from transforms.record import ledger
 from transforms.storage.checkpoint.manifest import Manifest
@@ -73,7 +73,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
     the two, a mark keeps the job from being started.
     """
-    from dataflow.launch import claimed, plan_of
+    from dataflow.execution.restore import claimed, plan_of
     from dataflow.source import source_of
 
     plan, source = plan_of(job, overlay), source_of(job)
@@ -136,7 +136,7 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
     if not job.spec.is_endless:
         raise UsageError("rebuild makes the tables of a live job again, and this job reads files: run it again instead")
     with locked(job.state):
-        from dataflow.launch import plan_of
+        from dataflow.execution.restore import plan_of
         from dataflow.source import source_of
 
         overlay = ReplayOverlay.read(job.state)
@@ -144,7 +144,7 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
         if manifest is None:
             raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
         if source_of(job).until(manifest.newest) is None:
-            from dataflow.copying import copy_tables
+            from dataflow.execution.copying import copy_tables
 
             copy_tables(job)
             return 0
@@ -153,7 +153,7 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
 
 def _lacks_figures(job: Job) -> bool:
     """Whether the job was given figures while it ran, which windows before lack."""
-    from dataflow.checkpoints import checkpoint_folder
+    from dataflow.execution.checkpoints import checkpoint_folder
 
     manifest = checkpoint_folder(job).read() if job.spec.is_endless else None
     return manifest is not None and bool(manifest.since)

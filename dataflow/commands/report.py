@@ -10,14 +10,14 @@ import click
 import pyarrow as pa
 
 from dataflow import __version__
-from dataflow.checkpoints import checkpoint_folder
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
+from dataflow.execution.bounded import Ran, settle
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.stored import places, read_table, sums
+from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
-from dataflow.run import Ran, settle
-from dataflow.stored import places, read_table, sums
-from dataflow.submission import Submission
 from transforms.location import is_local, mistake, resolved
 from transforms.process import durable
 from transforms.storage.error import told_as_sink_error
@@ -41,7 +41,7 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
         raise UsageError("say where to: a `report` in the job file, or -o PATH")
     settle(job.state)
     if job.spec.is_endless:
-        from dataflow.launch import settle_live
+        from dataflow.execution.restore import settle_live
 
         settle_live(job)
     ran = _last_run(job)

@@ -13,10 +13,10 @@ from dataflow import interrupt
 from dataflow.command_line import say_of
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused, UsageError
+from dataflow.execution.bounded import Ran, execute, quieten, refuse_unseen
+from dataflow.execution.live import LiveFlags
+from dataflow.execution.stored import places
 from dataflow.job.plan import Job
-from dataflow.live import LiveFlags
-from dataflow.run import Ran, execute, quieten, refuse_unseen
-from dataflow.stored import places
 from transforms.process.progress import TALLY
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
 
@@ -82,7 +82,7 @@ def _refuse_live_state(job: Job) -> None:
 
 def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a planned job live, and writes its report when it ends."""
-    from dataflow.live import follow
+    from dataflow.execution.live import follow
     from dataflow.source.waiting import wait_for_source
     from runners import doctor
     from transforms.time.event_time import as_text
@@ -111,8 +111,8 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
 
 
 def _tell_book(job: Job) -> None:
-    from dataflow.checkpoints import checkpoint_folder
-    from dataflow.stored import sums
+    from dataflow.execution.checkpoints import checkpoint_folder
+    from dataflow.execution.stored import sums
 
     manifest = checkpoint_folder(job).read()
     known = manifest.newest.totals if manifest is not None else None

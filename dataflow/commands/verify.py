@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
+from dataflow.execution.bounded import execute, quieten
+from dataflow.execution.overlay import ReplayOverlay
+from dataflow.execution.stored import not_expired, read_table, read_target, rows_between
 from dataflow.job.plan import Job
-from dataflow.overlay import ReplayOverlay
-from dataflow.run import execute, quieten
-from dataflow.stored import not_expired, read_table, read_target, rows_between
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
 from transforms.time.event_time import as_text
@@ -48,8 +48,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if not job.spec.is_endless:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
-    from dataflow.checkpoints import bounded, checkpoint_folder, replaying, seeds_of, with_live_shards
-    from dataflow.launch import settle_live
+    from dataflow.execution.checkpoints import bounded, checkpoint_folder, replaying, seeds_of, with_live_shards
+    from dataflow.execution.restore import settle_live
     from dataflow.source import source_of
 
     if os.path.exists(replaying(job)):

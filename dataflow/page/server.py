@@ -12,13 +12,13 @@ from typing import Final
 import pyarrow.compute as pc
 import uvicorn
 
-from dataflow.checkpoints import checkpoint_folder
 from dataflow.errors import UsageError
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.stored import read_table, rows_between
 from dataflow.job.plan import Job
 from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
-from dataflow.stored import read_table, rows_between
 from transforms.process.progress import BULLETIN, Bulletin
 from transforms.record import ledger
 from transforms.storage.error import SinkError

@@ -8,7 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from dataflow.checkpoints import checkpoint_folder, reader_name
+from dataflow.execution.checkpoints import checkpoint_folder, reader_name
 from dataflow.job.plan import Job
 from dataflow.source.live import Part, resumed
 from transforms.collection.feed import LOG, Feed, LogFeed

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dataflow.submission import Savepoint, Submission
+from dataflow.execution.submission import Savepoint, Submission
 from tests.cluster.cluster import Cluster
 from tests.dataflow.jobs import Ended, start, streamgauge
 from transforms.storage.checkpoint.folder import CheckpointFolder

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dataflow.submission import RECORD
+from dataflow.execution.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.dataflow.jobs import Ended, changed, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, kept_up_to, rows, verified

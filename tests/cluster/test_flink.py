@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pytest
 
 from containers import boot_binary
-from dataflow.submission import RECORD
+from dataflow.execution.submission import RECORD
 from runners.flink_rest import Flink
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import Live

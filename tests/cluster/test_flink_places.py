@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflow.submission import RECORD
+from dataflow.execution.submission import RECORD
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import SECONDS, Live
 from tests.dataflow.jobs import JSON_LINES, streamgauge, write_job, write_json_lines

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from dataflow.run import settle
+from dataflow.execution.bounded import settle
 from tests.dataflow.jobs import (
     JSON_LINES,
     ROOT,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dataflow.commands.load import load_job
-from dataflow.stored import read_table
+from dataflow.execution.stored import read_table
 from tests.dataflow.jobs import Ended, changed, finished, parquet_table, settled, start, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, followed_and_killed, newest, rows, to_end, verified, with_a_forgotten_log
 from transforms.record import ledger

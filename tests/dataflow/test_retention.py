@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dataflow.commands.load import load_job
-from dataflow.stored import read_target
+from dataflow.execution.stored import read_target
 from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, newest, to_end, verified
 from transforms.process import versions

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import Any, Final, NoReturn
 
-from dataflow.run import quieten
+from dataflow.execution.bounded import quieten
 
 REAP_MS: Final = 10
 
@@ -24,7 +24,7 @@ def main() -> None:
     quieten()
     for name in ("collect", "send", "run", "verify"):
         importlib.import_module(f"dataflow.commands.{name}")
-    for name in ("dataflow.graph", "dataflow.live", "dataflow.collector.server", "dataflow.main"):
+    for name in ("dataflow.graph", "dataflow.execution.live", "dataflow.collector.server", "dataflow.main"):
         importlib.import_module(name)
     for name in ("runners.doctor", "runners.prism", "transforms.storage.publish"):
         importlib.import_module(name)

@@ -12,8 +12,8 @@ from unittest import mock
 import pyarrow as pa
 
 from dataflow.commands.load import load_job
+from dataflow.execution.stored import read_target
 from dataflow.job.plan import Job
-from dataflow.stored import read_target
 from tests.dataflow.jobs import changed, streamgauge, write_job
 from tests.faults.data import JOB
 from tests.faults.processes import left_in

@@ -17,10 +17,10 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-from dataflow.checkpoints import carried_in, seeds_of, timeline_of
-from dataflow.launch import passed, taken_to
+from dataflow.execution.checkpoints import carried_in, seeds_of, timeline_of
+from dataflow.execution.restore import passed, taken_to
+from dataflow.execution.submission import Mark, Savepoint
 from dataflow.source.log import reached
-from dataflow.submission import Mark, Savepoint
 from tests.live.history import History, Published
 from tests.live.plan import DRAIN, Plan
 from tests.live.shard import Shard

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import PrivateAttr
 
-from dataflow.checkpoints import timeline_of
+from dataflow.execution.checkpoints import timeline_of
 from dataflow.job.plan import Job
 from tests.live.world import Wrong
 from transforms.aggregation.lateness import judge, timely

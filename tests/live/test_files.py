@@ -13,10 +13,10 @@ from unittest import mock
 import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
-from dataflow.checkpoints import checkpoint_folder
+from dataflow.execution.checkpoints import checkpoint_folder
+from dataflow.execution.restore import launch, settle_live
+from dataflow.execution.stored import read_target
 from dataflow.job.plan import Job
-from dataflow.launch import launch, settle_live
-from dataflow.stored import read_target
 from tests.live.history import History
 from tests.live.jobs import JOBS, planned
 from tests.live.life import Life, Saved

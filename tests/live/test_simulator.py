@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-from dataflow.checkpoints import timeline_of
+from dataflow.execution.checkpoints import timeline_of
 from tests.live.history import History
 from tests.live.jobs import JOBS, job_of
 from tests.live.life import Life, Saved

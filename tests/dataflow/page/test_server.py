@@ -243,7 +243,7 @@ def test_a_host_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 
 def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_path: Path) -> None:
     job, bulletin = live_job(tmp_path), Bulletin()
-    from dataflow.checkpoints import checkpoint_folder
+    from dataflow.execution.checkpoints import checkpoint_folder
     from transforms.storage.parquet.growing import Showing, append
 
     with closing(LogWriter(str(tmp_path / "log"))) as writer:

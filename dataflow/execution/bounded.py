@@ -77,8 +77,8 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
         JobFailed: if anything else went wrong, such as a function of the user's that cannot be loaded by a worker.
     """
     quieten()
+    from dataflow.execution.overlay import ReplayOverlay
     from dataflow.graph import Run, build
-    from dataflow.overlay import ReplayOverlay
     from dataflow.source import source_of
     from runners import direct
     from transforms.storage.publish import Outcome, finish_interrupted
@@ -202,7 +202,7 @@ def locked(state: str) -> Iterator[None]:
     Raises:
         JobRunning: if somebody else holds it, or the job runs on a cluster.
     """
-    from dataflow.submission import refuse_while_it_runs
+    from dataflow.execution.submission import refuse_while_it_runs
 
     is_new = state not in _HELD
     with held(state):

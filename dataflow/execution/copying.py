@@ -6,13 +6,13 @@ from dataclasses import replace
 import click
 import pyarrow as pa
 
-from dataflow.checkpoints import carried_in
 from dataflow.errors import UsageError
+from dataflow.execution.checkpoints import carried_in
+from dataflow.execution.overlay import ReplayOverlay
+from dataflow.execution.restore import claimed, plan_of
+from dataflow.execution.stored import read_stored, rows_between
+from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
-from dataflow.launch import claimed, plan_of
-from dataflow.overlay import ReplayOverlay
-from dataflow.stored import read_stored, rows_between
-from dataflow.submission import forget_savepoints
 from transforms.record import ledger
 from transforms.storage import sql
 from transforms.storage.checkpoint.manifest import Manifest

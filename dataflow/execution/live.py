@@ -12,10 +12,10 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
 
-from dataflow.checkpoints import checkpoint_folder
+from dataflow.execution.bounded import JobFailed, Ran, check_sinks, locked, quieten, told
+from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
-from dataflow.run import JobFailed, Ran, check_sinks, locked, quieten, told
 from transforms.collection.log.writer import LogError
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
@@ -80,7 +80,7 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
         check_sinks(job)
         folder = checkpoint_folder(job)
         if live.upgrade:
-            from dataflow.upgrade import upgrade
+            from dataflow.execution.upgrade import upgrade
 
             upgrade(job, say)
         before = None if live.begin_anew else folder.read()
@@ -103,8 +103,8 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
 
 def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], asked: list[int], live: LiveFlags) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
+    from dataflow.execution.restore import launch
     from dataflow.graph import build_live
-    from dataflow.launch import launch
     from dataflow.source import source_of
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask

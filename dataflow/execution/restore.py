@@ -11,13 +11,13 @@ from typing import Final
 
 import pyarrow as pa
 
-from dataflow.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
+from dataflow.execution.bounded import JobRunning, locked
+from dataflow.execution.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
+from dataflow.execution.overlay import ReplayOverlay
+from dataflow.execution.submission import Mark, Savepoint, Submission
 from dataflow.graph import LiveRun
 from dataflow.job.plan import Job
-from dataflow.overlay import ReplayOverlay
-from dataflow.run import JobRunning, locked
 from dataflow.source import source_of
-from dataflow.submission import Mark, Savepoint, Submission
 from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest

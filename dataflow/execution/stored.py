@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.checkpoints import checkpoint_folder
+from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.job.plan import Job
 from transforms.record import ledger
 from transforms.specification import microseconds

@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from dataflow.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
+from dataflow.execution.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
+from dataflow.execution.overlay import ReplayOverlay
+from dataflow.execution.restore import claimed, place_to_go_on, plan_of
 from dataflow.job.plan import Job, PlannedAggregation
-from dataflow.launch import claimed, place_to_go_on, plan_of
-from dataflow.overlay import ReplayOverlay
 from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
 from transforms.specification import microseconds

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from dataflow.run import JobRunning
+from dataflow.execution.bounded import JobRunning
 from transforms.process import durable
 from transforms.storage.checkpoint.folder import StateRefused
 from transforms.storage.checkpoint.history import Line, Place, Stretch, holds

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.stopwatch import descendants
-from dataflow.live import MOST_FAILURES, watch
+from dataflow.execution.live import MOST_FAILURES, watch
 from runners.prism_binary import locate
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dataflow.run import JobRunning, held, locked
-from dataflow.submission import (
+from dataflow.execution.bounded import JobRunning, held, locked
+from dataflow.execution.submission import (
     RECORD,
     Mark,
     Submission,
