@@ -14,9 +14,9 @@ from typing import NoReturn
 import click
 
 from dataflow import __version__, interrupt
-from dataflow.command_line import JOB, PASS_ON, SET, InOrder, leave
-from dataflow.flink_commands import flink
-from dataflow.image_commands import image
+from dataflow.commands.flink.cli import flink
+from dataflow.commands.image.cli import image
+from dataflow.commands.options import JOB, PASS_ON, SET, InOrder, leave
 
 FAILED, WRONG, TOO_MANY_DEAD = 1, 2, 3
 

@@ -16,8 +16,8 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 SEES_RUNNERS = {
     *("dataflow/main.py", "dataflow/execution/bounded.py", "dataflow/execution/live.py"),
     *("dataflow/commands/check.py", "dataflow/commands/run.py", "dataflow/execution/submission.py"),
-    *("dataflow/commands/flink_start.py", "dataflow/commands/flink_state.py"),
-    "dataflow/commands/image.py",
+    *("dataflow/commands/flink/start.py", "dataflow/commands/flink/state.py"),
+    "dataflow/commands/image/image.py",
 }
 TOP_LEVEL = {
     *PACKAGES,
@@ -131,7 +131,7 @@ def test_only_text_needs_what_compiles() -> None:
 
 
 def test_what_builds_no_pipeline_does_not_wait_for_beam() -> None:
-    names = sorted(path.stem for path in (ROOT / "dataflow/commands").glob("*.py") if path.stem != "__init__")
-    commands = [f"dataflow.commands.{name}" for name in names]
+    files = (path for path in FILES if path.is_relative_to(ROOT / "dataflow/commands") and path.stem != "__init__")
+    commands = [relative(path).removesuffix(".py").replace("/", ".") for path in files]
     assert loads("dataflow.commands.run", *commands)
     assert not loads("apache_beam", *commands, "dataflow.page.server")

@@ -23,7 +23,7 @@ from benchmarks.live.senders import lines, stream
 from benchmarks.live.stack import Stack, job, newest_checkpoint
 from benchmarks.streamgauge import Streamgauge
 from benchmarks.targets import Row, print_table
-from dataflow.commands.flink_state import growth_of
+from dataflow.commands.flink.state import growth_of
 from tests.cluster.broker import Broker, broker
 from tests.cluster.cluster import Cluster
 from tests.cluster.topics import produce

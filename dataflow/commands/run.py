@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from dataflow import interrupt
-from dataflow.command_line import say_of
 from dataflow.commands.load import load_job
+from dataflow.commands.options import say_of
 from dataflow.errors import Refused, UsageError
 from dataflow.execution.bounded import Ran, execute, quieten, refuse_unseen
 from dataflow.execution.live import LiveFlags
@@ -47,7 +47,7 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
     from runners import flink
 
     if flink.is_cluster(flags):
-        from dataflow.commands.flink import submit_job
+        from dataflow.commands.flink.submit import submit_job
 
         if live != LiveFlags(begin_anew=live.begin_anew):
             raise UsageError(

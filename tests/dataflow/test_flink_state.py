@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dataflow.commands.flink_state import growth_of, standstill
+from dataflow.commands.flink.state import growth_of, standstill
 
 SUBMITTED = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 

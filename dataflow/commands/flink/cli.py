@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dataflow.command_line import JOB, PASS_ON, SET, InOrder, leave
+from dataflow.commands.options import JOB, PASS_ON, SET, InOrder, leave
 
 _FLINK = click.option(
     "--flink",
@@ -58,7 +58,7 @@ def submit(
     ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bool, begin_anew: bool, **where: Any
 ) -> None:
     """Submits a job. An endless one is left to the cluster, one that ends is waited for."""
-    from dataflow.commands.flink import submit_job
+    from dataflow.commands.flink.submit import submit_job
 
     flags = _flags(ctx.args, **where) if where["address"] else _flags(ctx.args, "localhost:8081", where["parallelism"])
     leave(submit_job(job, settings, flags, wait=not no_wait, anew=begin_anew))
@@ -69,7 +69,7 @@ def submit(
 @SET
 def status(job: str, settings: Sequence[str]) -> None:
     """Tells how a job is: its state, checkpoints, lag, restarts and last failure."""
-    from dataflow.commands.flink_state import show_status
+    from dataflow.commands.flink.state import show_status
 
     leave(show_status(job, settings))
 
@@ -78,7 +78,7 @@ def status(job: str, settings: Sequence[str]) -> None:
 @_FLINK
 def list_(address: str | None) -> None:
     """Lists every job of a cluster."""
-    from dataflow.commands.flink_state import list_jobs
+    from dataflow.commands.flink.state import list_jobs
 
     leave(list_jobs(address or "localhost:8081"))
 
@@ -89,7 +89,7 @@ def list_(address: str | None) -> None:
 @_FOLDER
 def savepoint(job: str, settings: Sequence[str], folder: str | None) -> None:
     """Takes a savepoint of a job that goes on."""
-    from dataflow.commands.flink_state import take_savepoint
+    from dataflow.commands.flink.state import take_savepoint
 
     leave(take_savepoint(job, settings, folder))
 
@@ -101,7 +101,7 @@ def savepoint(job: str, settings: Sequence[str], folder: str | None) -> None:
 @click.option("--drain", is_flag=True, help="Closes all open windows instead; nothing can go on from there.")
 def stop(job: str, settings: Sequence[str], folder: str | None, drain: bool) -> None:
     """Stops a job with a savepoint."""
-    from dataflow.commands.flink_state import stop_job
+    from dataflow.commands.flink.state import stop_job
 
     leave(stop_job(job, settings, folder, drain=drain))
 
@@ -111,7 +111,7 @@ def stop(job: str, settings: Sequence[str], folder: str | None, drain: bool) -> 
 @SET
 def cancel(job: str, settings: Sequence[str]) -> None:
     """Ends a job as it is; it can go on from its own last checkpoint."""
-    from dataflow.commands.flink_state import cancel_job
+    from dataflow.commands.flink.state import cancel_job
 
     leave(cancel_job(job, settings))
 
@@ -138,7 +138,7 @@ def resume(
     **where: Any,
 ) -> None:
     """Starts a job again that does not run, as it was submitted, also on another cluster."""
-    from dataflow.commands.flink import resume_job
+    from dataflow.commands.flink.submit import resume_job
 
     flags = _flags(ctx.args, **where)
     force, wait = force_history, not no_wait
@@ -153,7 +153,7 @@ def resume(
 @click.pass_context
 def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[str], no_wait: bool) -> None:
     """Stops a job with a savepoint and starts it from there with another parallelism."""
-    from dataflow.commands.flink import rescale_job
+    from dataflow.commands.flink.submit import rescale_job
 
     leave(rescale_job(job, parallelism, settings, joined(ctx.args), wait=not no_wait))
 
@@ -165,7 +165,7 @@ def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[s
 @click.pass_context
 def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
     """Starts a job again as it is now: new code, image or job file, new statistics among them."""
-    from dataflow.commands.flink import upgrade_job
+    from dataflow.commands.flink.submit import upgrade_job
 
     leave(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))
 
@@ -177,6 +177,6 @@ def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool
 @click.pass_context
 def compact(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
     """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
-    from dataflow.commands.flink import compact_job
+    from dataflow.commands.flink.submit import compact_job
 
     leave(compact_job(job, settings, joined(ctx.args), wait=not no_wait))

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import click
 
-from dataflow.command_line import say_of
-from dataflow.commands.flink_start import drain_job
+from dataflow.commands.flink.start import drain_job
 from dataflow.commands.load import load_job
+from dataflow.commands.options import say_of
 from dataflow.errors import Refused
 from dataflow.execution.bounded import JobFailed, held, quieten
 from dataflow.execution.checkpoints import checkpoint_folder

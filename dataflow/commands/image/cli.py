@@ -16,7 +16,7 @@ def image() -> None:
 @click.option("--context", metavar="DIR", help="Only fills this folder, for another builder.")
 def build(base: str | None, registry: str | None, boot: str | None, prism: bool, context: str | None) -> None:
     """Builds the image of this checkout, and checks it."""
-    from dataflow.commands import image as command
+    from dataflow.commands.image import image as command
 
     command.build(base, registry, boot, prism=prism, context=context)
 
@@ -26,7 +26,7 @@ def build(base: str | None, registry: str | None, boot: str | None, prism: bool,
 @click.option("--registry", metavar="HOST/PATH", required=True, help="Where to, such as localhost:5000/team.")
 def push(name: str | None, registry: str) -> None:
     """Pushes the image of this checkout, or another one of ours."""
-    from dataflow.commands import image as command
+    from dataflow.commands.image import image as command
 
     command.push(registry, name)
 
@@ -37,6 +37,6 @@ def push(name: str | None, registry: str) -> None:
 @click.pass_context
 def inspect(ctx: click.Context, name: str | None, sbom: bool) -> None:
     """Shows an image's labels, size, versions and bill of materials; exit code 1 if it does not fit this Python."""
-    from dataflow.commands import image as command
+    from dataflow.commands.image import image as command
 
     ctx.exit(command.inspect(name, sbom=sbom))

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import click
 
-from dataflow.command_line import say_of
-from dataflow.commands.flink_start import Start, labels_of, refuse_other_state, submit, target_of
-from dataflow.commands.flink_state import cancel, complete, placed, stop_at_savepoint, submitted, told_of_flink
+from dataflow.commands.flink.start import Start, labels_of, refuse_other_state, submit, target_of
+from dataflow.commands.flink.state import cancel, complete, placed, stop_at_savepoint, submitted, told_of_flink
 from dataflow.commands.load import load_job
+from dataflow.commands.options import say_of
 from dataflow.errors import Refused, UsageError
 from dataflow.execution.bounded import check_sinks, held, quieten
 from dataflow.execution.checkpoints import checkpoint_folder

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from dataflow.command_line import say_of
+from dataflow.commands.options import say_of
 from dataflow.errors import Refused
 from dataflow.execution.bounded import JobFailed, check_sinks
 from dataflow.execution.checkpoints import checkpoint_folder, identity

@@ -1,0 +1,1 @@
+"""`flink …`: a job on a Flink cluster, started, looked at, and ended."""

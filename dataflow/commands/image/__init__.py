@@ -1,0 +1,1 @@
+"""`image …`: the container image, built, pushed, and looked into."""
