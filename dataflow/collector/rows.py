@@ -18,8 +18,9 @@ from transforms.collection.files.opening import bare_name, is_url, packing_of
 from transforms.collection.files.ranges import open_listed
 from transforms.collection.files.stamp import check_named, stamp_of
 from transforms.collection.parsing.csv_lines import header_of
-from transforms.collection.source_error import SourceError, reason
+from transforms.collection.source_error import reason
 from transforms.collection.spec import LONGEST_LINE
+from transforms.errors import SourceError
 from transforms.record.payload import as_json
 from transforms.time.text import read_time_text
 

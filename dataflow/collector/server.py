@@ -16,7 +16,8 @@ from dataflow.collector.protocol import Hello, Refusal
 from dataflow.collector.refusals import RefusalLog
 from dataflow.collector.settings import Settings
 from transforms.collection.log.file import unreadable
-from transforms.collection.log.writer import LogError, LogWriter
+from transforms.collection.log.writer import LogWriter
+from transforms.errors import LogError
 
 SPARE_FILES: Final = 64
 """Files that the collector itself has open, and connections that are about to be refused."""

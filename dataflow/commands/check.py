@@ -14,8 +14,8 @@ from dataflow.execution.stored import places
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
 from transforms.collection.files.ranges import list_files
+from transforms.errors import SinkError
 from transforms.location import is_local
-from transforms.storage.error import SinkError
 
 
 def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from transforms.collection.log.file import LogError
+from transforms.errors import LogError
 from transforms.specification import parse_duration
 
 _SIZE: Final = re.compile(r"([0-9]+) ?([KMGT]i?)?B?", re.IGNORECASE)
@@ -38,7 +38,7 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
     except LogError as error:
         raise _usage_error(str(error)) from None
     except CollectorFailed as error:
-        from dataflow.execution.bounded import JobFailed
+        from dataflow.errors import JobFailed
 
         raise JobFailed(str(error)) from error
     except OSError as error:

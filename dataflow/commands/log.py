@@ -5,11 +5,12 @@ from datetime import datetime, timedelta, timezone
 
 import click
 
-from transforms.collection.log.file import LogError, open_to_read, size
+from transforms.collection.log.file import open_to_read, size
 from transforms.collection.log.inspection import damage, summarize
 from transforms.collection.log.losses import losses
 from transforms.collection.log.readers import forget, readers, seen
 from transforms.collection.log.repair import repair as repair_log
+from transforms.errors import LogError
 
 _SHOWN = 20
 

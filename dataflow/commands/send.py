@@ -18,8 +18,7 @@ from dataflow.collector.client import Client, ClientError
 from dataflow.collector.protocol import LONGEST_SOURCE, is_source
 from dataflow.collector.rows import Block, EventTime, read_blocks
 from dataflow.commands.collect import token_from
-from dataflow.errors import UsageError
-from dataflow.execution.bounded import JobFailed
+from dataflow.errors import JobFailed, UsageError
 from transforms.specification import parse_duration
 
 SHORTEST_REST: Final = 0.005

@@ -19,25 +19,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataflow import interrupt
-from dataflow.job.document import JobFileError, dotted
+from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
+from dataflow.job.document import dotted
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
-from transforms.collection.source_error import SourceError
+from transforms.errors import SinkError, SourceError
 from transforms.location import is_local
 from transforms.process import durable
-from transforms.storage.error import SinkError, told_as_sink_error
-
-
-class JobFailed(Exception):
-    """A job that could not finish, with one clear message."""
-
-
-class WrongFlags(JobFileError):
-    """Flags behind the job that nobody understands."""
-
-
-class JobRunning(JobFileError):
-    """The same job is running already."""
+from transforms.storage.error import told_as_sink_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +159,7 @@ def check_sinks(job: Job) -> None:
     for folder in sorted({target.folder for target in job.targets if target.folder}):
         parquet.check(folder, job.spec.job)
     for url, names in by_url(job.targets).items():
-        try:
-            sql.check(url, [sql_table(job.tables[name]) for name in names])
-        except sql.SqlSinkError as error:
-            raise SinkError(str(error)) from None
+        sql.check(url, [sql_table(job.tables[name]) for name in names])
 
 
 def refuse_unseen(job: Job, flags: Sequence[str]) -> None:

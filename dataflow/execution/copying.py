@@ -13,11 +13,11 @@ from dataflow.execution.restore import claimed, plan_of
 from dataflow.execution.stored import read_stored, rows_between
 from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
+from transforms.errors import SinkError
 from transforms.record import ledger
 from transforms.storage import sql
 from transforms.storage.checkpoint.manifest import Manifest
-from transforms.storage.error import SinkError
-from transforms.storage.live.plan import LivePlan, publish
+from transforms.storage.live.plan import LivePlan
 from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import LEDGER, Target, sql_table
 from transforms.time.tick import content_of
@@ -48,7 +48,7 @@ def copy_tables(job: Job) -> None:
             files[target.folder] = _into_folder(plan, manifest, target, found)
         else:
             fence = sql.Fence(plan.owner, plan.number, plan.number, takes=True, begins=True)
-            publish(str(target.url), {sql_table(table): found.to_batches()}, fence, replace=True)
+            sql.publish(str(target.url), {sql_table(table): found.to_batches()}, replace=True, fence=fence)
     newest = manifest.newest
     plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons)
     forget_savepoints(job.state)

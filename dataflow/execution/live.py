@@ -12,11 +12,12 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
 
-from dataflow.execution.bounded import JobFailed, Ran, check_sinks, locked, quieten, told
+from dataflow.errors import JobFailed, RunnerFailed
+from dataflow.execution.bounded import Ran, check_sinks, locked, quieten, told
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
-from transforms.collection.log.writer import LogError
+from transforms.errors import LogError
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
 from transforms.storage.parquet.growing import sweep
@@ -26,10 +27,6 @@ STALL_SECONDS: Final = 30.0
 
 MOST_FAILURES: Final = 3
 """How often in a row the runner may fail before the next checkpoint."""
-
-
-class RunnerFailed(JobFailed):
-    """The program below the job failed: a fault of its own, or somebody killed it."""
 
 
 @dataclass(frozen=True, slots=True)

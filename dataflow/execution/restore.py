@@ -11,7 +11,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from dataflow.execution.bounded import JobRunning, locked
+from dataflow.errors import JobRunning
+from dataflow.execution.bounded import locked
 from dataflow.execution.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
 from dataflow.execution.overlay import ReplayOverlay
 from dataflow.execution.submission import Mark, Savepoint, Submission
@@ -21,8 +22,9 @@ from dataflow.source import source_of
 from transforms.collection.control import ask
 from transforms.collection.follow import Following
 from transforms.collection.rest import Rest
+from transforms.errors import CheckpointDamaged, StateRefused
 from transforms.specification import microseconds
-from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointDamaged, StateRefused
+from transforms.storage.checkpoint.folder import BEGIN_ANEW
 from transforms.storage.checkpoint.history import NOTHING, Line, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.kafka.topics import BEGAN

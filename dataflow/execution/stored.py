@@ -12,7 +12,6 @@ from transforms.specification import microseconds
 from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.manifest import Checkpoint
-from transforms.storage.error import SinkError
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
 from transforms.storage.sql.database import parsed
@@ -46,10 +45,7 @@ def read_stored(table: Table, target: Target) -> pa.Table:
     """
     if target.folder is not None:
         return parquet.read(target.folder, table.schema)
-    try:
-        return sql.read(str(target.url), sql_table(table))
-    except sql.SqlSinkError as error:
-        raise SinkError(str(error)) from None
+    return sql.read(str(target.url), sql_table(table))
 
 
 def sums(job: Job) -> Mapping[str, int]:

@@ -9,11 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from dataflow.execution.bounded import JobRunning
+from dataflow.errors import JobRunning
+from transforms.errors import SinkError, StateRefused
 from transforms.process import durable
-from transforms.storage.checkpoint.folder import StateRefused
 from transforms.storage.checkpoint.history import Line, Place, Stretch, holds
-from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.error import told_as_sink_error
 
 FORMAT: Final = 1
 RECORD: Final = "flink.json"

@@ -15,8 +15,9 @@ from dataflow.execution.restore import claimed, place_to_go_on, plan_of
 from dataflow.job.plan import Job, PlannedAggregation
 from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
+from transforms.errors import StateRefused
 from transforms.specification import microseconds
-from transforms.storage.checkpoint.folder import CheckpointFolder, StateRefused
+from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.manifest import Manifest
 from transforms.time.event_time import as_text
 from transforms.time.watermark import NEVER

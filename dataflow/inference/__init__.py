@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from dataflow.errors import InferenceError
 from dataflow.inference.aggregation_choice import choose_aggregation
 from dataflow.inference.data_file import DataFile, Format, find
-from dataflow.inference.error import InferenceError
 from dataflow.inference.event_time import rank_event_times
 from dataflow.inference.job_text import write_job
 from dataflow.inference.parquet_sample import sample_parquet

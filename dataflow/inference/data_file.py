@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
-from dataflow.inference.error import InferenceError
+from dataflow.errors import InferenceError
 from dataflow.inference.sample import is_encodable
 from transforms.collection.files.opening import bare_name, packing_of
 from transforms.collection.files.paths import local_matches

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dataflow.errors import InferenceError
 from dataflow.inference.column_names import IDENTIFIERS, OTHER_TIMES, STRONG_KEYS, TIMES, USUAL_TIMES
-from dataflow.inference.error import InferenceError
 from dataflow.inference.kind import instant_of
 from dataflow.inference.sample import Column, Sample
 from transforms.specification import ColumnType

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataflow.errors import InferenceError
 from dataflow.inference.data_file import DataFile, open_seekable
-from dataflow.inference.error import InferenceError
 from dataflow.inference.sample import (
     SAMPLED_RECORDS,
     Column,

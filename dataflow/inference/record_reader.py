@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dataflow.errors import InferenceError
 from dataflow.inference.column_names import spoken
 from dataflow.inference.data_file import UTF_8_MARK, DataFile, Excerpt
-from dataflow.inference.error import InferenceError
 from dataflow.inference.kind import Kind, kind_of_csv
 
 LONGEST_LINE: Final = 1_048_576

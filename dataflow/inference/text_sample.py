@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from dataflow.errors import InferenceError
 from dataflow.inference.data_file import DataFile, Excerpt, read_excerpt
-from dataflow.inference.error import InferenceError
 from dataflow.inference.kind import Kind, kind_of_csv, kind_of_json, settle
 from dataflow.inference.record_reader import Records, read_csv, read_json_lines
 from dataflow.inference.sample import (

@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from dataflow.job.document import Document, Problem
 from dataflow.job.spec import JobSpec
-from transforms.collection.files.ranges import FileRange, SourceError, header_in, list_files, parquet_schema
+from transforms.collection.files.ranges import FileRange, header_in, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column
+from transforms.errors import SourceError
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.errors import JobFileError
 from dataflow.job.yaml_text import Place, YamlError, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
@@ -22,14 +23,6 @@ class Problem:
 
     place: Place
     sentence: str
-
-
-class JobFileError(Exception):
-    """A job file that cannot be used, with everything that is wrong with it: one line a problem."""
-
-    def __init__(self, lines: Sequence[str], problems: Sequence[Problem] = ()):
-        super().__init__("\n".join(map(_on_one_line, lines)))
-        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +162,6 @@ def _variables(content: Any) -> Iterator[str]:
             yield from _variables(value)
     elif isinstance(content, str):
         yield from _VARIABLE.findall(content)
-
-
-def _on_one_line(text: str) -> str:
-    """A text without line ends and control characters, which a name may hold and a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _nearest(content: Any, place: Place) -> Any:

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from dataflow.errors import JobFileError
 from dataflow.job.columns import columns_of_records, refuse_missing
-from dataflow.job.document import Document, JobFileError, Problem
+from dataflow.job.document import Document, Problem
 from dataflow.job.placement import misplaced, written_over
 from dataflow.job.spec import Aggregation, JobSpec
 from dataflow.job.validation import contradictions, resolve, salvage, validate
 from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput
-from transforms.collection.files.ranges import FileRange, SourceError, list_ranges
-from transforms.collection.log.writer import Extent, LogError, LogReader
+from transforms.collection.files.ranges import FileRange, list_ranges
+from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import LogSpec
+from transforms.errors import LogError, SourceError
 from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps

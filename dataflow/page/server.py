@@ -19,9 +19,9 @@ from dataflow.job.plan import Job
 from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
+from transforms.errors import SinkError
 from transforms.process.progress import BULLETIN, Bulletin
 from transforms.record import ledger
-from transforms.storage.error import SinkError
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
 
 CONNECTIONS: Final = 256

@@ -12,7 +12,6 @@ import apache_beam as beam
 from dataflow.job.plan import Job
 from dataflow.source.live import Part, resumed
 from transforms.collection.feed import Feed
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.feed import KafkaFeed, group_of, offsets_in
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.read import CommitFn, ReadKafka
@@ -22,6 +21,7 @@ from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
+from transforms.errors import SourceError
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 

@@ -12,7 +12,6 @@ from dataflow.execution.checkpoints import checkpoint_folder, reader_name
 from dataflow.job.plan import Job
 from dataflow.source.live import Part, resumed
 from transforms.collection.feed import LOG, Feed, LogFeed
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.follow import AnnounceFn
 from transforms.collection.log.chunks import SOURCE, ChunkParser
 from transforms.collection.log.hold import Hold
@@ -20,6 +19,7 @@ from transforms.collection.log.read import ReadLog
 from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
+from transforms.errors import SourceError
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.time.watermark import Progress

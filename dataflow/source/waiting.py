@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from dataflow.job.plan import Job
-from transforms.collection.log.writer import LogMissing, LogReader
+from transforms.collection.log.writer import LogReader
+from transforms.errors import LogMissing
 from transforms.storage.checkpoint.folder import MANIFEST
 
 _PAUSE_SECONDS: Final = 0.2

@@ -13,9 +13,9 @@ from confluent_kafka.admin import NewPartitions
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import produce, send, shared_broker, transaction
 from tests.waiting import Deadline, until
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.spec import KafkaSpec
+from transforms.errors import SourceError
 
 
 @pytest.fixture

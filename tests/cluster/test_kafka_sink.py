@@ -20,10 +20,10 @@ from tests.cluster.topics import messages, shared_broker, transaction
 from tests.transforms.collection.parsing.registry_server import registry
 from tests.waiting import until
 from transforms.collection.parsing.avro import AvroDecoder
+from transforms.errors import KafkaFenced, SinkError
 from transforms.record import ledger
-from transforms.storage.error import SinkError
 from transforms.storage.kafka.spec import KafkaTarget
-from transforms.storage.kafka.transactions import KafkaFenced, KafkaWriter, Position
+from transforms.storage.kafka.transactions import KafkaWriter, Position
 from transforms.storage.staging import Table
 
 SCHEMA = pa.schema({"k": pa.int64(), "v": pa.string(), "final": pa.bool_()})

@@ -18,7 +18,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflow.inference import InferenceError, infer
+from dataflow.errors import InferenceError
+from dataflow.inference import infer
 
 Job = dict[str, Any]
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)

@@ -15,7 +15,8 @@ import pytest
 import yaml
 import zstandard
 
-from dataflow.inference import InferenceError, infer
+from dataflow.errors import InferenceError
+from dataflow.inference import infer
 
 Job = dict[str, Any]
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)

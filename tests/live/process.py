@@ -4,7 +4,7 @@ import threading
 
 from tests.live.life import Life, Saved
 from tests.live.world import Killed, Wrong
-from transforms.storage.error import SinkError
+from transforms.errors import SinkError
 
 
 class Process(threading.Thread):

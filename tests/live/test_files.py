@@ -63,7 +63,7 @@ class Disk(World):
             mock.patch.object(exchange, "_renameat2", lambda: between(renameat2, always=True)),
             mock.patch.object(os, "remove", between(os.remove)),
             mock.patch.object(builtins, "open", between(builtin_open)),
-            mock.patch.object(storing, "_publish", between(storing._publish, always=True)),
+            mock.patch.object(storing.sql, "publish", between(storing.sql.publish, always=True)),
         ):
             yield
 

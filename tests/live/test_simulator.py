@@ -30,9 +30,9 @@ from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import TimelineFn
 from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.rest import Rest
+from transforms.errors import SinkError
 from transforms.preprocessing.preprocess import preprocess
 from transforms.record.batch import WATERMARK, set_column
-from transforms.storage.error import SinkError
 from transforms.storage.live import plan as storing
 from transforms.storage.live.keeper import Keeper
 from transforms.storage.live.plan import LivePlan

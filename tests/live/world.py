@@ -12,9 +12,9 @@ from unittest import mock
 
 import pyarrow as pa
 
-from transforms.storage.checkpoint.folder import CheckpointDamaged, CheckpointFolder, TakenOver
+from transforms.errors import CheckpointDamaged, TableLost, TakenOver
+from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.error import TableLost
 from transforms.storage.live import keeper as keeping
 from transforms.storage.live import plan as storing
 from transforms.storage.staging import Table
@@ -74,7 +74,7 @@ class World:
 
     # A database.
 
-    def publish(self, url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], fence: Any, replace: bool) -> None:
+    def publish(self, url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], *, replace: bool, fence: Any) -> None:
         """One transaction of the database."""
         self._guard(tables, fence)
         for table, batches in tables.items():
@@ -197,7 +197,7 @@ class World:
         with (
             mock.patch.object(storing, "parquet_log", self),
             mock.patch.object(keeping, "parquet_log", self),
-            mock.patch.object(storing, "_publish", self.publish),
+            mock.patch.object(storing.sql, "publish", self.publish),
             mock.patch.object(storing.sql, "take_back", self.take_back),
             mock.patch.object(storing.sql, "expire", self.expire),
         ):

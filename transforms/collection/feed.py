@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.collection.log.hold import Hold, IdleHold
-from transforms.collection.log.writer import Chunk, LogOther, LogReader
+from transforms.collection.log.writer import Chunk, LogReader
 from transforms.collection.rest import Rest
+from transforms.errors import LogOther
 from transforms.time.watermark import NEVER
 
 LOG: Final = "log"

@@ -5,11 +5,6 @@ from typing import Final
 
 import pyarrow as pa
 
-
-class SourceError(Exception):
-    """A source that cannot be read: no such file, an empty glob, no permission, not the format, cut short, changed."""
-
-
 UNREADABLE: Final = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException)
 """What a damaged file is met with."""
 

@@ -3,13 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-class SinkError(Exception):
-    """A sink cannot be used or written: which one, and what the system says."""
-
-
-class TableLost(SinkError):
-    """What a live job has stored is gone, or is damaged: another program, or a disk, did it."""
+from transforms.errors import SinkError
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from transforms.process import durable
 from transforms.record import ledger
 from transforms.storage import sql
-from transforms.storage.error import SinkError, told_as_sink_error
+from transforms.storage.error import told_as_sink_error
 from transforms.storage.kafka import topics
 from transforms.storage.kafka.topics import TopicSink
 from transforms.storage.parquet import folder as parquet
@@ -122,11 +122,9 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
             contents = {sql_table(plan.tables[name]): read_staged(staged[name]) for name in names}
             sql.publish(url, contents, replace=True)
         topics.publish(plan.topics, plan.tables, plan.job, {name: read_staged(parts) for name, parts in staged.items()})
-    except BaseException as error:
+    except BaseException:
         parquet.discard(folders)
         durable.discard(journal)
-        if isinstance(error, sql.SqlSinkError):
-            raise SinkError(str(error)) from None
         raise
     with told_as_sink_error(journal):
         durable.put_in_place(journal)

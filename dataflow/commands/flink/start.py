@@ -9,13 +9,13 @@ from typing import Any, Final
 import click
 
 from dataflow.commands.options import say_of
-from dataflow.errors import Refused
-from dataflow.execution.bounded import JobFailed, check_sinks
+from dataflow.errors import JobFailed, Refused
+from dataflow.execution.bounded import check_sinks
 from dataflow.execution.checkpoints import checkpoint_folder, identity
 from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded
 from dataflow.job.plan import Job
+from transforms.errors import NotShared
 from transforms.specification import microseconds
-from transforms.storage.checkpoint.folder import NotShared
 from transforms.storage.checkpoint.history import NOTHING
 
 HOLD_SECONDS: Final = 5.0

@@ -14,8 +14,8 @@ import click
 from dataflow.commands.flink.start import drain_job
 from dataflow.commands.load import load_job
 from dataflow.commands.options import say_of
-from dataflow.errors import Refused
-from dataflow.execution.bounded import JobFailed, held, quieten
+from dataflow.errors import JobFailed, Refused
+from dataflow.execution.bounded import held, quieten
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dataflow.execution.bounded import JobRunning, held, locked
+from dataflow.errors import JobRunning
+from dataflow.execution.bounded import held, locked
 from dataflow.execution.submission import (
     RECORD,
     Mark,
@@ -20,9 +21,8 @@ from dataflow.execution.submission import (
     refuse_while_it_runs,
 )
 from tests.runners.test_flink import server  # noqa: F401  # a fixture
-from transforms.storage.checkpoint.folder import StateRefused
+from transforms.errors import SinkError, StateRefused
 from transforms.storage.checkpoint.history import Stretch
-from transforms.storage.error import SinkError
 
 SUBMITTED = Submission(
     cluster="localhost:1",

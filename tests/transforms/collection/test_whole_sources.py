@@ -15,10 +15,11 @@ import pytest
 import zstandard
 
 from tests.transforms.collection.outcome import TIME, column, count, format_of, read, schema_of
-from transforms.collection.files.ranges import FileRange, SourceError, list_ranges
+from transforms.collection.files.ranges import FileRange, list_ranges
 from transforms.collection.files.read import FileReader
 from transforms.collection.parsing.parsed import Parsed
 from transforms.collection.spec import FilesSpec
+from transforms.errors import SourceError
 
 SCHEMA = schema_of({TIME: "int64", "k": "string?"})
 LONG_AGO = 1_000_000_000

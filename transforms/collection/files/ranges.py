@@ -18,8 +18,8 @@ from transforms.collection.files.paths import list_files as list_files  # whoeve
 from transforms.collection.files.stamp import Stamp, check_named, check_opened, stamp_of
 from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import UNREADABLE, reason
-from transforms.collection.source_error import SourceError as SourceError
 from transforms.collection.spec import FilesSpec
+from transforms.errors import SourceError as SourceError
 
 _BOM: Final = b"\xef\xbb\xbf"
 

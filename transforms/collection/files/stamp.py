@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 
 from transforms.collection.files.opening import is_url, open_raw
-from transforms.collection.source_error import SourceError
+from transforms.errors import SourceError
 
 _VERSIONS: Final = ("etag", "generation", "version_id", "versionid", "md5hash", "content_md5")
 """Under which names, in lower case, stores say which object it is; each write makes another one."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.records import Reading
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.kafka.strokes import Strokes
+from transforms.errors import SourceError
 from transforms.systems.kafka import MOVING, KafkaUnusable, answered, client_module, open_client, told
 
 QUEUE_KBYTES: Final = 16_384

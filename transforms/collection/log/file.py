@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from transforms.errors import LogDamaged, LogError, LogMissing
+
 FORMAT: Final = 1
 """The version of the file's layout; a reader refuses a newer one."""
 
@@ -51,25 +53,6 @@ COMMIT;
 """
 """What logs of earlier versions lack: each session's number three times, of which any two that agree are right. It is
 a table of its own, filled by triggers, so that earlier versions go on reading and writing the log."""
-
-
-class LogError(OSError):
-    """A log that cannot be used, with one clear message."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class LogMissing(LogError):
-    """There is no log yet."""
-
-
-class LogOther(LogError):
-    """A log is not the one that was read so far."""
-
-
-class LogDamaged(LogError):
-    """What the log holds is not what was written to it."""
 
 
 def remedy(folder: str) -> str:

@@ -11,17 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
 
-from transforms.collection.log.file import LogError, LogMissing, log_file
+from transforms.collection.log.file import log_file
+from transforms.errors import LogError, LogLost, LogMissing
 
 SIDES: Final = ("", "-wal", "-shm")
 """The files of SQLite's log. All three stay as long as anybody has the log open."""
 
 
 LOCK: Final = "lock"
-
-
-class LogLost(LogError):
-    """The log's files were removed or replaced while they were open."""
 
 
 def lock(folder: str) -> IO[str]:

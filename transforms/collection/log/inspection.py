@@ -5,16 +5,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from transforms.collection.log.file import (
-    Extent,
-    LogError,
-    decoded,
-    extent_of,
-    has_copies,
-    identity_of,
-    open_to_read,
-    unreadable,
-)
+from transforms.collection.log.file import Extent, decoded, extent_of, has_copies, identity_of, open_to_read, unreadable
+from transforms.errors import LogError
 
 
 @dataclass(frozen=True, slots=True)

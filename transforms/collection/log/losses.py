@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.collection.log.file import CODEC, Chunk, LogDamaged, checksum_of, decoded, open_to_read
+from transforms.collection.log.file import CODEC, Chunk, checksum_of, decoded, open_to_read
+from transforms.errors import LogDamaged
 
 LOST: Final = ""
 """The source of records that a repair gave up; no session can have it."""

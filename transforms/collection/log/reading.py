@@ -8,7 +8,6 @@ from typing import Any, Final
 from transforms.collection.log.file import (
     Chunk,
     Extent,
-    LogDamaged,
     decoded,
     extent_of,
     identity_of,
@@ -17,6 +16,7 @@ from transforms.collection.log.file import (
     unreadable,
 )
 from transforms.collection.log.identity import OpenFiles
+from transforms.errors import LogDamaged
 
 _AT_ONCE: Final = 16 << 20
 """Bytes of lines that a reader takes from the file at once, before its caller has asked for them."""

@@ -13,8 +13,6 @@ from typing import Final
 
 from transforms.collection.log.file import (
     LAYOUT,
-    LogDamaged,
-    LogError,
     complete,
     has_copies,
     identity_of,
@@ -26,6 +24,7 @@ from transforms.collection.log.file import (
 from transforms.collection.log.identity import SIDES, locked
 from transforms.collection.log.inspection import damaged_sessions, has_damaged_id
 from transforms.collection.log.losses import Lost, extreme, losses_in, row_of
+from transforms.errors import LogDamaged, LogError
 from transforms.process import durable
 
 _INSERT: Final = "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from transforms.collection.files.ranges import SourceError
+from transforms.errors import SourceError
 from transforms.process.progress import BULLETIN
 from transforms.systems.kafka import KafkaUnusable
 from transforms.systems.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable

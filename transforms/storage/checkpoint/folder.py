@@ -21,11 +21,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from transforms.errors import CheckpointDamaged, NotShared, SinkError, StateRefused, TakenOver
 from transforms.process import durable, versions
 from transforms.storage.checkpoint.history import Place, Stretch, left_at
 from transforms.storage.checkpoint.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.checkpoint.snapshots import checksum_of, read_snapshots, write_snapshots
-from transforms.storage.error import SinkError, sentence, told_as_sink_error
+from transforms.storage.error import sentence, told_as_sink_error
 from transforms.time.retention import moments
 
 FOLDER: Final = "checkpoints"
@@ -40,22 +41,6 @@ STATISTICS: Final = "statistics of"
 
 BEGIN_ANEW: Final = "--begin-anew"
 """What makes a live job start from nothing where tables or a state are there."""
-
-
-class TakenOver(SinkError):
-    """Another launch or attempt of the job goes on with its state: this one, left over, must not write it."""
-
-
-class NotShared(SinkError):
-    """A worker's state folder is another than that of who launched the job, at the same path."""
-
-
-class StateRefused(SinkError):
-    """A state folder that does not fit the job, with what to do about it."""
-
-
-class CheckpointDamaged(StateRefused):
-    """A checkpoint whose file is not what was written."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import fastavro
 import pyarrow as pa
 
-from transforms.storage.error import SinkError
+from transforms.errors import SinkError
 from transforms.storage.kafka.rows import Encode
 from transforms.storage.staging import Table
 from transforms.systems.schema_registry import (

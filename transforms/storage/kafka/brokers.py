@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from transforms.storage.error import SinkError
+from transforms.errors import SinkError
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.systems.kafka import KafkaUnusable, answered, client_module, open_client, told
 

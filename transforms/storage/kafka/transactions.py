@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.storage.error import SinkError
+from transforms.errors import KafkaFenced, SinkError
 from transforms.storage.kafka import brokers
 from transforms.storage.kafka.avro_rows import register
 from transforms.storage.kafka.brokers import Brokers
@@ -35,10 +35,6 @@ _WRITING: Final = {
     # As long as a sink is waited for: a broker must not take a transaction back while we wait for it.
     "transaction.timeout.ms": 900_000,
 }
-
-
-class KafkaFenced(SinkError):
-    """Another run of the same job has taken the topics over: this one must end."""
 
 
 @dataclass(frozen=True)

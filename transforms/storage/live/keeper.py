@@ -17,15 +17,16 @@ from datetime import datetime, timezone
 
 import pyarrow as pa
 
+from transforms.errors import TakenOver
 from transforms.process.progress import BULLETIN
 from transforms.process.pulse import Pulse
 from transforms.process.pulse import pulse as pulse_of_process
 from transforms.record import ledger
+from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark, expiring, with_mark
-from transforms.storage.checkpoint.folder import TakenOver
 from transforms.storage.checkpoint.history import NOTHING, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.live.plan import FOREVER, LivePlan, publish
+from transforms.storage.live.plan import FOREVER, LivePlan
 from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
 from transforms.storage.records import stamped
@@ -232,7 +233,7 @@ class Keeper:
         books = (target for target in plan.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
         for url, names in by_url(books).items():
             rows = {sql_table(plan.tables[name]): contents[name] for name in names}
-            publish(url, rows, plan.fence(self._attempt), replace=False)
+            sql.publish(url, rows, replace=False, fence=plan.fence(self._attempt))
 
 
 def _books_of(manifest: Manifest) -> tuple[Mapping[str, int], Counter[str]] | None:

@@ -6,19 +6,19 @@ again after a restart changes nothing. Dead letters, the ledger and Parquet file
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
+from transforms.errors import StateRefused
 from transforms.process.progress import BULLETIN
 from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
-from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder, StateRefused, TakenOver
+from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder
 from transforms.storage.checkpoint.history import Line, Place, holds, left_at, parting
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.error import SinkError, TableLost
 from transforms.storage.kafka import topics
 from transforms.storage.kafka.topics import Topics, TopicSink
 from transforms.storage.parquet import growing as parquet_log
@@ -103,7 +103,7 @@ class LivePlan:
         owner = manifest.owner if manifest is not None else None
         held = [f"{target.folder}" for target in self.folders if has_rows_of_others(str(target.folder), owner)]
         for url, names in by_url(self.targets).items():
-            held += _spoken(sql.full, url, [sql_table(self.tables[name]) for name in names], owner)
+            held += sql.full(url, [sql_table(self.tables[name]) for name in names], owner)
         if held:
             raise StateRefused(
                 f"{self.checkpoints.state} holds no checkpoint, and tables of this job hold rows ({held[0]}), which a"
@@ -130,7 +130,8 @@ class LivePlan:
         )
         self.show(self.checkpoints.commit(manifest, new), manifest.attempt)
         for url, names in urls.items():
-            publish(url, {sql_table(self.tables[name]): [] for name in names}, self._taking(begins=True), replace=True)
+            fence = self._taking(begins=True)
+            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True, fence=fence)
         return place
 
     def settle(self, manifest: Manifest) -> Manifest:
@@ -141,7 +142,7 @@ class LivePlan:
             # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
             if digest_of(url) not in manifest.databases and (manifest.files or manifest.databases):
                 owner = None if is_known else manifest.owner
-                if held := _spoken(sql.full, url, [sql_table(self.tables[name]) for name in urls[url]], owner):
+                if held := sql.full(url, [sql_table(self.tables[name]) for name in urls[url]], owner):
                     raise StateRefused(
                         f"{held[0]}, a table of a sink that is new, holds rows; give the job another database"
                     )
@@ -150,7 +151,7 @@ class LivePlan:
         self.show(manifest, manifest.attempt)
         for url, names in urls.items():
             fence = self._taking(begins=digest_of(url) not in manifest.databases)
-            publish(url, {sql_table(self.tables[name]): [] for name in names}, fence, replace=False)
+            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False, fence=fence)
         databases = sorted(map(digest_of, urls))
         if databases != list(manifest.databases):
             manifest = self.checkpoints.commit(manifest, replace(manifest, databases=databases))
@@ -268,7 +269,7 @@ class LivePlan:
         """
         for url, names in by_url(self.targets).items():
             known = {sql_table(self.tables[name]): self._known(name, watermark, reached) for name in names}
-            _spoken(sql.take_back, url, known, self.fence())
+            sql.take_back(url, known, self.fence())
 
     def expire(self, expired: Mapping[str, Mark], attempt: int) -> None:
         """Takes out of databases what tables had stored up to marks."""
@@ -279,7 +280,7 @@ class LivePlan:
                 mark = expired[name]
                 reached = mark.booked if name == LEDGER else mark.reached
                 known[sql_table(self.tables[name])] = self._known(name, mark.watermark, reached)
-            _spoken(sql.expire, url, known, self.fence(attempt))
+            sql.expire(url, known, self.fence(attempt))
 
     def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> sql.Known:
         """The rows of a table that a place knows."""
@@ -291,7 +292,7 @@ class LivePlan:
     def last_closed(self) -> int | None:
         """Up to where event time had passed (µs) by what databases hold of closed windows; None: none closed."""
         ends = [
-            _spoken(sql.last_closed, url, [sql_table(self.tables[name])])
+            sql.last_closed(url, [sql_table(self.tables[name])])
             for url, names in by_url(self.targets).items()
             for name in names
             if name in self.waiting
@@ -333,44 +334,15 @@ class LivePlan:
     def widen(self) -> None:
         """Adds the columns to tables of databases that the job was given while it ran."""
         for url, names in by_url(self.targets).items():
-            publish(url, {sql_table(self.tables[name]): [] for name in names}, self.fence(), replace=False)
+            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False, fence=self.fence())
 
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Upserts rows of a table into the databases that hold it."""
         for url in by_url(target for target in self.targets if target.table == table):
-            publish(url, {sql_table(self.tables[table]): [rows]}, self.fence(), replace=False)
+            sql.publish(url, {sql_table(self.tables[table]): [rows]}, replace=False, fence=self.fence())
         BULLETIN.show(table, rows)
 
 
 def digest_of(url: str) -> str:
     """What names a database without its secrets."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
-
-
-def publish(
-    url: str, tables: Mapping[sql.SqlTable, Iterable[pa.RecordBatch]], fence: sql.Fence, *, replace: bool
-) -> None:
-    """Writes tables of a database in one transaction.
-
-    Raises:
-        TakenOver: if another launch may write by now.
-        TableLost: if a table is gone.
-        SinkError: if the database refuses.
-    """
-    _spoken(_publish, url, tables, fence, replace)
-
-
-def _publish(url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], fence: sql.Fence, replace: bool) -> None:
-    sql.publish(url, tables, replace=replace, fence=fence)
-
-
-def _spoken(action: Callable[..., Any], *arguments: Any) -> Any:
-    """Does something to a database; what it says comes as an error of a sink."""
-    try:
-        return action(*arguments)
-    except sql.SqlOvertaken as error:
-        raise TakenOver(str(error)) from None
-    except sql.SqlTableGone as error:
-        raise TableLost(str(error)) from None
-    except sql.SqlSinkError as error:
-        raise SinkError(str(error)) from None

@@ -11,13 +11,11 @@ from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
+from transforms.errors import SinkError
 from transforms.process.progress import BULLETIN
 from transforms.record.coder import RecordBatchCoder
-from transforms.storage.checkpoint.folder import NotShared, StateRefused, TakenOver
 from transforms.storage.checkpoint.history import Place
 from transforms.storage.checkpoint.snapshots import write_snapshots
-from transforms.storage.error import SinkError, TableLost
-from transforms.storage.kafka.transactions import KafkaFenced
 from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.publish import DEAD_LETTERS, LEDGER
@@ -43,16 +41,14 @@ def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> 
     """Does something to a sink until it works: a database may be restarting, a disk full.
 
     Raises:
-        SinkError: what the sink says, when it could not be written for `patience` seconds.
+        SinkError: what the sink says, when it could not be written for `patience` seconds, or never will.
     """
     began, pause, told = time.monotonic(), 0.1, ""
     while True:
         try:
             result = action()
-        except (KafkaFenced, NotShared, TakenOver, StateRefused, TableLost):
-            raise
         except SinkError as error:
-            if time.monotonic() - began > patience:
+            if error.is_final or time.monotonic() - began > patience:
                 raise
             BULLETIN.retell(told, str(error))
             told = str(error)

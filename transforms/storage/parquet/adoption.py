@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from transforms.storage.checkpoint.folder import StateRefused
+from transforms.errors import StateRefused
 from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.parquet import growing as parquet_log

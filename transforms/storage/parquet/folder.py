@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import location
+from transforms.errors import SinkError
 from transforms.process import durable
-from transforms.storage.error import SinkError, sentence, told_as_sink_error
+from transforms.storage.error import sentence, told_as_sink_error
 from transforms.storage.staging import Receipt, Table
 
 MANIFEST: Final = "_manifest.json"

@@ -24,8 +24,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.errors import TableLost
 from transforms.process import durable
-from transforms.storage.error import TableLost, told_as_sink_error
+from transforms.storage.error import told_as_sink_error
 from transforms.storage.parquet.exchange import exchanged
 from transforms.storage.parquet.folder import (
     MANIFEST,

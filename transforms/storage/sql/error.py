@@ -14,20 +14,10 @@ from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 
+from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
+
 LONGEST_REASON: Final = 400  # characters; a driver may append its whole statement
 SECRET_OPTIONS: Final = ("pass", "secret", "token", "key", "credential")
-
-
-class SqlSinkError(Exception):
-    """A SQL sink cannot be used: names the url without its password, the table, and what went wrong."""
-
-
-class SqlOvertaken(SqlSinkError):
-    """Another launch of a live job may write the tables by now."""
-
-
-class SqlTableGone(SqlSinkError):
-    """A table that a live job has written is not there any more."""
 
 
 class Refusal(Exception):

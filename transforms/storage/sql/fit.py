@@ -7,10 +7,11 @@ from typing import Final
 import pyarrow as pa
 import sqlalchemy as sa
 
+from transforms.errors import SqlSinkError
 from transforms.location import identity
 from transforms.storage.sql.database import in_schema, open_engine, parsed
 from transforms.storage.sql.definition import define
-from transforms.storage.sql.error import Refusal, SqlSinkError
+from transforms.storage.sql.error import Refusal
 from transforms.storage.sql.table import SqlTable, is_list
 
 NAMED_BY_SQLITE: Final = "sqlite_"

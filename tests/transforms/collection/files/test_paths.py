@@ -8,8 +8,9 @@ import fsspec
 import pytest
 
 from tests.transforms.collection.outcome import TIME, column, read, schema_of
-from transforms.collection.files.ranges import SourceError, list_files
+from transforms.collection.files.ranges import list_files
 from transforms.collection.spec import FilesSpec
+from transforms.errors import SourceError
 
 SCHEMA = schema_of({TIME: "int64"})
 

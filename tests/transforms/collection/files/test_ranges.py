@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from transforms.collection.files.ranges import FileRange, SourceError, list_files, list_ranges
+from transforms.collection.files.ranges import FileRange, list_files, list_ranges
 from transforms.collection.spec import FilesSpec
+from transforms.errors import SourceError
 
 LINE = b'{"ts":1}\n'
 

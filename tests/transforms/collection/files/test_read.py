@@ -22,10 +22,11 @@ from pydantic import ValidationError
 
 from tests.transforms.collection.outcome import TIME, column, count, dead, good, lines_of, read, schema_of
 from transforms.collection.files import read as reading
-from transforms.collection.files.ranges import SourceError, list_ranges
+from transforms.collection.files.ranges import list_ranges
 from transforms.collection.files.read import FileReader, ReadFiles, read_lines
 from transforms.collection.parsing import csv_quotes
 from transforms.collection.spec import FilesSpec, RecordSpec
+from transforms.errors import SourceError
 from transforms.record import ledger
 from transforms.record.batch import PAYLOAD, POSITION, origin_of
 

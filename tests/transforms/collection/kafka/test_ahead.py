@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.ahead import AheadReader
 from transforms.collection.kafka.records import Fetched, Reading
+from transforms.errors import SourceError
 
 NONE = np.empty(0, np.int64)
 

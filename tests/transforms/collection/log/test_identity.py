@@ -9,7 +9,8 @@ import pytest
 
 from tests.transforms.collection.log.test_writer import SECOND, fill
 from transforms.collection.log.file import COMPLETION, LAYOUT
-from transforms.collection.log.writer import LogDamaged, LogLost, LogReader, LogWriter, Run, damage, log_file
+from transforms.collection.log.writer import LogReader, LogWriter, Run, damage, log_file
+from transforms.errors import LogDamaged, LogLost
 
 
 @pytest.mark.parametrize("name", ["log.db", "log.db-wal", "log.db-shm", "lock"])

@@ -11,9 +11,10 @@ from tests.transforms.collection.log.test_writer import everything, fill, lines,
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.losses import LOST, losses
 from transforms.collection.log.repair import repair
-from transforms.collection.log.writer import Chunk, LogError, LogReader, LogWriter, Run, damage, log_file
+from transforms.collection.log.writer import Chunk, LogReader, LogWriter, Run, damage, log_file
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import Column, EventTimeSpec
+from transforms.errors import LogError
 from transforms.time.watermark import Progress, WatermarkSpec
 
 WHOLE = 5

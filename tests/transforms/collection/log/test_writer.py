@@ -15,7 +15,6 @@ from transforms.collection.log.writer import (
     FORMAT,
     Chunk,
     Extent,
-    LogError,
     LogReader,
     LogWriter,
     Run,
@@ -24,6 +23,7 @@ from transforms.collection.log.writer import (
     log_file,
     passed_by_all,
 )
+from transforms.errors import LogError
 
 SECOND = 1_000_000
 

@@ -11,13 +11,13 @@ import pytest
 
 from tests.transforms.collection.kafka.test_records import begun, parser, values_of
 from tests.transforms.collection.parsing.registry_server import RegistryServer, encoded, registry
-from transforms.collection.files.ranges import SourceError
 from transforms.collection.kafka.records import KafkaFlush, KafkaParser, Reading
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.parsing.registry import Registry
 from transforms.collection.repair import Repair, digest
 from transforms.collection.spec import Column, EventTimeSpec
+from transforms.errors import SourceError
 from transforms.record.batch import PAYLOAD, POSITION
 from transforms.systems.schema_registry import RegistrySpec
 

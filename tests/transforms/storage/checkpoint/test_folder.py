@@ -11,19 +11,10 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
+from transforms.errors import CheckpointDamaged, NotShared, SinkError, StateRefused, TakenOver
 from transforms.process import versions
-from transforms.storage.checkpoint.folder import (
-    BEFORE,
-    FOLDER,
-    MANIFEST,
-    CheckpointDamaged,
-    CheckpointFolder,
-    NotShared,
-    StateRefused,
-    TakenOver,
-)
+from transforms.storage.checkpoint.folder import BEFORE, FOLDER, MANIFEST, CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.error import SinkError
 
 
 def checkpoint(name: int, taken: float | None = None) -> Checkpoint:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from tests.transforms.collection.parsing.registry_server import RegistryServer, registry
 from tests.transforms.storage.kafka.test_rows import NOON, TABLE, batch
+from transforms.errors import SinkError
 from transforms.record import dead_letter, ledger
-from transforms.storage.error import SinkError
 from transforms.storage.kafka.avro_rows import avro_schema, register
 from transforms.storage.kafka.rows import keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.storage.error import SinkError, TableLost
+from transforms.errors import SinkError, TableLost
 from transforms.storage.parquet import exchange
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.parquet import growing as parquet_log

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.servers import postgres
+from transforms.errors import SqlSinkError
 from transforms.storage import sql
-from transforms.storage.sql import SqlSinkError, SqlTable
+from transforms.storage.sql import SqlTable
 from transforms.storage.sql.database import parsed
 
 ANOTHER: Final = itertools.count()

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from tests.transforms.storage.sql.conftest import Sink
+from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
 from transforms.storage import sql
-from transforms.storage.sql import Fence, Known, SqlOvertaken, SqlSinkError, SqlTable, SqlTableGone
+from transforms.storage.sql import Fence, Known, SqlTable
 
 TIME = pa.timestamp("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

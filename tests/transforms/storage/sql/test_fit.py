@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from transforms.storage.sql import SqlSinkError, SqlTable
+from transforms.errors import SqlSinkError
+from transforms.storage.sql import SqlTable
 from transforms.storage.sql.database import in_schema, parsed, schema_of
 from transforms.storage.sql.fit import LIMITS, misfits, place_of, unusable, unusable_schema
 

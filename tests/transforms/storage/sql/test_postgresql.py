@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from pyarrow import csv
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from transforms.errors import SqlSinkError
 from transforms.storage import sql
-from transforms.storage.sql import SqlSinkError, SqlTable, postgresql
+from transforms.storage.sql import SqlTable, postgresql
 from transforms.storage.sql.database import in_schema, parsed
 
 from .conftest import PLAIN, Sink, batches_of, message_of, plain

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.errors import SqlSinkError
 from transforms.storage import sql
-from transforms.storage.sql import SqlSinkError, SqlTable, sqlite
+from transforms.storage.sql import SqlTable, sqlite
 from transforms.storage.sql.database import open_engine, parsed
 from transforms.storage.sql.table import TIMESTAMP
 
