@@ -34,7 +34,8 @@ live: $(READY) prism ## runs it live, with a page at http://localhost:8081
 
 test: $(READY) prism ## runs every test
 	@tests/tools.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
 	@tests/tools.sh
@@ -45,11 +46,10 @@ faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: ha
 	@tests/tools.sh
 	@$(BIN)/python -m tests.faults --jobs 2
 
-check: $(READY) ## lint, types, architecture, docs
+check: $(READY) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
 
 bench: $(READY) prism ## measures this and its peers on the same events, and prints tables
 	-@$(BIN)/python -m benchmarks --install-peers

@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import changed, finished, streamgauge, write_job
 from tests.waiting import until
 from transforms.collection.log.writer import LogWriter, Run
 from transforms.process import versions
@@ -127,7 +128,7 @@ def verified(folder: Path) -> None:
 
 def to_end(folder: Path, *flags: str) -> str:
     """Follows to the end of what is there, which must succeed; what the job said."""
-    ended = finished(start("run", folder / "job.yaml", "--streaming", "--to-end", *flags))
+    ended = finished(forked("run", folder / "job.yaml", "--streaming", "--to-end", *flags))
     assert (ended.code, ended.err) == (0, "")
     return ended.out
 
@@ -143,7 +144,7 @@ def with_a_forgotten_log(folder: Path, feed: Feed, rounds: int) -> None:
 
 def followed_and_killed(folder: Path, dice: random.Random, write: Callable[[], None]) -> None:
     """Follows while `write` writes; kill -9 comes within the second behind the next checkpoint."""
-    process = start("run", folder / "job.yaml", "--streaming")
+    process = forked("run", folder / "job.yaml", "--streaming")
     before = kept_up_to(folder)
     try:
         write()

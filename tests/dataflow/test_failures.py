@@ -319,6 +319,7 @@ def test_two_runs_of_a_job_at_once_are_refused_and_the_first_goes_on(ran: Path) 
         assert finished(first).code == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("flags", [(), ("--direct_num_workers=2", "--direct_running_mode=multi_processing")])
 def test_ctrl_c_ends_in_130_soon_with_one_message_and_the_tables_of_the_run_before(
     ran: Path, flags: tuple[str, ...]

@@ -6,6 +6,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.dataflow.jobs import changed, finished, start, write_job
 from tests.dataflow.live_job import JOB, Feed, position, rows, to_end, verified
 from tests.waiting import until
@@ -52,6 +54,7 @@ def slow(frame):
 """
 
 
+@pytest.mark.alone
 def test_sigterm_ends_a_job_with_a_slow_step_within_seconds_however_much_waits_in_the_log(
     tmp_path: Path, feed: Feed
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from dataflow.collector.client import Client
 from tests.dataflow.collector.collecting import collecting
-from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import changed, finished, parquet_table, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, kept_up_to, newest, position, to_end, verified
 from tests.waiting import until
 from transforms.collection.log.readers import readers
@@ -23,7 +24,7 @@ from transforms.storage.checkpoint.folder import MANIFEST
 
 def test_a_job_that_is_started_before_its_log_is_there_waits_for_it(tmp_path: Path) -> None:
     write_job(tmp_path, JOB)
-    process = start("run", tmp_path / "job.yaml", "--streaming")
+    process = forked("run", tmp_path / "job.yaml", "--streaming")
     assert process.stdout is not None
     assert "waiting: " in (said := process.stdout.readline()) and "there is no log; `collect --log" in said
     feed = Feed(tmp_path)
@@ -37,7 +38,7 @@ def test_a_job_that_is_started_before_its_log_is_there_waits_for_it(tmp_path: Pa
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_waiting_for_a_log_can_be_ended(tmp_path: Path, number: signal.Signals, code: int) -> None:
     write_job(tmp_path, JOB)
-    process = start("run", tmp_path / "job.yaml", "--streaming")
+    process = forked("run", tmp_path / "job.yaml", "--streaming")
     assert process.stdout is not None and "waiting: " in process.stdout.readline()
     process.send_signal(number)
     assert finished(process).code == code
@@ -45,7 +46,7 @@ def test_waiting_for_a_log_can_be_ended(tmp_path: Path, number: signal.Signals, 
 
 def test_a_job_whose_log_is_gone_ends_with_a_sentence(tmp_path: Path, feed: Feed) -> None:
     feed.write(30)
-    process = start("run", tmp_path / "job.yaml", "--streaming")
+    process = forked("run", tmp_path / "job.yaml", "--streaming")
     until(lambda: kept_up_to(tmp_path), "chunk 31 as the next one", lambda chunk: chunk == 31)
     shutil.rmtree(tmp_path / "log")
     ended = finished(process)
@@ -60,7 +61,7 @@ def test_a_log_that_was_made_again_is_refused_although_it_is_as_long(tmp_path: P
     again = Feed(tmp_path)
     again.write(40)
     feed.writer = again.writer
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "is another log than the one before" in ended.message) == (2, True)
 
 
@@ -84,7 +85,7 @@ def test_a_job_goes_on_behind_a_chunk_that_was_damaged_and_accounts_for_its_reco
     feed.writer.close()
     with closing(sqlite3.connect(log_file(str(tmp_path / "log")))) as database, database:
         database.execute("UPDATE chunk SET payload = x'00' WHERE id = 20")
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", "--to-end"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming", "--to-end"))
     assert (ended.code, "chunk 20 is damaged" in ended.message, "--repair" in ended.message) == (1, True, True)
     assert streamgauge("collect", "--log", tmp_path / "log", "--repair").code == 0
     to_end(tmp_path)
@@ -101,7 +102,7 @@ def test_a_full_log_is_let_go_of_by_a_job_that_gets_nothing_new(tmp_path: Path) 
     job = changed(JOB, source={"log": {"path": "log", "retain": "6s"}}, execution={"checkpoint": "500ms"})
     write_job(tmp_path, job)
     with collecting(tmp_path / "log", "--max-log-bytes", "300k", "--keep", "0s") as collector:
-        process = start("run", tmp_path / "job.yaml", "--streaming")
+        process = forked("run", tmp_path / "job.yaml", "--streaming")
         until(lambda: readers(str(tmp_path / "log")), "the job as a reader")
         with Client("127.0.0.1", collector.port, "s", give_up_after=60) as client:
             for _ in range(40):  # much more than the log may hold at a time

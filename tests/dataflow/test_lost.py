@@ -13,7 +13,8 @@ import pytest
 
 from dataflow.commands.load import load_job
 from dataflow.execution.stored import read_table
-from tests.dataflow.jobs import Ended, changed, finished, parquet_table, settled, start, streamgauge, write_job
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import Ended, changed, finished, parquet_table, settled, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, followed_and_killed, newest, rows, to_end, verified, with_a_forgotten_log
 from transforms.record import ledger
 from transforms.storage.checkpoint.folder import FOLDER, MANIFEST
@@ -22,7 +23,7 @@ STATE = ".streamgauge/live"
 
 
 def started(folder: Path, *flags: str, job: str = "job.yaml") -> Ended:
-    return finished(start("run", folder / job, "--streaming", "--to-end", *flags))
+    return finished(forked("run", folder / job, "--streaming", "--to-end", *flags))
 
 
 def flip(path: Path, chance: Random) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from dataflow.commands.load import load_job
 from dataflow.execution.stored import read_target
-from tests.dataflow.jobs import changed, finished, start, streamgauge, write_job
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import changed, finished, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, newest, to_end, verified
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
@@ -56,7 +57,7 @@ def test_rows_go_when_they_are_old_in_every_sink_and_the_rest_is_verified(tmp_pa
     read = newest(tmp_path)["totals"]["read"]
     assert read == 8 * 20 * 52
     assert f"read {read:,} =" in said, "the ledger's sums are those of everything that was read"
-    page = finished(start("report", job, "--output", tmp_path / "report.html"))
+    page = finished(forked("report", job, "--output", tmp_path / "report.html"))
     assert page.code == 0, page.err
     assert f"{read:,}" in (tmp_path / "report.html").read_text()
 

@@ -145,6 +145,7 @@ def test_two_jobs_run_side_by_side() -> None:
     assert [(said.splitlines()[-1], complained) for said, complained in ended] == [("DONE", ""), ("DONE", "")]
 
 
+@pytest.mark.alone
 def test_every_start_gives_a_first_window_within_ten_seconds() -> None:
     for _ in range(int(os.environ.get("STREAMGAUGE_STARTS", "5"))):
         job = program(2)

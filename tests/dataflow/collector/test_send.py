@@ -169,6 +169,7 @@ def test_collector_and_sender_are_killed_and_each_record_arrives_once(tmp_path: 
         assert logged(collector.log) == {"s": numbered(0, 60_000)}
 
 
+@pytest.mark.alone
 def test_a_rate_is_kept(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", text(numbered(0, 3000)))
     with collecting(tmp_path / "log") as collector:
@@ -178,6 +179,7 @@ def test_a_rate_is_kept(tmp_path: Path) -> None:
         assert logged(collector.log)[source_of([str(file)])] == numbered(0, 3000)
 
 
+@pytest.mark.alone
 def test_event_times_set_the_pace(tmp_path: Path) -> None:
     rows = [f'{{"ts":{second}}}' for second in (1000, 1060, "null", 1030, 1120)]
     file = write(tmp_path, "a.jsonl", "".join(f"{row}\n" for row in rows).encode())

@@ -232,6 +232,7 @@ def test_a_token_opens_sessions_and_nothing_else_does(tmp_path: Path) -> None:
     assert logged(tmp_path / "log") == {"s": [b"in"]}
 
 
+@pytest.mark.alone
 def test_a_line_of_a_gigabyte_costs_others_nothing(collector: Collecting) -> None:
     piece = b"x" * MiB
     with others_unharmed(collector), collector.connect() as talk:
@@ -250,6 +251,7 @@ def test_a_line_of_a_gigabyte_costs_others_nothing(collector: Collecting) -> Non
         assert talk.rest().startswith(b"ERR line_too_long ")
 
 
+@pytest.mark.alone
 def test_many_long_lines_that_never_end_stay_within_the_memory(tmp_path: Path) -> None:
     with collecting(tmp_path / "log", "--max-in-flight", "4MiB") as collector, ExitStack() as stack:
         with others_unharmed(collector):
@@ -265,6 +267,7 @@ def test_many_long_lines_that_never_end_stay_within_the_memory(tmp_path: Path) -
         assert collector.memory_peak() < 160 * MiB
 
 
+@pytest.mark.alone
 def test_a_client_that_never_reads_costs_others_nothing(tmp_path: Path) -> None:
     with collecting(tmp_path / "log", "--max-in-flight", "8MiB", "--idle-timeout", "3s") as collector:
         with others_unharmed(collector), ExitStack() as stack:
@@ -283,6 +286,7 @@ def test_a_client_that_never_reads_costs_others_nothing(tmp_path: Path) -> None:
         assert collector.memory_peak() < 250 * MiB
 
 
+@pytest.mark.alone
 def test_two_thousand_idle_and_two_hundred_busy_connections(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))

@@ -11,9 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from benchmarks.stopwatch import descendants
 from dataflow.execution.live import MOST_FAILURES, watch
 from runners.prism_binary import locate
+from tests.dataflow.forking import forked
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import (
     BEGAN_US,
@@ -44,7 +47,7 @@ def reported(folder: Path) -> str:
 
 def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_path: Path, feed: Feed) -> None:
     feed.write(30)
-    process = start("run", tmp_path / "job.yaml", "--streaming")
+    process = forked("run", tmp_path / "job.yaml", "--streaming")
     until(lambda: rows(tmp_path, "fixed"), "the rows of a window", lambda count: count >= 4)
     feed.write(100)
     until(lambda: kept_up_to(tmp_path), "chunk 131 as the next one", lambda chunk: chunk == 131)
@@ -130,7 +133,7 @@ def test_drain_closes_every_window_and_nothing_goes_on_from_there(tmp_path: Path
     on_time = sum(book["accepted"].to_pylist()) + sum(book["late"].to_pylist()) - late_here
     assert sum(counted["rows"].to_pylist()) == on_time
     verified(tmp_path)
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "was drained" in ended.message) == (2, True)
 
 
@@ -153,7 +156,7 @@ def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, fe
     ):
         write_job(tmp_path, job)
         versions.write(state, versions.numbers_in(state)[-1] + 1, json.dumps(written).encode())
-        ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+        ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
         assert (ended.code, words in ended.message, len(ended.message.splitlines())) == (2, True, 1), ended
     versions.write(state, versions.numbers_in(state)[-1] + 1, json.dumps(content).encode())
     write_job(tmp_path, JOB)
@@ -166,10 +169,10 @@ def test_a_log_that_is_not_there_or_another_one_is_refused(tmp_path: Path, feed:
     to_end(tmp_path)
     feed.writer.close()
     (tmp_path / "log").rename(tmp_path / "old")
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "there is no log" in ended.message) == (2, True)
     LogWriter(str(tmp_path / "log")).close()
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "was it replaced?" in ended.message) == (2, True)
     feed.writer = LogWriter(str(tmp_path / "old"))
 
@@ -193,12 +196,13 @@ def test_the_watchdog_says_when_records_wait_and_nobody_reads(tmp_path: Path, fe
     BULLETIN.set(position=0, watermark=None, end=0)
 
 
+@pytest.mark.alone
 def test_each_of_many_starts_gives_its_first_window_in_time(tmp_path: Path, feed: Feed) -> None:
     feed.write(60)
     for number in range(STARTS):
         write_job(tmp_path, changed(JOB, state=f"state-{number}", sinks=[{"parquet": {"path": f"out-{number}"}}]))
         began = time.monotonic()
-        to_end(tmp_path)
+        assert finished(start("run", tmp_path / "job.yaml", "--streaming", "--to-end")).code == 0
         assert parquet_table(tmp_path / f"out-{number}/fixed").num_rows > 0
         assert time.monotonic() - began < 15, f"start {number + 1}"
 
@@ -231,7 +235,7 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
     feed.write(60)
     to_end(tmp_path)
     (tmp_path / ".streamgauge/live/replaying").touch()
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
     assert (ended.code, "replay was interrupted" in ended.message) == (2, True)
     ended = streamgauge("verify", tmp_path / "job.yaml")
     assert (ended.code, "a replay is half done" in ended.message) == (2, True)
@@ -242,7 +246,7 @@ def test_an_interrupted_replay_is_finished_before_the_job_goes_on(tmp_path: Path
 
 def test_a_runner_that_is_killed_is_started_again(tmp_path: Path, feed: Feed) -> None:
     feed.write(60)
-    process = start("run", tmp_path / "job.yaml", "--streaming")
+    process = forked("run", tmp_path / "job.yaml", "--streaming")
     until(lambda: kept_up_to(tmp_path), "chunk 61 as the next one", lambda chunk: chunk == 61)
     programs = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] for pid in descendants(process.pid)}
     (prism,) = (pid for pid, program in programs.items() if program.endswith(b"/prism"))
@@ -275,7 +279,7 @@ exec {locate([])} "$@"
 def test_a_runner_that_is_killed_at_birth_is_started_again(tmp_path: Path, feed: Feed) -> None:
     feed.write(60)
     prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 2))}
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", "--to-end", env=prism))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming", "--to-end", env=prism))
     assert (ended.code, ended.err) == (0, "")
     words = "prism did not start: it was killed, or ended without a word; starting again"
     assert ended.out.count(words) == 2
@@ -285,7 +289,7 @@ def test_a_runner_that_is_killed_at_birth_is_started_again(tmp_path: Path, feed:
 def test_a_runner_that_never_lives_ends_the_job_with_one_sentence(tmp_path: Path, feed: Feed) -> None:
     feed.write(60)
     prism = {"STREAMGAUGE_PRISM": str(mortal_prism(tmp_path, 99))}
-    ended = finished(start("run", tmp_path / "job.yaml", "--streaming", env=prism))
+    ended = finished(forked("run", tmp_path / "job.yaml", "--streaming", env=prism))
     assert ended.code == 1
     assert ended.message.splitlines() == [
         f"error: {tmp_path}/prism did not start: it was killed, or ended without a word"

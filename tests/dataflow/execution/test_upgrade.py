@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import changed, finished, parquet_table, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, newest, to_end, verified
 from transforms.storage.checkpoint.folder import CheckpointFolder
 
@@ -204,7 +205,7 @@ def test_killed_behind_the_upgrade_it_goes_on_with_it(tmp_path: Path, feed: Feed
     before = newest(tmp_path)
     write_job(tmp_path, with_more(JOB))
     feed.write(60)
-    process = start("run", tmp_path / "job.yaml", "--streaming", "--upgrade")
+    process = forked("run", tmp_path / "job.yaml", "--streaming", "--upgrade")
     assert process.stdout is not None
     assert any("following the log" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGKILL)

@@ -140,6 +140,7 @@ def test_no_rows_give_empty_tables_of_the_same_schema() -> None:
     assert of.tables(frame.iloc[:0])["a"].schema == of.tables(frame)["a"].schema == of.outputs[0].schema
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("window", [{"size": "1m"}, {"size": "5m", "every": "1m"}])
 def test_a_year_of_minutes_takes_four_times_as_long_as_a_quarter(window: dict[str, str]) -> None:
     of = aggregation({"x": "float64"}, window=window, statistics={"x": ["count", "mean", "max", "first"]})
