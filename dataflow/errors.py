@@ -13,12 +13,9 @@ Failure (transforms.errors)
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from dataflow.job.problem import Problem
 from transforms.errors import Failure
-
-if TYPE_CHECKING:
-    from dataflow.job.document import Problem
 
 
 class JobFileError(Failure):
@@ -26,7 +23,7 @@ class JobFileError(Failure):
 
     exit_code = 2
 
-    def __init__(self, lines: Sequence[str], problems: "Sequence[Problem]" = ()):
+    def __init__(self, lines: Sequence[str], problems: Sequence[Problem] = ()):
         super().__init__("\n".join(map(_on_one_line, lines)))
         self.problems = tuple(problems)
 

@@ -63,7 +63,8 @@ def run(
     if streaming:
         interrupt.leave_at_sigterm()  # what is imported next takes seconds
 
-    from dataflow.commands.run import run_job, run_job_live
+    from dataflow.commands.run import run_job
+    from dataflow.commands.run_live import run_job_live
     from dataflow.execution.live import LiveFlags
 
     if not streaming and (drain or to_end or serve or upgrade or begin_anew):

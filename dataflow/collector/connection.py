@@ -2,19 +2,48 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from dataflow.collector.committer import Received, Session, Settled
 from dataflow.collector.protocol import Hello, Intake, Lines, Refusal
-
-if TYPE_CHECKING:
-    from dataflow.collector.server import Collector
+from dataflow.collector.settings import Settings
 
 LINGER_SECONDS: Final = 1.0
 """How long a connection stays to let its last answer arrive: closed at once, unread data would make a reset of it."""
 
 DISCARDED_BYTES: Final = 4 << 20
 """How much is read and thrown away meanwhile."""
+
+
+class Host(Protocol):
+    """What a connection needs of the collector that it is a connection of."""
+
+    settings: Settings
+    clock: float
+    own_share: int
+    unread: "set[Connection]"
+    unfinished: int
+
+    def welcome(self, connection: "Connection") -> Refusal | None:
+        """Takes a connection in, or says why not."""
+
+    def admit(self, connection: "Connection", hello: Hello) -> "Refusal | None":
+        """Begins a session, or says why not."""
+
+    def submit(self, received: Received) -> None:
+        """Hands lines on to the log."""
+
+    def forget(self, connection: "Connection") -> None:
+        """A connection is gone."""
+
+    def note(self, refusal: Refusal, address: str) -> None:
+        """Notes that a client was refused."""
+
+    def bound_unread(self, connection: "Connection") -> None:
+        """Ends connections that do not read their answers, if there are too many."""
+
+    def bound_unfinished(self) -> None:
+        """Ends connections with long lines that do not end, if there are too many."""
 
 
 class Connection(asyncio.Protocol):
@@ -24,7 +53,7 @@ class Connection(asyncio.Protocol):
     the client does not read.
     """
 
-    def __init__(self, collector: "Collector"):
+    def __init__(self, collector: Host):
         self._collector = collector
         self._intake = Intake(collector.settings.max_line, greeted=collector.settings.token is not None)
         self._transport: asyncio.Transport

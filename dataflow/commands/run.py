@@ -1,4 +1,4 @@
-"""`run`: a job from its file to its report."""
+"""`run`: a job from its file to its report, to an end."""
 
 import difflib
 import threading
@@ -9,12 +9,9 @@ from typing import Any
 
 import click
 
-from dataflow import interrupt
 from dataflow.commands.load import load_job
-from dataflow.commands.options import say_of
-from dataflow.errors import Refused, UsageError
-from dataflow.execution.bounded import Ran, execute, quieten, refuse_unseen
-from dataflow.execution.live import LiveFlags
+from dataflow.errors import UsageError
+from dataflow.execution.bounded import Ran, execute, quieten
 from dataflow.execution.stored import places
 from dataflow.job.plan import Job
 from transforms.process.progress import TALLY
@@ -30,35 +27,17 @@ def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or 3 when too many records were dead.
     """
-    job = _load(path, settings, flags)
+    job = load_for_run(path, settings, flags)
     _refuse_live_state(job)
     return run_planned(job, flags)
 
 
-def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a job until it is told to stop, or all of its log is read."""
-    job = _load(path, settings, flags)
-    if not job.spec.is_endless:
-        raise UsageError("--streaming needs a source without an end, and `files` end")
-    if live.serve is not None:
-        from dataflow.page.server import parse_address
+def load_for_run(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
+    """The job of a file, once the words after it are flags.
 
-        parse_address(live.serve)
-    from runners import flink
-
-    if flink.is_cluster(flags):
-        from dataflow.commands.flink.submit import submit_job
-
-        if live != LiveFlags(begin_anew=live.begin_anew):
-            raise UsageError(
-                "--drain, --to-end, --serve and --upgrade are for jobs of this machine: see `flink --help`"
-            )
-        interrupt.end_at_sigterm()
-        return submit_job(path, settings, flags, wait=True, anew=live.begin_anew)
-    return run_live(job, flags, live)
-
-
-def _load(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
+    Raises:
+        UsageError: if one is not.
+    """
     quieten()
     for before, word in zip(("", *flags), flags, strict=False):
         # A word behind `--flag` may be its value; any other is a second job, or a slip.
@@ -80,46 +59,7 @@ def _refuse_live_state(job: Job) -> None:
         )
 
 
-def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a planned job live, and writes its report when it ends."""
-    from dataflow.execution.live import follow
-    from dataflow.source.waiting import wait_for_source
-    from runners import doctor
-    from transforms.time.event_time import as_text
-
-    refuse_unseen(job, flags)
-
-    say = say_of(job.spec.job)
-    try:
-        doctor.diagnose(flags, endless=True)
-    except ValueError as error:
-        raise Refused(f"runner: {error}") from None
-    if not live.to_end:  # there is no end yet to go to
-        wait_for_source(job, say)
-    with _progress(job.spec.job):
-        ended = follow(job, flags, live, say=say)
-    _tell_book(job)
-    if job.spec.report:
-        from dataflow.commands.report import render_stored
-
-        render_stored(job, job.spec.report, ended.ran)
-    if ended.drained:
-        say("drained: every window is closed")
-    else:
-        say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start resumes there")
-    return 0
-
-
-def _tell_book(job: Job) -> None:
-    from dataflow.execution.checkpoints import checkpoint_folder
-    from dataflow.execution.stored import sums
-
-    manifest = checkpoint_folder(job).read()
-    known = manifest.newest.totals if manifest is not None else None
-    click.echo(f"  ledger        {_sum(known or sums(job))}")
-
-
-def _sum(book: Mapping[str, int]) -> str:
+def sum_of(book: Mapping[str, int]) -> str:
     """What became of the records read, as a sum."""
     ends = ("accepted", "filtered", "dead", "late", "duplicate")
     parts = " + ".join(f"{name} {book[name]:,}" for name in ends if book[name])
@@ -128,7 +68,7 @@ def _sum(book: Mapping[str, int]) -> str:
 
 def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
     """Runs a planned job, or a part of its log, writes its report and tells how it ended."""
-    with _progress(job.spec.job):
+    with progress(job.spec.job):
         ran = execute(job, flags, part)
     outcome = Outcome.read(job.state)
     if outcome is None:
@@ -145,7 +85,7 @@ def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[None]:
+def progress(name: str) -> Iterator[None]:
     """Shows rows, rows a second and dead letters while a job runs on a terminal."""
     from rich.console import Console
 
@@ -181,7 +121,7 @@ def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
     click.echo(
         f"{job.spec.job}: {book['read']:,} records in {ran.seconds:.1f} s ({rate:,.0f} a second) on {ran.runner}"
     )
-    click.echo(f"  ledger        {_sum(book)}")
+    click.echo(f"  ledger        {sum_of(book)}")
     if not book["read"]:
         click.echo("  no record was read: the tables are empty")
     for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):

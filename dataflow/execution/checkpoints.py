@@ -32,11 +32,6 @@ def replaying(job: Job) -> str:
     return f"{job.state}/replaying"
 
 
-def reader_name(job: Job) -> str:
-    """What the log calls this job: two of one name, with states of their own, are two readers."""
-    return f"{job.spec.job}-{_digest(job.state)[:8]}"
-
-
 def with_live_shards(job: Job) -> Job:
     """The job with the shards of a live one, also when it runs to an end."""
     execution = job.spec.execution

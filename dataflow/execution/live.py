@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -58,11 +58,19 @@ class Ended:
     ran: Ran
 
 
-def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[str], None]) -> Ended:
+def follow(
+    job: Job,
+    flags: Sequence[str],
+    live: LiveFlags,
+    *,
+    say: Callable[[str], None],
+    page: AbstractContextManager[Any],
+) -> Ended:
     """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
 
     Args:
         say: takes sentences about what happens.
+        page: shows the job while it runs.
 
     Raises:
         SourceError: if there is no log, or its part that is needed is gone.
@@ -81,7 +89,7 @@ def follow(job: Job, flags: Sequence[str], live: LiveFlags, *, say: Callable[[st
 
             upgrade(job, say)
         before = None if live.begin_anew else folder.read()
-        with _page(job, live, say):
+        with page:
             _until_it_ends(partial(_once, job, flags, say, []), live, folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.at.is_at(before.at)):
@@ -139,16 +147,6 @@ def _place(folder: CheckpointFolder) -> Place | None:
     """Where a job stands; None: it has no checkpoint yet."""
     manifest = folder.of_any_job()
     return manifest.at if manifest is not None and manifest.checkpoints else None
-
-
-def _page(job: Job, live: LiveFlags, say: Callable[[str], None]) -> Any:
-    from contextlib import nullcontext
-
-    if live.serve is None:
-        return nullcontext()
-    from dataflow.page.server import serving
-
-    return serving(job, live.serve, say, anew=live.begin_anew)
 
 
 def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:

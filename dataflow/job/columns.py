@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflow.job.document import Document, Problem
+from dataflow.job.document import Document
+from dataflow.job.problem import Problem
 from dataflow.job.spec import JobSpec
 from transforms.collection.files.ranges import FileRange, header_in, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of

@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.errors import JobFileError
-from dataflow.job.yaml_text import Place, YamlError, read_yaml
+from dataflow.job.problem import Place, Problem
+from dataflow.job.yaml_text import YamlError, read_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong, and where."""
-
-    place: Place
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dataflow.job.document import Problem
+from dataflow.job.problem import Place, Problem
 from dataflow.job.refusal import shown
 from dataflow.job.spec import JobSpec
-from dataflow.job.yaml_text import Place
 from transforms.location import is_local, mistake, scheme, unwritable
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec

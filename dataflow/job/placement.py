@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dataflow.job.document import Problem, dotted
+from dataflow.job.document import dotted
+from dataflow.job.problem import Place, Problem
 from dataflow.job.spec import JobSpec
-from dataflow.job.yaml_text import Place
 from transforms.location import LONGEST_NAME, identity, is_local
 from transforms.storage.parquet.folder import folder_name
 from transforms.storage.publish import DEAD_LETTERS, Target, sql_table

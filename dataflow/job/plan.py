@@ -9,8 +9,9 @@ from functools import cached_property
 
 from dataflow.errors import JobFileError
 from dataflow.job.columns import columns_of_records, refuse_missing
-from dataflow.job.document import Document, Problem
+from dataflow.job.document import Document
 from dataflow.job.placement import misplaced, written_over
+from dataflow.job.problem import Problem
 from dataflow.job.spec import Aggregation, JobSpec
 from dataflow.job.validation import contradictions, resolve, salvage, validate
 from transforms.aggregation.measure import column_measures, distinct_measures

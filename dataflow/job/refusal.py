@@ -12,8 +12,8 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from dataflow.job.document import Document, Problem
-from dataflow.job.yaml_text import Place
+from dataflow.job.document import Document
+from dataflow.job.problem import Place, Problem
 from transforms.preprocessing.spec import STEPS
 from transforms.storage.spec import SINKS
 

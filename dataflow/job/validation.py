@@ -7,11 +7,11 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from dataflow.job.document import Document, Problem
+from dataflow.job.document import Document
 from dataflow.job.paths import mistaken
+from dataflow.job.problem import Place, Problem
 from dataflow.job.refusal import Rest, problems, without_refused
 from dataflow.job.spec import Aggregation, JobSpec, SourceSpec
-from dataflow.job.yaml_text import Place
 from transforms.location import resolved
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-Place = tuple[str | int, ...]
-"""Where a value stands: names and indices."""
+from dataflow.job.problem import Place
 
 LONGEST: Final = 1 << 20
 """Characters of a text; a job file of a thousand aggregations has a third of it."""

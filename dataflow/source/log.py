@@ -1,5 +1,7 @@
 """The collector's log as a source that can be followed."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -8,18 +10,19 @@ from typing import Any
 
 import apache_beam as beam
 
-from dataflow.execution.checkpoints import checkpoint_folder, reader_name
 from dataflow.job.plan import Job
 from dataflow.source.live import Part, resumed
-from transforms.collection.feed import LOG, Feed, LogFeed
-from transforms.collection.follow import AnnounceFn
+from transforms.collection.feed import Feed
+from transforms.collection.log.announce import AnnounceFn
 from transforms.collection.log.chunks import SOURCE, ChunkParser
+from transforms.collection.log.feed import LOG, LogFeed
 from transforms.collection.log.hold import Hold
 from transforms.collection.log.read import ReadLog
 from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
 from transforms.collection.rest import Rest
 from transforms.errors import SourceError
+from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.time.watermark import Progress
@@ -107,7 +110,7 @@ class LogSource:
 
     def _hold(self) -> Hold:
         path, manifest = self.job.log.path, f"{self.job.state}/{MANIFEST}"
-        return Hold(path, reader_name(self.job), manifest, checkpoint_folder(self.job).retain)
+        return Hold(path, _reader_name(self.job), manifest, microseconds(self.job.log.retain) / 1e6)
 
     def _began(self) -> dict[str, int] | None:
         with closing(LogReader(self.job.log.path)) as reader:
@@ -116,3 +119,9 @@ class LogSource:
     def _parser(self, overlay: Overlay) -> ChunkParser:
         spec = self.job.spec
         return ChunkParser(self.job.schema, spec.watermark, spec.record.max_future, overlay.get(SOURCE, {}))
+
+
+def _reader_name(job: Job) -> str:
+    """What the log calls this job: two of one name, with states of their own, are two readers."""
+    digest = hashlib.sha256(json.dumps(job.state, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{job.spec.job}-{digest[:8]}"

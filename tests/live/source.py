@@ -6,8 +6,9 @@ from typing import Any
 from apache_beam.utils.timestamp import Timestamp
 
 from tests.live.study import Study
-from transforms.collection.feed import Portion, portion_of
+from transforms.collection.feed import Portion
 from transforms.collection.follow import FollowFn, Following
+from transforms.collection.log.feed import portion_of
 from transforms.collection.rest import Rest
 from transforms.specification import microseconds
 

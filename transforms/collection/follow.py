@@ -7,19 +7,17 @@ from typing import Any, Final
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.feed import Feed, Portion, bulletin_of
-from transforms.collection.log.hold import Hold
 from transforms.collection.rest import Rest, RestProvider
 from transforms.process.progress import BULLETIN, TALLY
 from transforms.record.branches import BOOKS, branching
 from transforms.time.event_time import EARLIEST, Window, as_timestamps
-from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_of, tick_parcel
+from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_parcel
 from transforms.time.watermark import END
 
 _POLL_SECONDS: Final = 0.005
@@ -194,14 +192,3 @@ class Follow(beam.PTransform):
     def expand(self, pipeline: beam.Pipeline) -> Any:
         start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(Rest)
         return start | "Follow" >> branching(FollowFn(self.following, self.feed), *BOOKS, "ticks")
-
-
-class AnnounceFn(beam.DoFn):
-    """Ticks behind which everything is stored, to a word to the collector: what it need not keep for this job."""
-
-    def __init__(self, hold: Hold):
-        self._hold = hold
-
-    def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        self._hold.announce_kept(tick_of(tick).chunk)
-        yield tick

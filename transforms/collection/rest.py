@@ -9,12 +9,11 @@ from apache_beam.coders import Coder, registry
 from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from transforms.collection.kafka.progress import KafkaProgress
+from transforms.collection.sources import progress_kind
 from transforms.time.tick import Tick, name_of
-from transforms.time.watermark import NEVER, Progress
+from transforms.time.watermark import NEVER
 
 FORMAT: Final = 1
-_PROGRESS: Final = {kind.__name__: kind for kind in (Progress, KafkaProgress)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class RestCoder(Coder):
         if content.pop("format") > FORMAT:
             raise ValueError("this savepoint was taken by a newer version; use the version that took it")
         kind, progress = content.pop("kind"), content.pop("progress")
-        return Rest(progress=_PROGRESS[kind].from_json(progress) if kind else None, **content)
+        return Rest(progress=progress_kind(kind).from_json(progress) if kind else None, **content)
 
     def is_deterministic(self) -> bool:
         return True

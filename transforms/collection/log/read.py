@@ -6,9 +6,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.collection.feed import log_portion
 from transforms.collection.follow import outputs
 from transforms.collection.log.chunks import ChunkParser
+from transforms.collection.log.feed import log_portion
 from transforms.collection.log.writer import LogReader
 from transforms.collection.rest import Rest
 from transforms.process.progress import TALLY

@@ -1,0 +1,14 @@
+"""What is wrong with a job file, and where."""
+
+from dataclasses import dataclass
+
+Place = tuple[str | int, ...]
+"""Where a value stands: names and indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and where."""
+
+    place: Place
+    sentence: str

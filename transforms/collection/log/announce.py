@@ -1,0 +1,20 @@
+"""What a job says to the collector after each checkpoint, as Beam runs it."""
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms.collection.log.hold import Hold
+from transforms.time.tick import tick_of
+
+
+class AnnounceFn(beam.DoFn):
+    """Ticks behind which everything is stored, to a word to the collector: what it need not keep for this job."""
+
+    def __init__(self, hold: Hold):
+        self._hold = hold
+
+    def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        self._hold.announce_kept(tick_of(tick).chunk)
+        yield tick

@@ -1,0 +1,18 @@
+"""The sources that can be followed: how far each has come is of a kind of its own, which savepoints name."""
+
+from importlib import import_module
+from typing import Any, Final
+
+_PROGRESS: Final = {
+    "Progress": "transforms.time.watermark",
+    "KafkaProgress": "transforms.collection.kafka.progress",
+}
+
+
+def progress_kind(name: str) -> Any:
+    """The class of a source's progress, by its name; it has `from_json`.
+
+    >>> progress_kind("Progress").__name__
+    'Progress'
+    """
+    return getattr(import_module(_PROGRESS[name]), name)
