@@ -19,15 +19,15 @@ import pyarrow as pa
 from dataflow.execution.checkpoints import Since, bounded
 from dataflow.job.plan import Job
 from dataflow.source import source_of
-from dataflow.source.live import Part, Seeds
+from dataflow.source.live import Seeds, SourceSpan
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.files.ranges import FileRange
 from transforms.collection.files.read import FileReader, ReadFiles
 from transforms.collection.follow import Follow, Following
 from transforms.collection.repair import Overlay
-from transforms.collection.rest import Rest
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
@@ -40,7 +40,7 @@ Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
 
 @dataclass(frozen=True)
-class Run:
+class BoundedRun:
     """One bounded run of a job: its name, when it began, what it reads, and what it reads in other words.
 
     `ranges` are what it reads of files, `part` of an endless source.
@@ -51,7 +51,7 @@ class Run:
     ranges: tuple[FileRange, ...] = ()
     overlay: Overlay = field(default_factory=dict)
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    part: Part | None = None
+    part: SourceSpan | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class LiveRun:
 
     plan: LivePlan
     following: Following
-    start: Rest
+    start: SourceCursor
     overlay: Overlay = field(default_factory=dict)
     seeds: Seeds = field(default_factory=dict)
     carried: Sequence[pa.RecordBatch] = ()
     since: Since = field(default_factory=dict)
 
 
-class Records(NamedTuple):
+class PreparedRecords(NamedTuple):
     """Batches that are ready to be counted, and the books of those that are not among them."""
 
     batches: Batches
@@ -85,13 +85,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def build(pipeline: beam.Pipeline, job: Job, run: Run) -> beam.PCollection:
+def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollection:
     """Adds a whole bounded job to a pipeline; the result is the run's one Outcome."""
     execution = job.spec.execution
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
     tables: dict[str, TableRows] = {}
-    part = run.part or Part(Rest(0, None), 0)
+    part = run.part or SourceSpan(SourceCursor(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
             summary=aggregation.summary,
@@ -142,7 +142,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
     return kept | "Announce" >> beam.ParDo(source.behind()).with_output_types(pa.RecordBatch)
 
 
-def _collect(pipeline: beam.Pipeline, job: Job, run: Run, threads: int) -> Any:
+def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -> Any:
     if run.part is not None:
         return pipeline | "Collect" >> source_of(job).reading(run.part, run.overlay)
     reader = FileReader(
@@ -156,12 +156,12 @@ def _collect(pipeline: beam.Pipeline, job: Job, run: Run, threads: int) -> Any:
     return pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader)
 
 
-def _records(read: Any, job: Job) -> Records:
+def _records(read: Any, job: Job) -> PreparedRecords:
     """What was read, cleaned, and of an endless source without what came too late."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
     if job.spec.source.files is not None:
         dead_letters = {"read": read.dead_letters, "preprocess": clean.dead_letters}
-        return Records(clean.batches, dead_letters, (read.ledger, clean.ledger))
+        return PreparedRecords(clean.batches, dead_letters, (read.ledger, clean.ledger))
     specs = [aggregation.spec for aggregation in job.aggregations]
     judged = clean.batches | "Lateness" >> JudgeLateness(aggregations=specs)
     dead_letters = {
@@ -169,4 +169,4 @@ def _records(read: Any, job: Job) -> Records:
         "preprocess": clean.dead_letters,
         "lateness": judged.dead_letters,
     }
-    return Records(judged.batches, dead_letters, (read.ledger, clean.ledger, judged.ledger))
+    return PreparedRecords(judged.batches, dead_letters, (read.ledger, clean.ledger, judged.ledger))

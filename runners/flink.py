@@ -57,7 +57,7 @@ ENDLESS: Final[Mapping[str, object]] = {
 
 
 @dataclass(frozen=True)
-class Target:
+class FlinkTarget:
     """Where a job is submitted to, in what, and what runs there.
 
     Args:
@@ -79,7 +79,7 @@ def is_cluster(flags: Sequence[str]) -> bool:
     return options.view_as(StandardOptions).runner == "FlinkRunner" and flink.flink_master not in MAGIC_HOST_NAMES
 
 
-def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> Target:
+def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> FlinkTarget:
     """The cluster and the jar that flags name, fit for each other and for a job of this parallelism.
 
     Args:
@@ -99,7 +99,7 @@ def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> Target
     if not 0 < parallelism <= MOST_SUBTASKS:
         raise FlinkError(f"--parallelism must be from 1 to {MOST_SUBTASKS}, is {parallelism}")
     jar = flink_jar.locate(options.flink_job_server_jar, found.version)
-    return Target(flink, found.version, found.slots, found.free, jar, workers_of(flags, flink, parallelism))
+    return FlinkTarget(flink, found.version, found.slots, found.free, jar, workers_of(flags, flink, parallelism))
 
 
 def workers_of(flags: Sequence[str], flink: Flink, parallelism: int) -> int:
@@ -118,7 +118,7 @@ def workers_of(flags: Sequence[str], flink: Flink, parallelism: int) -> int:
     return max(1, min(parallelism, max(flink.slots_of_each(), default=1)))
 
 
-def notes_of(target: Target) -> list[str]:
+def notes_of(target: FlinkTarget) -> list[str]:
     """What is worth knowing about a target, a sentence each."""
     ours = version("apache-beam")
     notes = [f"Flink {target.version} at {target.flink.address}, {target.free} of {target.slots} slots free"]
@@ -184,7 +184,7 @@ def proto_of(built: beam.Pipeline) -> Any:
 
 
 def submit(
-    proto: Any, options: PipelineOptions, target: Target, job: str, parallelism: int, savepoint: str | None = None
+    proto: Any, options: PipelineOptions, target: FlinkTarget, job: str, parallelism: int, savepoint: str | None = None
 ) -> None:
     """Starts a job under the id `job`, from nothing or from a savepoint, and leaves no jar behind.
 

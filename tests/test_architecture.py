@@ -125,7 +125,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/collection/kafka/read.py",
         "transforms/collection/log/announce.py",
         "transforms/collection/log/read.py",
-        "transforms/collection/rest.py",
+        "transforms/collection/cursor.py",
         "transforms/preprocessing/preprocess.py",
         "transforms/storage/live/store.py",
         "transforms/storage/records.py",

@@ -5,7 +5,7 @@ import time
 from typing import Final, Protocol
 
 from dataflow.collector.committer import Received, Session, Settled
-from dataflow.collector.protocol import Hello, Intake, Lines, Refusal
+from dataflow.collector.protocol import ClientRefused, Hello, Intake, LinesSent
 from dataflow.collector.settings import Settings
 
 LINGER_SECONDS: Final = 1.0
@@ -24,10 +24,10 @@ class Host(Protocol):
     unread: "set[Connection]"
     unfinished: int
 
-    def welcome(self, connection: "Connection") -> Refusal | None:
+    def welcome(self, connection: "Connection") -> ClientRefused | None:
         """Takes a connection in, or says why not."""
 
-    def admit(self, connection: "Connection", hello: Hello) -> "Refusal | None":
+    def admit(self, connection: "Connection", hello: Hello) -> "ClientRefused | None":
         """Begins a session, or says why not."""
 
     def submit(self, received: Received) -> None:
@@ -36,7 +36,7 @@ class Host(Protocol):
     def forget(self, connection: "Connection") -> None:
         """A connection is gone."""
 
-    def note(self, refusal: Refusal, address: str) -> None:
+    def note(self, refusal: ClientRefused, address: str) -> None:
         """Notes that a client was refused."""
 
     def bound_unread(self, connection: "Connection") -> None:
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             return
         self._heard = self._collector.clock
         for said in self._intake.receive(data):
-            if isinstance(said, Lines):
+            if isinstance(said, LinesSent):
                 self._submit(said.data, said.count)
             elif isinstance(said, Hello):
                 self._greet(said)
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    def leave(self, refusal: Refusal | None) -> None:
+    def leave(self, refusal: ClientRefused | None) -> None:
         """Ends the connection, with a reason, once everything that was received is answered."""
         if self._farewell is None:
             self._note_unfinished(0)
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             self.wait_for("the end")
             self._leave_when_answered()
 
-    def abandon(self, refusal: Refusal) -> None:
+    def abandon(self, refusal: ClientRefused) -> None:
         """Ends the connection with a reason, though not everything that was received is answered."""
         self._pending = 0
         self.leave(refusal)
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Ends the connection without a word, for the client reads none."""
-        self._collector.note(Refusal("answers_unread", "it does not read its answers"), self._address)
+        self._collector.note(ClientRefused("answers_unread", "it does not read its answers"), self._address)
         self._transport.abort()
 
     def look_at_the_clock(self) -> None:
@@ -202,9 +202,9 @@ class Connection(asyncio.Protocol):
         elif self._waits or self._pending or self._eof:
             return
         elif self._unfinished and now - self._line_begun > settings.line_timeout.total_seconds():
-            self.leave(Refusal("line_timeout", "a line was begun and not ended in time"))
+            self.leave(ClientRefused("line_timeout", "a line was begun and not ended in time"))
         elif now - self._heard > settings.idle_timeout.total_seconds():
-            self.leave(Refusal("idle_timeout", "nothing was heard for too long"))
+            self.leave(ClientRefused("idle_timeout", "nothing was heard for too long"))
 
     # Within
 

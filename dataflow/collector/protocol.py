@@ -25,7 +25,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class LinesSent:
     """Whole lines, each with its newline."""
 
     data: bytes
@@ -33,7 +33,7 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ClientRefused:
     """Why a connection is ended: one word, and the same in a sentence."""
 
     reason: str
@@ -44,7 +44,7 @@ class Refusal:
         return f"ERR {self.reason} {self.detail}\n".encode()
 
 
-Said = Hello | Lines | Refusal
+Said = Hello | LinesSent | ClientRefused
 
 
 class Intake:
@@ -105,18 +105,18 @@ class Intake:
     def _take(self, block: bytes, said: list[Said]) -> None:
         if len(block) > self._max_line and (short := _shorter(block, self._max_line)) < len(block):
             if short:
-                said.append(Lines(block[:short], block.count(b"\n", 0, short)))
+                said.append(LinesSent(block[:short], block.count(b"\n", 0, short)))
             said.append(self._too_long())
             return
-        said.append(Lines(block, block.count(b"\n")))
+        said.append(LinesSent(block, block.count(b"\n")))
 
-    def _too_long(self) -> Refusal:
+    def _too_long(self) -> ClientRefused:
         return self._refuse("line_too_long", f"a line has more than {self._max_line} bytes")
 
-    def _refuse(self, reason: str, detail: str) -> Refusal:
+    def _refuse(self, reason: str, detail: str) -> ClientRefused:
         self._over = True
         self._tail = bytearray()
-        return Refusal(reason, detail)
+        return ClientRefused(reason, detail)
 
 
 def _shorter(block: bytes, max_line: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from dataflow.collector.protocol import Refusal
+from dataflow.collector.protocol import ClientRefused
 
 APART_SECONDS: Final = 60.0
 MOST: Final = 1000
@@ -33,7 +33,7 @@ class RefusalLog:
     tell: Callable[[str], None]
     _told: dict[tuple[str, str], _Told] = field(default_factory=dict)
 
-    def note(self, refusal: Refusal, address: str, now: float) -> None:
+    def note(self, refusal: ClientRefused, address: str, now: float) -> None:
         """Tells of a refusal, or counts it, if the same was told of this address just now."""
         if refusal.reason in QUIET:
             return

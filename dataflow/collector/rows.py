@@ -55,7 +55,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class EventTime:
+class TimeField:
     """Where a row says when it happened: ISO 8601, or a number in a `unit`."""
 
     column: str

@@ -12,7 +12,7 @@ from typing import Final
 from dataflow.collector.committer import Answers, Committer, Received
 from dataflow.collector.connection import LINGER_SECONDS, Connection
 from dataflow.collector.door import Door, address_of, listen
-from dataflow.collector.protocol import Hello, Refusal
+from dataflow.collector.protocol import ClientRefused, Hello
 from dataflow.collector.refusals import RefusalLog
 from dataflow.collector.settings import Settings
 from transforms.collection.log.file import unreadable
@@ -84,7 +84,9 @@ class Collector:
         try:
             await self._drained
         except CollectorFailed:
-            failed = Refusal("log_failed", "the log cannot be written any more; what is not answered is not in it")
+            failed = ClientRefused(
+                "log_failed", "the log cannot be written any more; what is not answered is not in it"
+            )
             for connection in list(self._connections):
                 connection.abandon(failed)
             await self._emptied_soon()
@@ -105,11 +107,11 @@ class Collector:
 
     # What connections ask
 
-    def welcome(self, connection: Connection) -> Refusal | None:
+    def welcome(self, connection: Connection) -> ClientRefused | None:
         """Counts a connection in, or refuses it."""
         if len(self._connections) >= self._most:
             self._refused.add(connection)
-            return Refusal("too_many_connections", f"there are {self._most} already")
+            return ClientRefused("too_many_connections", f"there are {self._most} already")
         self._connections.add(connection)
         if self._crowded:
             connection.wait_for("others")
@@ -121,18 +123,18 @@ class Collector:
         """Whether a connection may come in, be it only to hear that there are too many."""
         return len(self._refused) + arriving < MOST_REFUSED or len(self._connections) + arriving < self._most
 
-    def note(self, refusal: Refusal, address: str) -> None:
+    def note(self, refusal: ClientRefused, address: str) -> None:
         """Takes notice that a client was refused."""
         self._refusals.note(refusal, address, self._loop.time())
 
-    def admit(self, connection: Connection, hello: Hello) -> Refusal | None:
+    def admit(self, connection: Connection, hello: Hello) -> ClientRefused | None:
         """Opens a session, or refuses it; the connection that had it is ended."""
         token = self.settings.token
         if token is not None and not hmac.compare_digest(_octets(hello.token or ""), _octets(token)):
-            return Refusal("bad_token", "the token is not the right one")
+            return ClientRefused("bad_token", "the token is not the right one")
         before = self._sessions.get(hello.source)
         if before is not None:
-            before.leave(Refusal("superseded", "another connection has opened this session"))
+            before.leave(ClientRefused("superseded", "another connection has opened this session"))
         self._sessions[hello.source] = connection
         return None
 
@@ -161,7 +163,7 @@ class Collector:
         """Ends the longest of the lines that have not ended, if they are too much together."""
         while self.unfinished > self.settings.max_in_flight:
             longest = max(self._connections, key=lambda connection: connection.unfinished)
-            longest.leave(Refusal("busy", "too many long lines are under way; try again later"))
+            longest.leave(ClientRefused("busy", "too many long lines are under way; try again later"))
 
     def bound_unread(self, connection: Connection) -> None:
         """Drops clients that leave the most answers unread, if these are too much together."""

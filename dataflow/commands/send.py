@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dataflow.collector.client import Client, ClientError
 from dataflow.collector.protocol import LONGEST_SOURCE, is_source
-from dataflow.collector.rows import Block, EventTime, read_blocks
+from dataflow.collector.rows import Block, TimeField, read_blocks
 from dataflow.commands.collect import token_from
 from dataflow.errors import JobFailed, UsageError
 from transforms.specification import parse_duration
@@ -66,7 +66,7 @@ def send_files(
         token, patience = token_from(token_env), parse_duration(give_up_after).total_seconds()
     except ValueError as error:
         raise UsageError(str(error)) from None
-    clock = None if event_time is None else EventTime(event_time, unit)
+    clock = None if event_time is None else TimeField(event_time, unit)
     blocks: Iterator[Block] = (block for file in files for block in read_blocks(file))
     held: list[Block] = []
     client = Client(host, port, name, token, give_up_after=patience, tell=lambda text: click.echo(text, err=True))
@@ -161,7 +161,7 @@ def _after(blocks: Iterator[Block], count: int, source: str) -> Iterator[Block]:
         )
 
 
-def _shifted(blocks: Iterator[Block], clock: EventTime) -> Iterator[Block]:
+def _shifted(blocks: Iterator[Block], clock: TimeField) -> Iterator[Block]:
     """Rows whose event times begin now."""
     seconds: float | None = None
     for block in blocks:
@@ -176,7 +176,7 @@ def _shifted(blocks: Iterator[Block], clock: EventTime) -> Iterator[Block]:
 
 
 def _due_by_event_time(
-    blocks: Iterator[Block], clock: EventTime, speed_up: float
+    blocks: Iterator[Block], clock: TimeField, speed_up: float
 ) -> Iterator[tuple[Block, npt.NDArray[np.float64]]]:
     """Blocks, and how many seconds after the first row each row is due: never before the one ahead of it."""
     first, latest = float("nan"), 0.0

@@ -67,7 +67,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
     """
     quieten()
     from dataflow.execution.overlay import ReplayOverlay
-    from dataflow.graph import Run, build
+    from dataflow.graph import BoundedRun, build
     from dataflow.source import source_of
     from runners import direct
     from transforms.storage.publish import Outcome, finish_interrupted
@@ -89,7 +89,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
         check_sinks(job)
         overlay = ReplayOverlay.read(job.state)
         name = f"{began:%Y%m%dT%H%M%S%f}"
-        run = Run(name, began, ranges, overlay.repairs, overlay.attempts, part)
+        run = BoundedRun(name, began, ranges, overlay.repairs, overlay.attempts, part)
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)

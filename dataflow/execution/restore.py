@@ -15,13 +15,13 @@ from dataflow.errors import JobRunning
 from dataflow.execution.bounded import locked
 from dataflow.execution.checkpoints import carried_in, checkpoint_folder, replaying, seeds_of
 from dataflow.execution.overlay import ReplayOverlay
-from dataflow.execution.submission import Mark, Savepoint, Submission
+from dataflow.execution.submission import Savepoint, Standing, Submission
 from dataflow.graph import LiveRun
 from dataflow.job.plan import Job
 from dataflow.source import source_of
 from transforms.collection.control import ask
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.follow import Following
-from transforms.collection.rest import Rest
 from transforms.errors import CheckpointDamaged, StateRefused
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import BEGIN_ANEW
@@ -60,16 +60,16 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
     if manifest is None:
         if not anew:
             plan.refuse_full(plan.checkpoints.root())
-        rest = source.begin(say)
+        cursor = source.begin(say)
         plan, manifest = claimed(plan, anew=anew)
-        return LiveRun(replace(plan, start=plan.begin(manifest)), following, rest, overlay.repairs)
+        return LiveRun(replace(plan, start=plan.begin(manifest)), following, cursor, overlay.repairs)
     checkpoint, kept = _whole(plan, manifest, say)
     if len(checkpoint.topics) != len(plan.topics):
         raise StateRefused(
             f"{job.state}: the checkpoint knows {len(checkpoint.topics)} Kafka sinks, and the job has"
             f" {len(plan.topics)}; a Kafka sink is added or taken away with another `state` only"
         )
-    rest = place_to_go_on(job, manifest, checkpoint)
+    cursor = place_to_go_on(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
     plan, manifest = claimed(plan)
     manifest = plan.settle(manifest)
@@ -87,7 +87,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
     say(
         f"resuming from the checkpoint at chunk {checkpoint.chunk:,}, taken {time.time() - checkpoint.taken:,.0f} s ago"
     )
-    return LiveRun(plan, following, rest, overlay.repairs, seeds, carried_in(kept), manifest.since)
+    return LiveRun(plan, following, cursor, overlay.repairs, seeds, carried_in(kept), manifest.since)
 
 
 def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tuple[Checkpoint, list[pa.RecordBatch]]:
@@ -121,7 +121,7 @@ def settle_live(job: Job) -> None:
             plan_of(job, ReplayOverlay()).show(manifest, manifest.attempt, lambda: None)
 
 
-def place_to_go_on(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> Rest:
+def place_to_go_on(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> SourceCursor:
     """Where a job goes on from its newest checkpoint, or from another one.
 
     Raises:
@@ -154,7 +154,7 @@ def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
     manifest = plan.checkpoints.read(taken_back=True)
     place = _place(plan, manifest, savepoint) if savepoint is not None else Place()
     since = manifest.since if manifest else {}
-    return LiveRun(replace(plan, start=place), _following(job), Rest(0, None), overlay.repairs, since=since)
+    return LiveRun(replace(plan, start=place), _following(job), SourceCursor(0, None), overlay.repairs, since=since)
 
 
 def taken_to(
@@ -193,7 +193,7 @@ def passed(savepoints: Iterable[Savepoint], line: Line) -> int:
     return max((mark.watermark for mark in marks if mark is not None and mark.is_on(line)), default=NEVER)
 
 
-def mark_of(job: Job) -> Mark | None:
+def mark_of(job: Job) -> Standing | None:
     """Where a job stands now, as a savepoint remembers it; None: it has never been launched.
 
     A job that runs may be a step further than a savepoint that was just taken of it, and never less far.
@@ -206,7 +206,7 @@ def mark_of(job: Job) -> Mark | None:
     closed = plan.last_closed()
     watermark = max(NEVER if closed is None else closed, NEVER if newest is None else newest.watermark)
     reached = plan.reached(newest.source) if newest else {} if manifest.at.name == NOTHING else None
-    return Mark(manifest.at.name, manifest.at.history, manifest.at.topics, watermark, reached, manifest.line)
+    return Standing(manifest.at.name, manifest.at.history, manifest.at.topics, watermark, reached, manifest.line)
 
 
 def _refuse_half_replayed(job: Job) -> None:

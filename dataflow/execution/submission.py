@@ -20,7 +20,7 @@ RECORD: Final = "flink.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Standing:
     """Where a job stood when a savepoint was taken of it.
 
     Args:
@@ -67,7 +67,7 @@ class Savepoint:
     labels: Sequence[str]
     identity: Mapping[str, str]
     start: int
-    mark: Mark | None = None
+    mark: Standing | None = None
     began: Mapping[str, Any] | None = None
 
     @staticmethod
@@ -75,7 +75,7 @@ class Savepoint:
         """What a record holds."""
         mark = content.get("mark")
         if mark is not None:
-            mark = Mark(**{**mark, "line": tuple(Stretch(**entry) for entry in mark["line"])})
+            mark = Standing(**{**mark, "line": tuple(Stretch(**entry) for entry in mark["line"])})
         return Savepoint(**{**content, "mark": mark})
 
     def is_abandoned(self, line: Line) -> bool:
@@ -149,7 +149,7 @@ class Submission:
         with told_as_sink_error(state):
             durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
 
-    def with_savepoint(self, path: str, mark: Mark | None, taken: str | None = None) -> "Submission":
+    def with_savepoint(self, path: str, mark: Standing | None, taken: str | None = None) -> "Submission":
         """The record with one more savepoint of the job as it is."""
         savepoint = Savepoint(path, taken or now(), self.job, self.labels, self.identity, self.start, mark, self.began)
         others = [entry for entry in self.savepoints if entry.path != path]

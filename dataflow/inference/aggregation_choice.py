@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dataflow.inference.column_names import CALENDAR, CLOCKS, IDENTIFIERS, STRONG_KEYS, WEAK_KEYS
-from dataflow.inference.event_time import EventTime, resolution, span
-from dataflow.inference.sample import Column, Sample
+from dataflow.inference.event_time import TimeCandidate, resolution, span
+from dataflow.inference.sample import Sample, SampledColumn
 
 RESERVED: Final = frozenset({"window_start", "window_end", "rows", "revision", "final"})
 """Columns that every table of an aggregation has; a key of such a name would collide."""
@@ -55,16 +55,16 @@ class AggregationChoice:
     """
 
     name: str
-    key: Column | None
-    other_keys: Sequence[Column]
+    key: SampledColumn | None
+    other_keys: Sequence[SampledColumn]
     window: str
     span_micros: int
     statistics: Sequence[tuple[str, Sequence[str]]]
-    derived: Mapping[str, Column]
+    derived: Mapping[str, SampledColumn]
     model: Model | None
 
 
-def choose_aggregation(sample: Sample, event_time: EventTime) -> AggregationChoice:
+def choose_aggregation(sample: Sample, event_time: TimeCandidate) -> AggregationChoice:
     """Chooses a key, a window and statistics for a sample."""
     columns = [column for column in sample.columns if column is not event_time.column]
     keys = _rank_keys(columns, sample.records)
@@ -105,10 +105,10 @@ def choose_window(micros: int, resolution: int = 0) -> str:
     return min(fitting, key=lambda name: abs(math.log(fitting[name] / _WINDOWS_TO_LOOK_AT)))
 
 
-def _rank_keys(columns: Sequence[Column], records: int) -> list[Column]:
+def _rank_keys(columns: Sequence[SampledColumn], records: int) -> list[SampledColumn]:
     """The columns that divide the records into a few large groups, the likeliest first."""
 
-    def rank(column: Column) -> tuple[int, int]:
+    def rank(column: SampledColumn) -> tuple[int, int]:
         words = set(column.words)
         named = 2 if words & STRONG_KEYS else 1 if words & WEAK_KEYS else 0
         return -named, {"string": 0, "int64": 1, "bool": 2}[column.type]
@@ -116,7 +116,7 @@ def _rank_keys(columns: Sequence[Column], records: int) -> list[Column]:
     return sorted((column for column in columns if _is_key(column, records)), key=rank)
 
 
-def _is_key(column: Column, records: int) -> bool:
+def _is_key(column: SampledColumn, records: int) -> bool:
     if column.type not in ("string", "int64", "bool") or column.behind_markers is not None:
         return False
     if column.name.casefold() in RESERVED or not 2 <= column.distinct <= MOST_KEYS:
@@ -128,10 +128,10 @@ def _is_key(column: Column, records: int) -> bool:
     return column.present * 2 >= records and column.distinct * (2 if named else 10) <= records
 
 
-def _derive(columns: Sequence[Column], existing: Sequence[Column]) -> dict[str, Column]:
+def _derive(columns: Sequence[SampledColumn], existing: Sequence[SampledColumn]) -> dict[str, SampledColumn]:
     """By the name of a text with null markers, the column of numbers that can be derived from it."""
     taken = {column.name.casefold() for column in existing}
-    derived: dict[str, Column] = {}
+    derived: dict[str, SampledColumn] = {}
     for column in columns:
         name = f"{column.name}_numeric"
         if column.behind_markers is not None and name.casefold() not in taken:
@@ -140,14 +140,14 @@ def _derive(columns: Sequence[Column], existing: Sequence[Column]) -> dict[str, 
     return derived
 
 
-def _name(key: Column | None) -> str:
+def _name(key: SampledColumn | None) -> str:
     if key is None:
         return "overall"
     return "by_" + (re.sub(r"[^A-Za-z0-9]+", "_", key.name).strip("_")[:40].strip("_") or "key")
 
 
 def _choose_statistics(
-    columns: Sequence[Column], event_time: Column, key: Column | None
+    columns: Sequence[SampledColumn], event_time: SampledColumn, key: SampledColumn | None
 ) -> list[tuple[str, Sequence[str]]]:
     """A few columns with what to compute of them, in the order of the data; never none."""
     measures = [column for column in columns if column.type in ("int64", "float64") and column.present]
@@ -170,7 +170,7 @@ def _choose_statistics(
     return [(column.name, chosen[column.name]) for column in (*columns, event_time) if column.name in chosen]
 
 
-def _add(chosen: dict[str, Sequence[str]], taken: set[str], column: Column, statistics: Collection[str]) -> bool:
+def _add(chosen: dict[str, Sequence[str]], taken: set[str], column: SampledColumn, statistics: Collection[str]) -> bool:
     """Adds the statistics of a column unless one of their names is taken."""
     names = {f"{column.name}_{statistic}".casefold() for statistic in statistics}
     if names & taken:
@@ -180,7 +180,7 @@ def _add(chosen: dict[str, Sequence[str]], taken: set[str], column: Column, stat
     return True
 
 
-def _is_telling(column: Column) -> bool:
+def _is_telling(column: SampledColumn) -> bool:
     """Whether the mean of a column means anything: not that of an identifier, a date, a clock time or a constant."""
     words = set(column.words)
     is_clock = "time" in words and bool(words == {"time"} or words & CLOCKS)

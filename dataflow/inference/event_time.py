@@ -9,7 +9,7 @@ from typing import Final, Literal
 from dataflow.errors import InferenceError
 from dataflow.inference.column_names import IDENTIFIERS, OTHER_TIMES, STRONG_KEYS, TIMES, USUAL_TIMES
 from dataflow.inference.kind import instant_of
-from dataflow.inference.sample import Column, Sample
+from dataflow.inference.sample import Sample, SampledColumn
 from transforms.specification import ColumnType
 
 Form = Literal["iso8601", "s", "ms", "us", "ns"]
@@ -28,10 +28,10 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
-class EventTime:
+class TimeCandidate:
     """A column read as event time: how, as what type, and the µs since the epoch of each record (or None)."""
 
-    column: Column
+    column: SampledColumn
     form: Form
     type: ColumnType
     instants: Sequence[int | None]
@@ -49,7 +49,7 @@ class EventTime:
         return self.form != "iso8601" and _name_score(self.column) <= 0
 
 
-def rank_event_times(sample: Sample) -> list[EventTime]:
+def rank_event_times(sample: Sample) -> list[TimeCandidate]:
     """The columns that can be the event time, the likeliest first.
 
     Raises:
@@ -64,7 +64,7 @@ def rank_event_times(sample: Sample) -> list[EventTime]:
     return sorted(readings, key=lambda reading: -reading.score)  # stable: of equals the first column wins
 
 
-def read_times(column: Column) -> EventTime | None:
+def read_times(column: SampledColumn) -> TimeCandidate | None:
     """Reads a column as event time, or says that it is none."""
     if not column.present or column.present < FEWEST_TIMED * len(column.cells):
         return None
@@ -75,7 +75,7 @@ def read_times(column: Column) -> EventTime | None:
     return None
 
 
-def _read_text_or_timestamps(column: Column) -> EventTime | None:
+def _read_text_or_timestamps(column: SampledColumn) -> TimeCandidate | None:
     texts = [cell for cell in column.cells if isinstance(cell, str)]
     # µs where the file says timestamp; among texts a number is a stray value.
     instants = [instant_of(cell) if isinstance(cell, str) else None if texts else cell for cell in column.cells]
@@ -95,10 +95,10 @@ def _read_text_or_timestamps(column: Column) -> EventTime | None:
         else all(instant is None or instant % _MICROS_PER_DAY == 0 for instant in instants)
     )
     score = _name_score(column) + 2 - 7 * days_only - _doubt(instants)
-    return EventTime(column, "iso8601", "timestamp", instants, score, days_only)
+    return TimeCandidate(column, "iso8601", "timestamp", instants, score, days_only)
 
 
-def _read_numbers(column: Column, kind: ColumnType, score: float) -> EventTime | None:
+def _read_numbers(column: SampledColumn, kind: ColumnType, score: float) -> TimeCandidate | None:
     name = _name_score(column)
     if name <= 0 and not (IDENTIFIERS | STRONG_KEYS).isdisjoint(column.words):
         return None
@@ -114,7 +114,7 @@ def _read_numbers(column: Column, kind: ColumnType, score: float) -> EventTime |
             if not _is_enough(instants):
                 return None
             guess = 3 if name <= 0 else 0
-            return EventTime(column, unit, kind, instants, name + score - guess - _doubt(instants))
+            return TimeCandidate(column, unit, kind, instants, name + score - guess - _doubt(instants))
     return None
 
 
@@ -140,7 +140,7 @@ def _is_enough(instants: Sequence[int | None]) -> bool:
     return sum(instant is not None for instant in instants) >= FEWEST_TIMED * len(instants) > 0
 
 
-def _name_score(column: Column) -> int:
+def _name_score(column: SampledColumn) -> int:
     words = column.words
     score = 0
     if "_".join(words) in USUAL_TIMES:
@@ -157,7 +157,7 @@ def _doubt(instants: Sequence[int | None]) -> int:
     return 2 * missing + 3 * constant
 
 
-def span(event_time: EventTime, sample: Sample) -> int:
+def span(event_time: TimeCandidate, sample: Sample) -> int:
     """The µs from the first event of the whole input to the last, estimated where only a part of it was read.
 
     Times are cut by half a per cent at either end: one wrong clock must not make a century of a day.
@@ -182,7 +182,7 @@ def span(event_time: EventTime, sample: Sample) -> int:
     return max(high for _, high in reaches) - min(low for low, _ in reaches)
 
 
-def resolution(event_time: EventTime) -> int:
+def resolution(event_time: TimeCandidate) -> int:
     """The longest stretch, in µs, that all sampled event times are whole multiples of apart; 0 if all are one.
 
     Windows shorter than it could hold one instant at most.

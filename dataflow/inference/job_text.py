@@ -9,8 +9,8 @@ import yaml
 from dataflow.inference.aggregation_choice import WINDOW_SIZES, AggregationChoice
 from dataflow.inference.column_names import spoken
 from dataflow.inference.data_file import DataFiles
-from dataflow.inference.event_time import EventTime
-from dataflow.inference.sample import Column, Sample
+from dataflow.inference.event_time import TimeCandidate
+from dataflow.inference.sample import Sample, SampledColumn
 
 _PLAIN: Final = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _NOT_TEXT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -19,7 +19,9 @@ _MOST_LEFT_OUT: Final = 50
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
-def write_job(job: str, data: DataFiles, sample: Sample, times: Sequence[EventTime], choice: AggregationChoice) -> str:
+def write_job(
+    job: str, data: DataFiles, sample: Sample, times: Sequence[TimeCandidate], choice: AggregationChoice
+) -> str:
     """The text of a job file; `times` are the possible event times, of which the first is taken."""
     sections = (
         _head(data, sample),
@@ -68,7 +70,7 @@ def _source(data: DataFiles) -> Iterator[str]:
     yield f"    format: {data.format}"
 
 
-def _record(sample: Sample, times: Sequence[EventTime]) -> Iterator[str]:
+def _record(sample: Sample, times: Sequence[TimeCandidate]) -> Iterator[str]:
     chosen = times[0]
     yield "record:"
     yield from (f"  # {line}" for line in _why_event_time(chosen, sample))
@@ -89,7 +91,7 @@ def _record(sample: Sample, times: Sequence[EventTime]) -> Iterator[str]:
             yield f"  #   and {more} more"
 
 
-def _why_event_time(chosen: EventTime, sample: Sample) -> Iterator[str]:
+def _why_event_time(chosen: TimeCandidate, sample: Sample) -> Iterator[str]:
     if chosen.form != "iso8601":
         yield f"event time: {_UNITS[chosen.form]} since 1970-01-01 UTC"
         if chosen.is_guess:
@@ -104,21 +106,21 @@ def _why_event_time(chosen: EventTime, sample: Sample) -> Iterator[str]:
         yield f"{share} have no usable one: in a run each of these is a dead letter"
 
 
-def _event_time(time: EventTime) -> str:
+def _event_time(time: TimeCandidate) -> str:
     return f"{{column: {scalar(time.column.name)}, {_how(time)}}}"
 
 
-def _how(time: EventTime) -> str:
+def _how(time: TimeCandidate) -> str:
     return "format: iso8601" if time.form == "iso8601" else f"unit: {time.form}"
 
 
-def _written_type(column: Column, chosen: EventTime | None) -> str:
+def _written_type(column: SampledColumn, chosen: TimeCandidate | None) -> str:
     if chosen is not None and column is chosen.column:
         return chosen.type
     return column.type + ("?" if column.nullable and chosen is not None else "")
 
 
-def _note(column: Column, chosen: EventTime, sample: Sample) -> str:
+def _note(column: SampledColumn, chosen: TimeCandidate, sample: Sample) -> str:
     if column is chosen.column:
         return column.note
     notes = [column.note] if column.note else []
@@ -144,7 +146,7 @@ def _preprocess(choice: AggregationChoice) -> Iterator[str]:
         yield f"      {scalar(name)}: {_expression(_numbers_of(column))}"
 
 
-def _numbers_of(column: Column) -> str:
+def _numbers_of(column: SampledColumn) -> str:
     """The SQL that makes numbers of a text column: its null markers become null, any other text is an error.
 
     An empty field is a value of a text column, so it has to be named with the markers.

@@ -13,10 +13,10 @@ from dataflow.errors import InferenceError
 from dataflow.inference.data_file import DataFile, open_seekable
 from dataflow.inference.sample import (
     SAMPLED_RECORDS,
-    Column,
     LeftOut,
-    Part,
     Sample,
+    SampledColumn,
+    SamplePart,
     sample_evenly,
     why_unusable,
 )
@@ -59,7 +59,7 @@ def sample_parquet(files: Sequence[DataFile]) -> Sample:
         raise InferenceError(f"{files[0].path} holds no record: there is nothing to look at")
     every_file_seen = len(chosen) == len(files)
     left_out = {name: column for look in looks for name, column in look.left_out.items()}
-    columns: list[Column] = []
+    columns: list[SampledColumn] = []
     taken: set[str] = set()
     for name in dict.fromkeys(name for look in looks for name in look.pieces):
         if name in left_out:
@@ -71,12 +71,12 @@ def sample_parquet(files: Sequence[DataFile]) -> Sample:
             taken.add(name.casefold())
         else:
             left_out[name] = LeftOut(name, reason or "its type differs between the files")
-    parts = [Part(look.sampled, look.records / look.sampled) for look in looks]
+    parts = [SamplePart(look.sampled, look.records / look.sampled) for look in looks]
     whole = every_file_seen and all(look.sampled == look.records for look in looks)
     return Sample(parts, columns, list(left_out.values()), whole=whole)
 
 
-def _column(name: str, looks: Sequence[_Look], every_file_seen: bool) -> Column | None:
+def _column(name: str, looks: Sequence[_Look], every_file_seen: bool) -> SampledColumn | None:
     """Joins what the files have of a column; None where their types have nothing in common."""
     pieces = [look.pieces[name] for look in looks if name in look.pieces]
     types = {piece.type for piece in pieces}
@@ -87,7 +87,7 @@ def _column(name: str, looks: Sequence[_Look], every_file_seen: bool) -> Column 
     for look in looks:
         cells += look.pieces[name].cells if name in look.pieces else [None] * look.sampled
     bounds = [piece.bounds for piece in pieces if piece.bounds is not None]
-    return Column(
+    return SampledColumn(
         name,
         "float64" if len(types) > 1 else pieces[0].type,
         nullable=not in_all or any(piece.nullable for piece in pieces),

@@ -20,7 +20,7 @@ _SMALLEST_EPOCH: Final = 631_152_000
 
 
 @dataclass(slots=True)
-class Records:
+class SampledRecords:
     """The readable records of one file's beginning, and how many lines were none.
 
     `read_share` is the part of the excerpt that was used before `limit` records were reached.
@@ -31,7 +31,7 @@ class Records:
     read_share: float = 1.0
 
 
-def read_json_lines(file: DataFile, excerpt: Excerpt, limit: int) -> Records:
+def read_json_lines(file: DataFile, excerpt: Excerpt, limit: int) -> SampledRecords:
     """Reads one JSON object a line; a line that is none, an empty one included, is bad."""
     return _read(excerpt, _lines(file, excerpt), limit, _json_object)
 
@@ -48,7 +48,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def read_csv(file: DataFile, excerpt: Excerpt, limit: int) -> Records:
+def read_csv(file: DataFile, excerpt: Excerpt, limit: int) -> SampledRecords:
     """Reads comma separated fields, a record a line, by the names in the first line.
 
     Raises:
@@ -79,8 +79,8 @@ def _lines(file: DataFile, excerpt: Excerpt) -> list[bytes]:
 
 def _read(
     excerpt: Excerpt, lines: Sequence[bytes], limit: int, parse: Callable[[bytes], dict[str, Any] | None]
-) -> Records:
-    records = Records()
+) -> SampledRecords:
+    records = SampledRecords()
     used = 0
     for line in lines[:limit]:
         used += len(line) + 1

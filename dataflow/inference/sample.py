@@ -22,7 +22,7 @@ LONGEST_NAME: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SampledColumn:
     """A column that a job can use.
 
     `cells` has one entry a record of the sample: None where the value is null, absent or no scalar; µs since the
@@ -56,7 +56,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SamplePart:
     """The records of the sample that come from one file; `scale` is the file's size over that of what was read."""
 
     records: int
@@ -75,8 +75,8 @@ class LeftOut:
 class Sample:
     """A stretch of records of the input, column by column; `bad` lines among them are no records at all."""
 
-    parts: Sequence[Part]
-    columns: Sequence[Column]
+    parts: Sequence[SamplePart]
+    columns: Sequence[SampledColumn]
     left_out: Sequence[LeftOut]
     bad: int = 0
     whole: bool = True

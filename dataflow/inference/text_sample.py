@@ -7,14 +7,14 @@ from typing import Any, Final
 from dataflow.errors import InferenceError
 from dataflow.inference.data_file import DataFile, Excerpt, read_excerpt
 from dataflow.inference.kind import Kind, kind_of_csv, kind_of_json, settle
-from dataflow.inference.record_reader import Records, read_csv, read_json_lines
+from dataflow.inference.record_reader import SampledRecords, read_csv, read_json_lines
 from dataflow.inference.sample import (
     SAMPLED_BYTES,
     SAMPLED_RECORDS,
-    Column,
     LeftOut,
-    Part,
     Sample,
+    SampledColumn,
+    SamplePart,
     sample_evenly,
     why_unusable,
 )
@@ -43,12 +43,12 @@ def sample_csv(files: Sequence[DataFile]) -> Sample:
 
 def _sample(
     files: Sequence[DataFile],
-    read: Callable[[DataFile, Excerpt, int], Records],
+    read: Callable[[DataFile, Excerpt, int], SampledRecords],
     kind_of: Callable[[Any], Kind],
     expected: str,
 ) -> Sample:
     chosen = [files[place] for place in sample_evenly(len(files))]
-    parts: list[Part] = []
+    parts: list[SamplePart] = []
     rows: list[dict[str, Any]] = []
     left_out: dict[str, LeftOut] = {}
     bad, whole = 0, len(chosen) == len(files)
@@ -60,7 +60,7 @@ def _sample(
         whole = whole and excerpt.whole and records.read_share == 1
         bad += records.bad
         rows += records.rows
-        parts.append(Part(len(records.rows), excerpt.scale / max(records.read_share, 1e-9)))
+        parts.append(SamplePart(len(records.rows), excerpt.scale / max(records.read_share, 1e-9)))
     if not rows:
         raise InferenceError(f"{files[0].path} holds no record: there is nothing to look at")
     columns = _columns(rows, left_out, kind_of)
@@ -69,16 +69,16 @@ def _sample(
 
 def _columns(
     rows: Sequence[dict[str, Any]], left_out: dict[str, LeftOut], kind_of: Callable[[Any], Kind]
-) -> list[Column]:
+) -> list[SampledColumn]:
     """The columns a job can use; the others are added to `left_out`."""
-    columns: list[Column] = []
+    columns: list[SampledColumn] = []
     taken: set[str] = set()
     for name, values in _gather(rows).items():
         if name in left_out:
             continue
         reason = why_unusable(name, taken)
         column = None if reason else _column(name, values, len(rows), kind_of)
-        if isinstance(column, Column):
+        if isinstance(column, SampledColumn):
             columns.append(column)
             taken.add(name.casefold())
         else:
@@ -101,7 +101,7 @@ def _gather(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, Any]]:
     return gathered
 
 
-def _column(name: str, values: dict[int, Any], records: int, kind_of: Callable[[Any], Kind]) -> Column | str:
+def _column(name: str, values: dict[int, Any], records: int, kind_of: Callable[[Any], Kind]) -> SampledColumn | str:
     """The column these values make, or why they make none."""
     kinds = {place: kind_of(value) for place, value in values.items()}
     seen = Counter(kinds.values())
@@ -114,7 +114,7 @@ def _column(name: str, values: dict[int, Any], records: int, kind_of: Callable[[
     for place, kind in kinds.items():
         if kind not in (Kind.NULL, Kind.NESTED):
             cells[place] = values[place]
-    return Column(
+    return SampledColumn(
         name,
         verdict.type,
         nullable=True,  # a sample cannot prove that no null follows

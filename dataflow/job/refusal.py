@@ -140,7 +140,7 @@ _REQUIRED: Final = ("source", "record", "aggregations", "sinks")
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class Salvage:
     """A content without what is wrong with it, so that the rest of it can be looked at.
 
     `kept` holds the places that entries of a list had before others were taken out. Without `knows_columns` a
@@ -159,7 +159,7 @@ class Rest:
         return problem
 
 
-def without_refused(content: dict[str, Any], error: ValidationError) -> Rest:
+def without_refused(content: dict[str, Any], error: ValidationError) -> Salvage:
     """Takes out unknown fields, entries of lists that have an error, and optional parts that have one."""
     rest, entries = deepcopy(content), dict[str, set[int]]()
     for item in error.errors():
@@ -176,7 +176,7 @@ def without_refused(content: dict[str, Any], error: ValidationError) -> Rest:
             rest.pop(str(place[0]), None)
     kept = {name: _keep(rest, name, wrong) for name, wrong in entries.items()}
     rest.setdefault("job", "unnamed")
-    return Rest(rest, kept, "preprocess" not in kept)
+    return Salvage(rest, kept, "preprocess" not in kept)
 
 
 def _keep(content: dict[str, Any], name: str, wrong: Iterable[int]) -> list[int]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dataflow.job.document import Document
 from dataflow.job.paths import mistaken
 from dataflow.job.problem import Place, Problem
-from dataflow.job.refusal import Rest, problems, without_refused
+from dataflow.job.refusal import Salvage, problems, without_refused
 from dataflow.job.spec import Aggregation, JobSpec, SourceSpec
 from transforms.location import resolved
 from transforms.storage.kafka.spec import KafkaSinkSpec
@@ -39,9 +39,9 @@ def validate(document: Document) -> JobSpec:
     return resolve(spec, document.folder)
 
 
-def salvage(document: Document) -> tuple[JobSpec, Rest] | None:
+def salvage(document: Document) -> tuple[JobSpec, Salvage] | None:
     """What is left of a job without the fields that are wrong, for a look at the rest of it; None: too little."""
-    rest = Rest(document.content)
+    rest = Salvage(document.content)
     try:
         return JobSpec.model_validate(document.content), rest
     except ValidationError as error:

@@ -14,7 +14,7 @@ from transforms.record.dead_letter import REASONS
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class PageDocument:
     """The page's text, and the only script that a browser may run in it."""
 
     html: str
@@ -29,7 +29,7 @@ class Document:
         )
 
 
-def document(view: JobView) -> Document:
+def document(view: JobView) -> PageDocument:
     """Renders the page of a job; its figures come later, as events."""
     program = _program()
     environment = jinja2.Environment(
@@ -43,7 +43,7 @@ def document(view: JobView) -> Document:
         program=Markup(program),
     )
     digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
-    return Document(html, f"sha256-{digest}")
+    return PageDocument(html, f"sha256-{digest}")
 
 
 def _program() -> str:

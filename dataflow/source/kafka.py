@@ -10,7 +10,8 @@ from typing import Any
 import apache_beam as beam
 
 from dataflow.job.plan import Job
-from dataflow.source.live import Part, resumed
+from dataflow.source.live import SourceSpan, resumed
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed
 from transforms.collection.kafka.feed import KafkaFeed, group_of, offsets_in
 from transforms.collection.kafka.progress import KafkaProgress
@@ -20,7 +21,6 @@ from transforms.collection.kafka.records import KafkaParser
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.repair import Overlay
-from transforms.collection.rest import Rest
 from transforms.errors import SourceError
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
@@ -55,14 +55,14 @@ class KafkaSource:
             partitions = reader.partitions()
             return sum(reader.beginnings(partitions).values()), sum(reader.ends(partitions).values())
 
-    def begin(self, say: Callable[[str], None]) -> Rest:
+    def begin(self, say: Callable[[str], None]) -> SourceCursor:
         with self._reader() as reader:
             offsets = reader.starts(reader.partitions())
         began = {str(number): at for number, at in offsets.items()}
         progress, position = KafkaProgress().beginning_at(offsets), sum(offsets.values())
-        return Rest(1, progress, position, time.time(), began=began)
+        return SourceCursor(1, progress, position, time.time(), began=began)
 
-    def resume(self, checkpoint: Checkpoint) -> Rest:
+    def resume(self, checkpoint: Checkpoint) -> SourceCursor:
         offsets = offsets_in(checkpoint.source)
         with self._reader() as reader:
             reader.partitions()  # says so if there is no such topic
@@ -85,25 +85,25 @@ class KafkaSource:
     def behind(self) -> beam.DoFn:
         return CommitFn(self.spec, self._group, f"{self.job.state}/{MANIFEST}")
 
-    def words_of(self, part: Part) -> str:
+    def words_of(self, part: SourceSpan) -> str:
         start = part.start.progress.offsets
         return ", ".join(f"offsets {start[number]:,} to {end - 1:,} of {number}" for number, end in part.end.items())
 
-    def is_empty(self, part: Part) -> bool:
+    def is_empty(self, part: SourceSpan) -> bool:
         return bool(part.start.progress.offsets == part.end)
 
     def end(self) -> int | None:
         return None
 
-    def reading(self, part: Part, overlay: Overlay) -> beam.PTransform:
+    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
         return ReadKafka(spec=self.spec, parser=self._parser(overlay), start=part.start.progress, end=part.end)
 
-    def whole(self) -> Part:
+    def whole(self) -> SourceSpan:
         start = self.begin(lambda _: None)
         with self._reader() as reader:
-            return Part(start, reader.ends(start.progress.partitions))
+            return SourceSpan(start, reader.ends(start.progress.partitions))
 
-    def until(self, checkpoint: Checkpoint) -> Part | None:
+    def until(self, checkpoint: Checkpoint) -> SourceSpan | None:
         """A partition that came into being later began at its beginning."""
         end = offsets_in(checkpoint.source)
         began = {int(number): at for number, at in checkpoint.source["began"].items()}
@@ -112,18 +112,18 @@ class KafkaSource:
         if any(first[number] > began.get(number, 0) for number in end):
             return None
         start = {number: began.get(number, first[number]) for number in end}
-        return Part(Rest(1, KafkaProgress().beginning_at(start)), end)
+        return SourceSpan(SourceCursor(1, KafkaProgress().beginning_at(start)), end)
 
-    def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
+    def between(self, before: Checkpoint, after: Checkpoint) -> SourceSpan | None:
         end = offsets_in(after.source)
-        rest = resumed(before, KafkaProgress.from_json(before.source["progress"]))
+        cursor = resumed(before, KafkaProgress.from_json(before.source["progress"]))
         with self._reader() as reader:
             first = reader.beginnings(end)
-        known = rest.progress.offsets
+        known = cursor.progress.offsets
         if any(first[number] > known.get(number, 0) for number in end):
             return None
         new = {number: first[number] for number in end if number not in known}
-        return Part(Rest(rest.chunk, rest.progress.beginning_at(new), shift=rest.shift), end)
+        return SourceSpan(SourceCursor(cursor.chunk, cursor.progress.beginning_at(new), shift=cursor.shift), end)
 
     @property
     def _group(self) -> str:

@@ -9,9 +9,9 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed
 from transforms.collection.repair import Overlay
-from transforms.collection.rest import Rest
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.time.tick import READ, name_of
 
@@ -20,14 +20,14 @@ Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceSpan:
     """A part of a source, from `start` to before `end`, and what is known of the records before it.
 
     `end` is a chunk of a log, and an offset of each partition of a topic. With `through`, only windows that have closed
     by that watermark are stored, and the state that is left goes into the folder `snapshots`.
     """
 
-    start: Rest
+    start: SourceCursor
     end: Any
     seeds: Seeds = field(default_factory=dict)
     through: int | None = None
@@ -49,10 +49,10 @@ class LiveSource(Protocol):
     def span(self) -> tuple[int, int]:
         """The position of the first record that it holds, and that behind the last; of partitions, the sums."""
 
-    def begin(self, say: Callable[[str], None]) -> Rest:
+    def begin(self, say: Callable[[str], None]) -> SourceCursor:
         """Where a job begins that goes on from nothing."""
 
-    def resume(self, checkpoint: Checkpoint) -> Rest:
+    def resume(self, checkpoint: Checkpoint) -> SourceCursor:
         """Where a job goes on. SourceError, if the source does not hold any more what comes next."""
 
     def hold(self, manifest: Manifest | None) -> None:
@@ -64,25 +64,25 @@ class LiveSource(Protocol):
     def behind(self) -> beam.DoFn:
         """What the source is told behind each checkpoint."""
 
-    def words_of(self, part: Part) -> str:
+    def words_of(self, part: SourceSpan) -> str:
         """What of the source a part is, for people."""
 
-    def is_empty(self, part: Part) -> bool:
+    def is_empty(self, part: SourceSpan) -> bool:
         """Whether there is nothing to read in a part."""
 
     def end(self) -> int | None:
         """The position behind the last record; None: the reader itself says."""
 
-    def reading(self, part: Part, overlay: Overlay) -> beam.PTransform:
+    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
         """Reads a part."""
 
-    def whole(self) -> Part:
+    def whole(self) -> SourceSpan:
         """Everything that there is now."""
 
-    def until(self, checkpoint: Checkpoint) -> Part | None:
+    def until(self, checkpoint: Checkpoint) -> SourceSpan | None:
         """Everything from the job's beginning to a checkpoint; None: it is not all there any more."""
 
-    def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
+    def between(self, before: Checkpoint, after: Checkpoint) -> SourceSpan | None:
         """What was read between two checkpoints; None: it is not all there any more."""
 
 
@@ -115,8 +115,8 @@ def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:
     return bounds[sources.indices.to_numpy(zero_copy_only=False)]
 
 
-def resumed(checkpoint: Checkpoint, progress: Any) -> Rest:
+def resumed(checkpoint: Checkpoint, progress: Any) -> SourceCursor:
     """What is left behind a checkpoint. Its names go on behind the checkpoint's."""
     shift = checkpoint.name - name_of(checkpoint.chunk, READ)
     position, began = checkpoint.source["position"], checkpoint.source.get("began")
-    return Rest(checkpoint.chunk, progress, position, time.time(), shift=shift, began=began)
+    return SourceCursor(checkpoint.chunk, progress, position, time.time(), shift=shift, began=began)

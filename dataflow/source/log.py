@@ -11,7 +11,8 @@ from typing import Any
 import apache_beam as beam
 
 from dataflow.job.plan import Job
-from dataflow.source.live import Part, resumed
+from dataflow.source.live import SourceSpan, resumed
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed
 from transforms.collection.log.announce import AnnounceFn
 from transforms.collection.log.chunks import SOURCE, ChunkParser
@@ -20,7 +21,6 @@ from transforms.collection.log.hold import Hold
 from transforms.collection.log.read import ReadLog
 from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
-from transforms.collection.rest import Rest
 from transforms.errors import SourceError
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import MANIFEST
@@ -50,13 +50,13 @@ class LogSource:
         extent = self.job.log_extent()
         return extent.first_position, extent.end_position
 
-    def begin(self, say: Callable[[str], None]) -> Rest:
+    def begin(self, say: Callable[[str], None]) -> SourceCursor:
         extent = self.job.log_extent()
         if extent.first_chunk > 1:
             say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
-        return Rest(extent.first_chunk, Progress(), extent.first_position, time.time(), began=self._began())
+        return SourceCursor(extent.first_chunk, Progress(), extent.first_position, time.time(), began=self._began())
 
-    def resume(self, checkpoint: Checkpoint) -> Rest:
+    def resume(self, checkpoint: Checkpoint) -> SourceCursor:
         path, extent = self.job.log.path, self.job.log_extent()
         with closing(LogReader(path)) as reader:
             position, identity = reader.first_of(checkpoint.chunk), reader.identity
@@ -69,8 +69,8 @@ class LogSource:
                 f" at {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? `--begin-anew`"
                 " empties the job's tables and begins with what this log holds"
             )
-        rest = resumed(checkpoint, Progress.from_json(checkpoint.source["progress"]))
-        return replace(rest, began=self._began())
+        cursor = resumed(checkpoint, Progress.from_json(checkpoint.source["progress"]))
+        return replace(cursor, began=self._began())
 
     def hold(self, manifest: Manifest | None) -> None:
         oldest = self.job.log_extent().first_chunk if manifest is None else manifest.oldest.chunk
@@ -83,30 +83,34 @@ class LogSource:
     def behind(self) -> beam.DoFn:
         return AnnounceFn(self._hold())
 
-    def words_of(self, part: Part) -> str:
+    def words_of(self, part: SourceSpan) -> str:
         return f"chunks {part.start.chunk:,} to {part.end - 1:,}"
 
-    def is_empty(self, part: Part) -> bool:
+    def is_empty(self, part: SourceSpan) -> bool:
         return bool(part.start.chunk >= part.end)
 
     def end(self) -> int | None:
         with closing(LogReader(self.job.log.path)) as reader:
             return reader.extent().end_position
 
-    def reading(self, part: Part, overlay: Overlay) -> beam.PTransform:
+    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
         return ReadLog(folder=self.job.log.path, parser=self._parser(overlay), start=part.start, end=part.end)
 
-    def whole(self) -> Part:
+    def whole(self) -> SourceSpan:
         extent = self.job.log_extent()
-        return Part(Rest(extent.first_chunk, Progress()), extent.end_chunk)
+        return SourceSpan(SourceCursor(extent.first_chunk, Progress()), extent.end_chunk)
 
-    def until(self, checkpoint: Checkpoint) -> Part | None:
-        return Part(Rest(1, Progress()), checkpoint.chunk) if self.job.log_extent().first_chunk == 1 else None
+    def until(self, checkpoint: Checkpoint) -> SourceSpan | None:
+        return (
+            SourceSpan(SourceCursor(1, Progress()), checkpoint.chunk)
+            if self.job.log_extent().first_chunk == 1
+            else None
+        )
 
-    def between(self, before: Checkpoint, after: Checkpoint) -> Part | None:
+    def between(self, before: Checkpoint, after: Checkpoint) -> SourceSpan | None:
         if before.chunk < self.job.log_extent().first_chunk:
             return None
-        return Part(resumed(before, Progress.from_json(before.source["progress"])), after.chunk)
+        return SourceSpan(resumed(before, Progress.from_json(before.source["progress"])), after.chunk)
 
     def _hold(self) -> Hold:
         path, manifest = self.job.log.path, f"{self.job.state}/{MANIFEST}"

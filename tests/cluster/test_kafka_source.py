@@ -19,6 +19,7 @@ from tests.live.logs import BEGIN, SECOND, record
 from tests.transforms.collection.kafka.test_records import PATIENT, good, parser
 from tests.transforms.collection.parsing.registry_server import encoded, registry
 from tests.waiting import Deadline
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.kafka.feed import KafkaFeed
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.reader import READ_RECORDS, KafkaReader
@@ -26,7 +27,6 @@ from transforms.collection.kafka.records import KafkaFlush, KafkaParser
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.parsing.parsed import Schema
-from transforms.collection.rest import Rest
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.record import ledger
 from transforms.record.batch import POSITION, origin_of
@@ -149,12 +149,15 @@ def test_a_feed_that_reads_ahead_gives_each_record_once_and_in_order(server: Bro
         produce(server, topic, [good(1)] * count, number)
     feed = KafkaFeed(KafkaSpec(brokers=server.address, topic=topic), parser(topic=topic), "ahead")
     feed.open()
-    rest, positions = Rest(1, KafkaProgress()), {f"{topic}/{number}": [np.empty(0, np.int64)] for number in range(2)}
+    cursor, positions = (
+        SourceCursor(1, KafkaProgress()),
+        {f"{topic}/{number}": [np.empty(0, np.int64)] for number in range(2)},
+    )
     deadline = time.monotonic() + 60
-    while not feed.is_at_end(rest):
-        assert time.monotonic() < deadline, rest
-        if portion := feed.read(rest):
-            rest = portion.rest
+    while not feed.is_at_end(cursor):
+        assert time.monotonic() < deadline, cursor
+        if portion := feed.read(cursor):
+            cursor = portion.cursor
             for batch in portion.batches:
                 positions[origin_of(batch).source].append(batch[POSITION].to_numpy())
     feed.close()

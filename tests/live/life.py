@@ -19,7 +19,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
 from dataflow.execution.checkpoints import carried_in, seeds_of, timeline_of
 from dataflow.execution.restore import passed, taken_to
-from dataflow.execution.submission import Mark, Savepoint
+from dataflow.execution.submission import Savepoint, Standing
 from dataflow.source.log import reached
 from tests.live.history import History, Published
 from tests.live.plan import DRAIN, Plan
@@ -30,7 +30,7 @@ from tests.live.world import Checkpoints, Killed, World, Wrong
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
 from transforms.collection.control import STOP
-from transforms.collection.rest import Rest
+from transforms.collection.cursor import SourceCursor
 from transforms.preprocessing.preprocess import PreprocessFn
 from transforms.storage.checkpoint.history import NOTHING, Place
 from transforms.storage.checkpoint.manifest import Checkpoint
@@ -52,7 +52,7 @@ class Saved:
     live_plan: LivePlan
     shards: Mapping[tuple[int, int], Shard]
     keeper: Shard
-    rest: Rest
+    cursor: SourceCursor
     progress: int
     fired: Mapping[int, Mapping[tuple[int, int], int]]
     published: Mapping[Any, Sequence[Published]]
@@ -103,12 +103,12 @@ class Life:
             Killed: if the world has had enough.
             Wrong: if something was published that must not be.
         """
-        rest = self._launch() if saved is None else self._taken_back(saved)
-        self.source = Source(self.study, rest)
+        cursor = self._launch() if saved is None else self._taken_back(saved)
+        self.source = Source(self.study, cursor)
         if saved is not None:
             self.source.progress = saved.progress
         self.source.drains = self.plan.ending == DRAIN
-        self.source.visible = max(self.plan.visible, rest.chunk - 1)
+        self.source.visible = max(self.plan.visible, cursor.chunk - 1)
         self.keep_fn = KeepFn(self.live_plan)
         self.keep_fn._keeper = self.keeper_of(self.live_plan)
         self.store_fn = StoreRowsFn(self.live_plan)
@@ -133,11 +133,13 @@ class Life:
         shards = {place: shard.copy() for place, shard in self.shards.items()}
         fired = {tick: dict(done) for tick, done in self.fired.items()}
         published = {place: list(entries) for place, entries in self.history.by_window.items()}
-        rest, progress = self.source.rest, self.source.progress
+        cursor, progress = self.source.cursor, self.source.progress
         savepoint = Savepoint("", "", "", [], {}, 0, self._mark())
-        return Saved(self.plan, self.live_plan, shards, self.keeper.copy(), rest, progress, fired, published, savepoint)
+        return Saved(
+            self.plan, self.live_plan, shards, self.keeper.copy(), cursor, progress, fired, published, savepoint
+        )
 
-    def _mark(self) -> Mark:
+    def _mark(self) -> Standing:
         """Where the tables stand, as a command that takes a savepoint writes it down."""
         manifest = self.world.manifest
         assert manifest is not None
@@ -150,9 +152,9 @@ class Life:
         ]
         watermark = max(NEVER if newest is None else newest.watermark, *closed, NEVER)
         read = reached(newest.source) if newest is not None else {} if manifest.at.name == NOTHING else None
-        return Mark(manifest.at.name, manifest.at.history, [], watermark, read, manifest.line)
+        return Standing(manifest.at.name, manifest.at.history, [], watermark, read, manifest.line)
 
-    def _taken_back(self, saved: Saved) -> Rest:
+    def _taken_back(self, saved: Saved) -> SourceCursor:
         """The engine goes on where it was: by itself, or because a command resumes the job there."""
         manifest = self.world.manifest
         assert manifest is not None
@@ -164,9 +166,9 @@ class Life:
         self.keeper = saved.keeper.copy()
         self.fired = {tick: dict(done) for tick, done in saved.fired.items()}
         self.history.by_window = {place: list(entries) for place, entries in saved.published.items()}
-        return saved.rest
+        return saved.cursor
 
-    def _launch(self) -> Rest:
+    def _launch(self) -> SourceCursor:
         checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
         manifest = checkpoints.read()
         plan, claimed = self.plan_to_store(checkpoints).claimed(str(self.chance.random()))
@@ -174,7 +176,7 @@ class Life:
         if manifest is None:
             self.live_plan = replace(plan, start=plan.begin(claimed))
             self.history.begin(NEVER)
-            return self.start(Rest(1, Progress()))
+            return self.start(SourceCursor(1, Progress()))
         newest = claimed.newest
         if newest.drained:
             raise AssertionError("nobody goes on from here")
@@ -210,12 +212,12 @@ class Life:
     def keeper_of(self, plan: LivePlan) -> Keeper:
         return Keeper(plan, Lease(self.lease, self))
 
-    def rest_of(self, newest: Checkpoint) -> Rest:
+    def rest_of(self, newest: Checkpoint) -> SourceCursor:
         progress, position = Progress.from_json(newest.source["progress"]), newest.source["position"]
-        return Rest(newest.chunk, progress, position, shift=newest.name - name_of(newest.chunk, READ))
+        return SourceCursor(newest.chunk, progress, position, shift=newest.name - name_of(newest.chunk, READ))
 
-    def start(self, rest: Rest) -> Rest:
-        return rest
+    def start(self, cursor: SourceCursor) -> SourceCursor:
+        return cursor
 
     def timeline_fn(self, timeline: Any, number: int) -> TimelineFn:
         return TimelineFn(timeline, number)
@@ -239,14 +241,14 @@ class Life:
         self._steps += 1
         self.store_fn.start_bundle()
         self.keep_fn.start_bundle()
-        if not source.rest.ended and chance.random() < self.plan.busy:
+        if not source.cursor.ended and chance.random() < self.plan.busy:
             self._read()
             return True
         able = [place for place, shard in self.shards.items() if shard.inbox or shard.is_due(source.progress)]
         if self.keeper.inbox or self._keeper_is_due():
             able.append((-1, -1))
         if not able:
-            if source.rest.ended:
+            if source.cursor.ended:
                 return False
             self._read()
             return True
@@ -281,10 +283,10 @@ class Life:
         is_idle = chance.random() < 0.1
         source.flush_chunks = 0 if is_idle else chance.randint(1, self.plan.most_chunks)
         ending = STOP if self.plan.ending == DRAIN else self.plan.ending
-        source.asked = "" if is_idle or source.has(source.rest) else ending
-        start = source.rest.chunk
+        source.asked = "" if is_idle or source.has(source.cursor) else ending
+        start = source.cursor.chunk
         outputs = source.call(chance.random() < self.plan.keeps)
-        place = (self.plan.shards, start, source.rest.chunk)
+        place = (self.plan.shards, start, source.cursor.chunk)
         for number, output in enumerate(outputs):
             tag, stamped = (output.tag, output.value) if isinstance(output, TaggedOutput) else ("batches", output)
             if not isinstance(stamped, TimestampedValue):

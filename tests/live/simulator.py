@@ -131,7 +131,7 @@ class Simulation:
         return [
             saved
             for saved in self.saved
-            if not saved.rest.ended and not (self.refuses_left and saved.savepoint.is_abandoned(manifest.line))
+            if not saved.cursor.ended and not (self.refuses_left and saved.savepoint.is_abandoned(manifest.line))
         ]
 
     def _changed(self) -> None:

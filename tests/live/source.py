@@ -6,23 +6,23 @@ from typing import Any
 from apache_beam.utils.timestamp import Timestamp
 
 from tests.live.study import Study
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Portion
 from transforms.collection.follow import FollowFn, Following
 from transforms.collection.log.feed import portion_of
-from transforms.collection.rest import Rest
 from transforms.specification import microseconds
 
 
 class Source(FollowFn):
     """The source over chunks in memory, flushed a few at a time; it never waits."""
 
-    def __init__(self, study: Study, rest: Rest):
+    def __init__(self, study: Study, cursor: SourceCursor):
         aggregations = [aggregation.spec for aggregation in study.job.aggregations]
         windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
         self.following = Following("", pace=0.0, linger=0.0, windows=windows)
         super().__init__(self.following, self)
         self.study = study
-        self.rest = rest
+        self.cursor = cursor
         self.progress = -(1 << 62)
         self.asked = ""
         self.flush_chunks = 1
@@ -40,24 +40,24 @@ class Source(FollowFn):
     def close(self) -> None:
         pass
 
-    def has(self, rest: Rest) -> bool:
-        return rest.chunk <= self.visible
+    def has(self, cursor: SourceCursor) -> bool:
+        return cursor.chunk <= self.visible
 
-    def read(self, rest: Rest) -> Portion | None:
-        chunks = self.study.log[rest.chunk - 1 : min(rest.chunk - 1 + self.flush_chunks, self.visible)]
-        return portion_of(chunks, self.study.flush(chunks, rest.progress), rest) if chunks else None
+    def read(self, cursor: SourceCursor) -> Portion | None:
+        chunks = self.study.log[cursor.chunk - 1 : min(cursor.chunk - 1 + self.flush_chunks, self.visible)]
+        return portion_of(chunks, self.study.flush(chunks, cursor.progress), cursor) if chunks else None
 
-    def is_at_end(self, rest: Rest) -> bool:
-        return not self.has(rest)
+    def is_at_end(self, cursor: SourceCursor) -> bool:
+        return not self.has(cursor)
 
     def end(self) -> int:
         return 0
 
-    def current_restriction(self) -> Rest:
-        return self.rest
+    def current_restriction(self) -> SourceCursor:
+        return self.cursor
 
-    def try_claim(self, rest: Rest) -> bool:
-        self.rest = rest
+    def try_claim(self, cursor: SourceCursor) -> bool:
+        self.cursor = cursor
         return True
 
     def defer_remainder(self, after: Any = None) -> None:
@@ -66,5 +66,5 @@ class Source(FollowFn):
     def set_watermark(self, at: Timestamp) -> None:
         self.progress = at.micros
 
-    def _wait(self, rest: Rest, until: float) -> str:
+    def _wait(self, cursor: SourceCursor, until: float) -> str:
         return self.asked

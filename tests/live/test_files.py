@@ -25,8 +25,8 @@ from tests.live.plan import Plan
 from tests.live.simulator import Simulation
 from tests.live.study import Study
 from tests.live.world import World
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.log.writer import Chunk, LogWriter
-from transforms.collection.rest import Rest
 from transforms.storage.live import plan as storing
 from transforms.storage.parquet import exchange
 from transforms.time.watermark import NEVER
@@ -91,7 +91,7 @@ class OnDisk(Simulation):
 class LaunchedLife(Life):
     """A life that begins as a process does."""
 
-    def _launch(self) -> Rest:
+    def _launch(self) -> SourceCursor:
         try:
             run = launch(self.job, lambda _: None)
         finally:

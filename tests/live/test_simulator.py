@@ -28,8 +28,8 @@ from tests.live.world import World, Wrong
 from transforms.aggregation import live
 from transforms.aggregation.lateness import JudgeFn
 from transforms.aggregation.live import TimelineFn
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.log.chunks import ChunkParser, Flush
-from transforms.collection.rest import Rest
 from transforms.errors import SinkError
 from transforms.preprocessing.preprocess import preprocess
 from transforms.record.batch import WATERMARK, set_column
@@ -204,15 +204,15 @@ class Greedy(Life):
 class TooLate(Life):
     """A launch goes on one chunk behind its checkpoint."""
 
-    def start(self, rest: Rest) -> Rest:
-        return replace(rest, chunk=rest.chunk + 1) if 1 < rest.chunk < len(self.study.log) else rest
+    def start(self, cursor: SourceCursor) -> SourceCursor:
+        return replace(cursor, chunk=cursor.chunk + 1) if 1 < cursor.chunk < len(self.study.log) else cursor
 
 
 class TooEarly(Life):
     """A launch goes on one chunk before its checkpoint, whose records its state holds already."""
 
-    def start(self, rest: Rest) -> Rest:
-        return replace(rest, chunk=max(rest.chunk - 1, 1))
+    def start(self, cursor: SourceCursor) -> SourceCursor:
+        return replace(cursor, chunk=max(cursor.chunk - 1, 1))
 
 
 class OnlyBusyShards(Life):
@@ -229,13 +229,13 @@ class Forgetful(Life):
 
     def timeline_fn(self, timeline: Any, number: int) -> TimelineFn:
         class ForgetfulFn(TimelineFn):
-            def process(self, element: Any, *rest: Any) -> None:
+            def process(self, element: Any, *cursor: Any) -> None:
                 shard, batch = element
                 if label_of(batch)["kind"] == "snapshot":
                     seed = live.Shard.from_parcel(batch)
                     seed = replace(seed, state=replace(seed.state, shown=None))
                     batch = seed.to_parcel(number, shard)
-                super().process((shard, batch), *rest)
+                super().process((shard, batch), *cursor)
 
         return ForgetfulFn(timeline, number)
 
@@ -243,8 +243,8 @@ class Forgetful(Life):
 class NamedAgain(Life):
     """Ticks after a launch have the names of ticks before it."""
 
-    def start(self, rest: Rest) -> Rest:
-        return replace(rest, shift=0)
+    def start(self, cursor: SourceCursor) -> SourceCursor:
+        return replace(cursor, shift=0)
 
 
 class NeverTakenBack(Life):

@@ -235,7 +235,7 @@ def with_slots(server: Any, slots: list[int]) -> None:
     }
 
 
-def target_at(server: Any, slots: list[int], *flags: str, parallelism: int) -> flink.Target:
+def target_at(server: Any, slots: list[int], *flags: str, parallelism: int) -> flink.FlinkTarget:
     """What a cluster whose TaskManagers have these slots is for a job."""
     with_slots(server, slots)
     return flink.target_of([f"--flink_master={server.address}", *flags], parallelism)
@@ -267,7 +267,7 @@ def test_more_processes_than_one_are_told_and_travel_with_the_job(server: Any, j
     assert submitted_options(server, target, parallelism=3)["beam:option:sdk_worker_parallelism:v1"] in (3, "3")
 
 
-def submitted_options(server: Any, target: flink.Target, parallelism: int) -> dict[str, Any]:
+def submitted_options(server: Any, target: flink.FlinkTarget, parallelism: int) -> dict[str, Any]:
     """The options in the jar that a cluster is given."""
     server.known |= {
         "POST /v1/jars/upload": (200, {"filename": "/tmp/web/u_job.jar"}),

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from transforms.collection.rest import Rest
+from transforms.collection.cursor import SourceCursor
 from transforms.time.watermark import NEVER
 
 FLUSH_BYTES: Final = 16 << 20
@@ -30,7 +30,7 @@ class Portion:
     batches: Sequence[pa.RecordBatch]
     dead: pa.RecordBatch
     entries: pa.RecordBatch
-    rest: Rest
+    cursor: SourceCursor
     records: int
     received: int
 
@@ -73,13 +73,13 @@ class Feed(Protocol):
     def close(self) -> None:
         """Lets go of everything."""
 
-    def has(self, rest: Rest) -> bool:
+    def has(self, cursor: SourceCursor) -> bool:
         """Whether there is something to read, or may be in a moment: asked every few milliseconds."""
 
-    def read(self, rest: Rest) -> Portion | None:
+    def read(self, cursor: SourceCursor) -> Portion | None:
         """The next portion; None: there is nothing new."""
 
-    def is_at_end(self, rest: Rest) -> bool:
+    def is_at_end(self, cursor: SourceCursor) -> bool:
         """Whether nothing more is there now, when nothing new could be read."""
 
     def end(self) -> int:
@@ -88,10 +88,10 @@ class Feed(Protocol):
 
 def bulletin_of(portion: Portion, feed: Feed, now: float) -> dict[str, Any]:
     """What there is to say about a feed when a portion was read."""
-    watermark = portion.rest.progress.watermark
+    watermark = portion.cursor.progress.watermark
     return {
         "watermark": watermark if watermark > NEVER else None,
-        "position": portion.rest.position,
+        "position": portion.cursor.position,
         "end": feed.end(),
         "lag_s": max(now - portion.received / 1e6, 0.0),
     }

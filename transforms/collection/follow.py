@@ -12,8 +12,8 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
 from transforms.collection.control import STOP, asked_for
+from transforms.collection.cursor import CursorProvider, SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
-from transforms.collection.rest import Rest, RestProvider
 from transforms.process.progress import BULLETIN, TALLY
 from transforms.record.branches import BOOKS, branching
 from transforms.time.event_time import EARLIEST, Window, as_timestamps
@@ -51,11 +51,11 @@ class Following:
     linger: float = 0.05
     windows: tuple[tuple[Window, int], ...] = ()
 
-    def is_due(self, rest: Rest) -> bool:
+    def is_due(self, cursor: SourceCursor) -> bool:
         """Whether a tick has something to do: a slice has ended, or its lateness has, since the last one."""
-        if rest.untold >= self.most_untold:
+        if cursor.untold >= self.most_untold:
             return True
-        before, now = rest.told, rest.progress.watermark
+        before, now = cursor.told, cursor.progress.watermark
         if now <= before or now < EARLIEST:
             return False
         times = [(window, time) for window, wait in self.windows for time in {0, wait}]
@@ -63,16 +63,16 @@ class Following:
             len(set(window.slices(as_timestamps(np.array([before - wait, now - wait]))))) > 1 for window, wait in times
         )
 
-    def keeps(self, rest: Rest, now: float) -> bool:
+    def keeps(self, cursor: SourceCursor, now: float) -> bool:
         """Whether it is time for a checkpoint; a clock that was set back is no reason to wait."""
-        return not 0 <= now - rest.kept_at < self.keep_every
+        return not 0 <= now - cursor.kept_at < self.keep_every
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of a reader: what it read, if anything, what is left behind it, and why and what a tick would say."""
 
-    rest: Rest
+    cursor: SourceCursor
     portion: Portion | None
     why: int
     keeps: bool
@@ -83,7 +83,7 @@ class Turn:
         return self.portion is None and not self.keeps
 
 
-_REST: Final = RestProvider()
+_REST: Final = CursorProvider()
 
 
 class FollowFn(beam.DoFn):
@@ -100,51 +100,51 @@ class FollowFn(beam.DoFn):
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]  # Beam has no types for it
     def process(
         self,
-        element: Rest,
+        element: SourceCursor,
         tracker: Any = beam.DoFn.RestrictionParam(_REST),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[Any]:
-        rest: Rest = tracker.current_restriction()
+        cursor: SourceCursor = tracker.current_restriction()
         leave = time.monotonic() + self._following.hold
-        while not rest.ended:
-            turn = self._turn(rest)
+        while not cursor.ended:
+            turn = self._turn(cursor)
             if not turn.is_empty:
-                rest = turn.rest
-                if not tracker.try_claim(rest):
+                cursor = turn.cursor
+                if not tracker.try_claim(cursor):
                     return
                 yield from self._sent(turn)
-                tick = rest.tick(turn.why, keeps=False)
-                watermark.set_watermark(MAX_TIMESTAMP if rest.ended else moment(tick.name, PASSED))
+                tick = cursor.tick(turn.why, keeps=False)
+                watermark.set_watermark(MAX_TIMESTAMP if cursor.ended else moment(tick.name, PASSED))
             if turn.portion is not None:
                 TALLY.add(turn.portion.records, turn.portion.dead.num_rows)
                 BULLETIN.set(**bulletin_of(turn.portion, self._feed, time.time()))
-            if not rest.ended and (turn.is_told or time.monotonic() >= leave):
+            if not cursor.ended and (turn.is_told or time.monotonic() >= leave):
                 tracker.defer_remainder(Duration(seconds=self._following.pause if turn.is_told else 0))
                 return
 
-    def _turn(self, rest: Rest) -> Turn:
-        asked = self._wait(rest, time.monotonic() + self._following.pace)
-        portion = None if asked == STOP else self._feed.read(rest)
+    def _turn(self, cursor: SourceCursor) -> Turn:
+        asked = self._wait(cursor, time.monotonic() + self._following.pace)
+        portion = None if asked == STOP else self._feed.read(cursor)
         self._read_at = time.monotonic()
         now = time.time()
-        due = self._following.keeps(rest, now)
+        due = self._following.keeps(cursor, now)
         if portion is not None:
-            rest, why, keeps = portion.rest, READ, due
-        elif asked == STOP or (asked and self._feed.is_at_end(rest)):
-            rest, why, keeps = replace(rest, ended=True), LAST, True
+            cursor, why, keeps = portion.cursor, READ, due
+        elif asked == STOP or (asked and self._feed.is_at_end(cursor)):
+            cursor, why, keeps = replace(cursor, ended=True), LAST, True
         else:
-            why, keeps = IDLE, due and not rest.is_kept
+            why, keeps = IDLE, due and not cursor.is_kept
         if keeps:
-            rest = replace(rest, kept_at=now, is_kept=True)
-        is_told = keeps or (portion is not None and self._following.is_due(rest))
+            cursor = replace(cursor, kept_at=now, is_kept=True)
+        is_told = keeps or (portion is not None and self._following.is_due(cursor))
         if is_told:
-            rest = replace(rest, told=rest.progress.watermark, untold=0)
-        return Turn(rest, portion, why, keeps, is_told)
+            cursor = replace(cursor, told=cursor.progress.watermark, untold=0)
+        return Turn(cursor, portion, why, keeps, is_told)
 
     def _sent(self, turn: Turn) -> Iterator[Any]:
         """What a turn gave, and, if it is worth it, the tick behind it, all at the tick's moment."""
-        tick = turn.rest.tick(turn.why, keeps=turn.keeps)
-        if turn.rest.ended and self._following.drains:
+        tick = turn.cursor.tick(turn.why, keeps=turn.keeps)
+        if turn.cursor.ended and self._following.drains:
             tick = replace(tick, watermark=END)
         at = moment(tick.name, SENT)
         for output in outputs(turn.portion) if turn.portion is not None else ():
@@ -155,12 +155,12 @@ class FollowFn(beam.DoFn):
         if turn.is_told:
             yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
 
-    def _wait(self, rest: Rest, until: float) -> str:
+    def _wait(self, cursor: SourceCursor, until: float) -> str:
         """Waits for something new, at most so long; gives what somebody asked for meanwhile."""
         time.sleep(max(self._read_at + self._following.linger - time.monotonic(), 0.0))
         while True:
             asked = asked_for(self._following.control)
-            if asked or self._feed.has(rest) or time.monotonic() >= until:
+            if asked or self._feed.has(cursor) or time.monotonic() >= until:
                 return asked
             time.sleep(_POLL_SECONDS)
 
@@ -184,11 +184,11 @@ class Follow(beam.PTransform):
 
     following: Following
     feed: Feed
-    start: Rest
+    start: SourceCursor
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
-        start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(Rest)
+        start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(SourceCursor)
         return start | "Follow" >> branching(FollowFn(self.following, self.feed), *BOOKS, "ticks")

@@ -25,7 +25,7 @@ _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 KEPT: Final = 2
 
 
-class Overtaken(Exception):
+class VersionTaken(Exception):
     """Another writer has written this version, or a later one."""
 
 
@@ -93,7 +93,7 @@ def write(folder: str, number: int, content: bytes) -> None:
     """Writes the version of a number, durably; from then on it is the newest.
 
     Raises:
-        Overtaken: if that version is there, or a later one.
+        VersionTaken: if that version is there, or a later one.
         OSError: if the disk refuses; nothing has changed.
     """
     os.makedirs(folder, exist_ok=True)
@@ -106,7 +106,7 @@ def write(folder: str, number: int, content: bytes) -> None:
         try:
             _put(aside, _path(folder, number))
         except FileExistsError:
-            raise Overtaken(f"{folder}: version {number} is written") from None
+            raise VersionTaken(f"{folder}: version {number} is written") from None
     finally:
         with suppress(OSError):
             os.remove(aside)
@@ -114,7 +114,7 @@ def write(folder: str, number: int, content: bytes) -> None:
     if numbers and numbers[-1] > number:  # who was stopped for long finds the name free again, of an old version
         with suppress(OSError):
             os.remove(_path(folder, number))
-        raise Overtaken(f"{folder}: version {numbers[-1]} is written")
+        raise VersionTaken(f"{folder}: version {numbers[-1]} is written")
     durable.keep_entries(folder)
     for old in numbers[:-KEPT]:
         with suppress(OSError):

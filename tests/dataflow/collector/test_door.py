@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.collector.door import listen
-from dataflow.collector.protocol import Refusal
+from dataflow.collector.protocol import ClientRefused
 from dataflow.collector.refusals import MOST, RefusalLog
 from tests.dataflow.collector.collecting import Collecting, Talk, collecting
 from tests.dataflow.collector.test_log_trouble import Err
@@ -72,11 +72,11 @@ def told() -> list[str]:
 
 def test_refusals_are_told_once_a_minute_for_each_reason_and_address(told: list[str]) -> None:
     log = RefusalLog(told.append)
-    token = Refusal("bad_token", "the token is not the right one")
+    token = ClientRefused("bad_token", "the token is not the right one")
     for second in range(50):
         log.note(token, "10.0.0.1", second)
     log.note(token, "10.0.0.2", 50)
-    log.note(Refusal("idle_timeout", "nothing was heard for too long"), "10.0.0.3", 50)
+    log.note(ClientRefused("idle_timeout", "nothing was heard for too long"), "10.0.0.3", 50)
     assert told == [
         "refused 10.0.0.1: bad_token, the token is not the right one",
         "refused 10.0.0.2: bad_token, the token is not the right one",
@@ -93,7 +93,7 @@ def test_refusals_are_told_once_a_minute_for_each_reason_and_address(told: list[
 def test_addresses_without_end_take_no_memory_and_no_lines_without_end(told: list[str]) -> None:
     log = RefusalLog(told.append)
     for number in range(3 * MOST):
-        log.note(Refusal("bad_token", "no"), f"10.0.{number}", 0)
+        log.note(ClientRefused("bad_token", "no"), f"10.0.{number}", 0)
     assert len(told) == MOST + 1
     assert told[-1] == "refused other addresses: bad_token, no"
     log.look_at_the_clock(60)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflow.collector.protocol import Hello, Intake, Lines, Refusal, Said
+from dataflow.collector.protocol import ClientRefused, Hello, Intake, LinesSent, Said
 
 MAX_LINE = 60
 
@@ -24,8 +24,8 @@ def said(data: bytes, cuts: list[int], *, greeted: bool = False) -> list[Said]:
     merged: list[Said] = []
     for begin, end in pairwise([0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]):
         for each in intake.receive(data[begin:end]):
-            if isinstance(each, Lines) and merged and isinstance(merged[-1], Lines):
-                each = Lines(merged[-1].data + each.data, merged.pop().count + each.count)
+            if isinstance(each, LinesSent) and merged and isinstance(merged[-1], LinesSent):
+                each = LinesSent(merged[-1].data + each.data, merged.pop().count + each.count)
             merged.append(each)
         assert intake.unfinished <= MAX_LINE
     return merged
@@ -46,13 +46,13 @@ def test_lines_are_taken_as_they_are_up_to_the_first_that_is_too_long(data: byte
     fitting = next((index for index, line in enumerate(lines) if len(line) > MAX_LINE), len(lines))
     events = said(data, [])
     if lines and lines[0].startswith(b"HELLO ") and fitting:
-        assert isinstance(events[0], Hello | Refusal)
+        assert isinstance(events[0], Hello | ClientRefused)
         return
-    taken = b"".join(each.data for each in events if isinstance(each, Lines))
+    taken = b"".join(each.data for each in events if isinstance(each, LinesSent))
     assert taken == b"".join(line + b"\n" for line in lines[:fitting])
-    assert sum(each.count for each in events if isinstance(each, Lines)) == fitting
+    assert sum(each.count for each in events if isinstance(each, LinesSent)) == fitting
     too_long = fitting < len(lines) or len(data.rsplit(b"\n")[-1]) > MAX_LINE
-    assert [each.reason for each in events if isinstance(each, Refusal)] == ["line_too_long"] * too_long
+    assert [each.reason for each in events if isinstance(each, ClientRefused)] == ["line_too_long"] * too_long
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_lines_are_taken_as_they_are_up_to_the_first_that_is_too_long(data: byte
 )
 def test_a_hello_that_is_none_is_refused(line: bytes) -> None:
     (refusal,) = Intake(1 << 20).receive(line + b"\nrecord\n")
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, ClientRefused)
     assert refusal.reason == "bad_hello"
     assert refusal.line().startswith(b"ERR bad_hello ")
     assert refusal.line().count(b"\n") == 1
@@ -85,24 +85,24 @@ def test_a_hello_that_is_none_is_refused(line: bytes) -> None:
 
 def test_a_hello_opens_a_session_and_what_follows_are_records() -> None:
     events = Intake(99).receive('HELLO {"source": "Tor 7 ü", "token": "t", "more": 1}\r\nHELLO {}\n\nrest'.encode())
-    assert events == [Hello("Tor 7 ü", "t"), Lines(b"HELLO {}\n\n", 2)]
+    assert events == [Hello("Tor 7 ü", "t"), LinesSent(b"HELLO {}\n\n", 2)]
 
 
 def test_a_first_line_that_only_resembles_hello_is_a_record() -> None:
-    assert Intake(99).receive(b"HELLO\nHELLO {}\n") == [Lines(b"HELLO\nHELLO {}\n", 2)]
-    assert Intake(99).receive(b"\nHELLO {}\n") == [Lines(b"\nHELLO {}\n", 2)]
+    assert Intake(99).receive(b"HELLO\nHELLO {}\n") == [LinesSent(b"HELLO\nHELLO {}\n", 2)]
+    assert Intake(99).receive(b"\nHELLO {}\n") == [LinesSent(b"\nHELLO {}\n", 2)]
 
 
 def test_where_a_token_is_needed_the_first_line_greets() -> None:
     (refusal,) = Intake(99, greeted=True).receive(b"record\n")
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, ClientRefused)
     assert refusal.reason == "token_needed"
 
 
 def test_the_longest_line_has_exactly_as_many_bytes_as_it_may() -> None:
-    assert Intake(4).receive(b"1234\n") == [Lines(b"1234\n", 1)]
-    assert [type(each) for each in Intake(4).receive(b"1234\n12345")] == [Lines, Refusal]
-    assert [type(each) for each in Intake(4).receive(b"1234\n12345\n1\n")] == [Lines, Refusal]
+    assert Intake(4).receive(b"1234\n") == [LinesSent(b"1234\n", 1)]
+    assert [type(each) for each in Intake(4).receive(b"1234\n12345")] == [LinesSent, ClientRefused]
+    assert [type(each) for each in Intake(4).receive(b"1234\n12345\n1\n")] == [LinesSent, ClientRefused]
 
 
 def test_after_a_refusal_nothing_is_said_or_kept() -> None:

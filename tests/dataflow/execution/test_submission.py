@@ -13,7 +13,7 @@ from dataflow.errors import JobRunning
 from dataflow.execution.bounded import held, locked
 from dataflow.execution.submission import (
     RECORD,
-    Mark,
+    Standing,
     Submission,
     forget_savepoints,
     is_running,
@@ -40,7 +40,7 @@ SUBMITTED = Submission(
 )
 
 LINE = (Stretch("first"),)
-MARK = Mark(8, "first", [], 1_000, {"log": 5}, LINE)
+MARK = Standing(8, "first", [], 1_000, {"log": 5}, LINE)
 
 
 @pytest.fixture

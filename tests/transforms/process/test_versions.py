@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from transforms.process import versions
-from transforms.process.versions import Damaged, Overtaken
+from transforms.process.versions import Damaged, VersionTaken
 
 
 def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_version_that_is_there_or_was_is_not_written_again(tmp_path: Path, num
     folder = str(tmp_path)
     for written in (1, 2, 3):
         versions.write(folder, written, b"first")
-    with pytest.raises(Overtaken):
+    with pytest.raises(VersionTaken):
         versions.write(folder, number, b"again")
     found = versions.read(folder)
     assert found is not None and (found.number, found.content) == (3, b"first")
@@ -48,7 +48,7 @@ def test_of_many_who_write_the_same_version_at_once_one_does(tmp_path: Path) -> 
             try:
                 versions.write(str(tmp_path), number, b"%d of %d" % (number, writer))
                 written.append(number)
-            except Overtaken:
+            except VersionTaken:
                 pass
 
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
@@ -79,7 +79,7 @@ def test_file_systems_without_links_do_as_well(tmp_path: Path) -> None:
     refused = OSError(errno.EPERM, "Operation not permitted")
     with mock.patch("os.link", mock.Mock(side_effect=refused)):
         versions.write(str(tmp_path), 1, b"one")
-        with pytest.raises(Overtaken):
+        with pytest.raises(VersionTaken):
             versions.write(str(tmp_path), 1, b"other")
     found = versions.read(str(tmp_path))
     assert found is not None and found.content == b"one"

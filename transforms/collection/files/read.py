@@ -48,7 +48,7 @@ Parse = Callable[[], Parsed]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReadStep:
     """A block to parse, of a range; `after_all`: only when every block before it is parsed."""
 
     part: FileRange
@@ -87,14 +87,14 @@ class FileReader:
         yield from side_by_side((step for part in parts for step in self._steps(part)), self.threads)
         check_urls(parts)
 
-    def _steps(self, part: FileRange) -> Iterator[Step]:
+    def _steps(self, part: FileRange) -> Iterator[ReadStep]:
         repairs = self.overlay.get(part.source, {})
         applied: dict[int, bytes] = {}
         blocks = self._row_groups if self.format == "parquet" else self._blocks
         for parse in blocks(part, repairs, applied):
-            yield Step(part, parse)
+            yield ReadStep(part, parse)
         if repairs:
-            yield Step(part, partial(self._repaired, part, applied), after_all=True)
+            yield ReadStep(part, partial(self._repaired, part, applied), after_all=True)
 
     def _blocks(self, part: FileRange, repairs: Mapping[int, Repair], applied: dict[int, bytes]) -> Iterator[Parse]:
         for lines in read_lines(part, BLOCK_BYTES):
@@ -194,7 +194,7 @@ class FileReader:
         )
 
 
-def side_by_side(steps: Iterable[Step], threads: int) -> Iterator[tuple[FileRange, Parsed]]:
+def side_by_side(steps: Iterable[ReadStep], threads: int) -> Iterator[tuple[FileRange, Parsed]]:
     """The results of steps in their order, with at most `threads` + 1 of them begun and not yet handed out.
 
     The steps are drawn by the caller's thread, so what makes them (reading, decompressing) overlaps with parsing.

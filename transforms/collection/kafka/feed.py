@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Portion
 from transforms.collection.kafka.ahead import AheadReader
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser, Reading
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.collection.rest import Rest
 from transforms.process import versions
 from transforms.process.progress import BULLETIN
 
@@ -47,9 +47,9 @@ class KafkaFeed:
     def close(self) -> None:
         self._ahead.close()
 
-    def has(self, rest: Rest) -> bool:
+    def has(self, cursor: SourceCursor) -> bool:
         """Reads ahead of the next portion; waits a moment for it."""
-        offsets = self._known(rest.progress).offsets
+        offsets = self._known(cursor.progress).offsets
         if self._ready is not None and self._ready_for == offsets:
             return True
         self._ready, self._ready_for = None, offsets
@@ -64,20 +64,20 @@ class KafkaFeed:
             self._tell_end(sum(offsets.values()))
         return self._ready is not None
 
-    def read(self, rest: Rest) -> Portion | None:
-        if not self.has(rest) or self._ready is None:
+    def read(self, cursor: SourceCursor) -> Portion | None:
+        if not self.has(cursor) or self._ready is None:
             return None
         reading, self._ready = self._ready, None
         if reading.is_full:
             following = {part.partition: part.next for part in reading.fetched}
             self._ahead.begin({**self._ready_for, **following}, _WAIT_SECONDS)
-        flush = self.parser.parse(reading, self._known(rest.progress))
-        left = rest.after(rest.chunk + 1, sum(flush.progress.offsets.values()), flush.progress)
+        flush = self.parser.parse(reading, self._known(cursor.progress))
+        left = cursor.after(cursor.chunk + 1, sum(flush.progress.offsets.values()), flush.progress)
         newest = max((int(part.timestamps.max()) for part in reading.fetched if len(part.timestamps)), default=-1)
         received = newest if newest >= 0 else int(time.time() * 1e6)
         return Portion(flush.batches, flush.dead, flush.entries, left, reading.count, received)
 
-    def is_at_end(self, rest: Rest) -> bool:
+    def is_at_end(self, cursor: SourceCursor) -> bool:
         """Whether each partition has said that it has no more; at first none has."""
         return not self._behind and self._ready is None
 

@@ -10,7 +10,7 @@ from transforms.errors import LogError
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class LogSummary:
     """A log in figures: times in µs, sizes in bytes; an empty log has no times."""
 
     extent: Extent
@@ -23,7 +23,7 @@ class Summary:
     sessions: dict[str, int]
 
 
-def summarize(folder: str) -> Summary:
+def summarize(folder: str) -> LogSummary:
     """Counts what a log holds.
 
     Raises:
@@ -40,7 +40,7 @@ def summarize(folder: str) -> Summary:
         except sqlite3.DatabaseError as error:
             raise unreadable(folder, error) from error
         heartbeats, line_bytes, compressed_bytes, oldest, newest, elapsed = row
-        return Summary(extent, heartbeats, line_bytes, compressed_bytes, oldest, newest, elapsed, sessions)
+        return LogSummary(extent, heartbeats, line_bytes, compressed_bytes, oldest, newest, elapsed, sessions)
 
 
 def damage(folder: str) -> list[str]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import apache_beam as beam
 
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.follow import outputs
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.feed import log_portion
 from transforms.collection.log.writer import LogReader
-from transforms.collection.rest import Rest
 from transforms.process.progress import TALLY
 from transforms.record.branches import BOOKS, branching
 
@@ -22,12 +22,12 @@ class ReadLogFn(beam.DoFn):
         self._folder = folder
         self._parser = parser
 
-    def process(self, element: tuple[Rest, int]) -> Iterator[Any]:
-        rest, end = element
+    def process(self, element: tuple[SourceCursor, int]) -> Iterator[Any]:
+        cursor, end = element
         reader = LogReader(self._folder)
         try:
-            while (portion := log_portion(reader, self._parser, rest, end)) is not None:
-                rest = portion.rest
+            while (portion := log_portion(reader, self._parser, cursor, end)) is not None:
+                cursor = portion.cursor
                 TALLY.add(portion.records, portion.dead.num_rows)
                 yield from outputs(portion)
         finally:
@@ -43,7 +43,7 @@ class ReadLog(beam.PTransform):
 
     folder: str
     parser: ChunkParser
-    start: Rest
+    start: SourceCursor
     end: int
 
     def __post_init__(self) -> None:

@@ -163,7 +163,7 @@ class CheckpointFolder:
         with told_as_sink_error(self.state):
             try:
                 versions.write(self._manifest, number, after.to_json())
-            except versions.Overtaken:
+            except versions.VersionTaken:
                 raise self._taken_over() from None
             written = replace(after, number=number, newest_number=number)
             self._forget(before, written)

@@ -11,12 +11,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tests.transforms.collection.kafka.test_records import good, parser
 from tests.waiting import Deadline
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import bulletin_of
 from transforms.collection.kafka import reader as kafka
 from transforms.collection.kafka.feed import KafkaFeed
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.collection.rest import Rest
 from transforms.process.progress import BULLETIN
 
 TOPIC = "events"
@@ -89,8 +89,8 @@ def feed_of(client: SlowConsumer, monkeypatch: pytest.MonkeyPatch) -> KafkaFeed:
     return feed
 
 
-def at_the_beginning() -> Rest:
-    return Rest(1, KafkaProgress().beginning_at(dict.fromkeys(range(PARTITIONS), 0)))
+def at_the_beginning() -> SourceCursor:
+    return SourceCursor(1, KafkaProgress().beginning_at(dict.fromkeys(range(PARTITIONS), 0)))
 
 
 def test_reading_never_waits_for_the_ends_of_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_an_open_transaction_does_not_wait_for_the_job(monkeypatch: pytest.Monke
     assert BULLETIN.end == 25 * PARTITIONS
     client.comes_to_the_end()
     deadline = Deadline("the end of every partition")
-    while not feed.is_at_end(portion.rest):
-        deadline.check(portion.rest)
-        assert feed.read(portion.rest) is None
+    while not feed.is_at_end(portion.cursor):
+        deadline.check(portion.cursor)
+        assert feed.read(portion.cursor) is None
     feed.close()
     assert (BULLETIN.position, BULLETIN.end) == (20 * PARTITIONS, 20 * PARTITIONS)
 
@@ -132,10 +132,10 @@ def test_an_open_transaction_does_not_wait_for_the_job(monkeypatch: pytest.Monke
 def test_a_job_that_finds_nothing_new_has_nothing_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SlowConsumer(sent=20)
     feed = feed_of(client, monkeypatch)
-    rest = Rest(1, KafkaProgress().beginning_at(dict.fromkeys(range(PARTITIONS), 20)))
+    cursor = SourceCursor(1, KafkaProgress().beginning_at(dict.fromkeys(range(PARTITIONS), 20)))
     BULLETIN.set(position=0, end=0)
-    assert feed.read(rest) is None
+    assert feed.read(cursor) is None
     client.comes_to_the_end()
-    assert feed.read(rest) is None
+    assert feed.read(cursor) is None
     feed.close()
     assert (BULLETIN.position, BULLETIN.end) == (20 * PARTITIONS, 20 * PARTITIONS)

@@ -17,7 +17,7 @@ FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class SourceCursor:
     """What is left to read of a source: everything from `chunk`, or nothing; and how far it had come there.
 
     Args:
@@ -44,7 +44,7 @@ class Rest:
     began: Mapping[str, int] | None = None
     ended: bool = False
 
-    def after(self, chunk: int, position: int, progress: Any) -> "Rest":
+    def after(self, chunk: int, position: int, progress: Any) -> "SourceCursor":
         """What is left when everything before `chunk` is read."""
         return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, untold=self.untold + 1)
 
@@ -55,52 +55,52 @@ class Rest:
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
 
 
-class RestCoder(Coder):
+class CursorCoder(Coder):
     """A rest as JSON: engines keep it in their savepoints, from which other versions of this code go on."""
 
-    def encode(self, value: Rest) -> bytes:
+    def encode(self, value: SourceCursor) -> bytes:
         known = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "progress"}
         kind, progress = "", None
         if value.progress is not None:
             kind, progress = type(value.progress).__name__, value.progress.to_json()
         return json.dumps({"format": FORMAT, "kind": kind, "progress": progress, **known}).encode()
 
-    def decode(self, encoded: bytes) -> Rest:
+    def decode(self, encoded: bytes) -> SourceCursor:
         content = json.loads(encoded)
         if content.pop("format") > FORMAT:
             raise ValueError("this savepoint was taken by a newer version; use the version that took it")
         kind, progress = content.pop("kind"), content.pop("progress")
-        return Rest(progress=progress_kind(kind).from_json(progress) if kind else None, **content)
+        return SourceCursor(progress=progress_kind(kind).from_json(progress) if kind else None, **content)
 
     def is_deterministic(self) -> bool:
         return True
 
-    def estimate_size(self, value: Rest) -> int:
+    def estimate_size(self, value: SourceCursor) -> int:
         return 1_000  # roughly; the coder's own way to know is to encode it
 
     def to_type_hint(self) -> type:
-        return Rest
+        return SourceCursor
 
 
-class RestTracker(RestrictionTracker):
+class CursorTracker(RestrictionTracker):
     """Claims chunks one after the other. The rest of an endless source is never divided: its far half would hold the
     watermark for ever."""
 
-    def __init__(self, rest: Rest):
-        self._rest = rest
-        self._left: Rest | None = None
+    def __init__(self, cursor: SourceCursor):
+        self._rest = cursor
+        self._left: SourceCursor | None = None
 
-    def current_restriction(self) -> Rest:
+    def current_restriction(self) -> SourceCursor:
         return self._rest
 
-    def try_claim(self, rest: Rest) -> bool:
+    def try_claim(self, cursor: SourceCursor) -> bool:
         """Claims everything before `rest`; false once the runner has taken the rest away."""
         if self._left is not None:
             return False
-        self._rest = rest
+        self._rest = cursor
         return True
 
-    def try_split(self, fraction_of_remainder: float) -> tuple[Rest, Rest] | None:
+    def try_split(self, fraction_of_remainder: float) -> tuple[SourceCursor, SourceCursor] | None:
         if fraction_of_remainder != 0 or self._rest.ended or self._left is not None:
             return None
         self._left = self._rest
@@ -119,23 +119,23 @@ class RestTracker(RestrictionTracker):
         return False
 
 
-class RestProvider(RestrictionProvider):
+class CursorProvider(RestrictionProvider):
     """Beam's view of an endless source: one restriction, of no known size."""
 
-    def initial_restriction(self, element: Rest) -> Rest:
+    def initial_restriction(self, element: SourceCursor) -> SourceCursor:
         return element
 
-    def create_tracker(self, restriction: Rest) -> RestTracker:
-        return RestTracker(restriction)
+    def create_tracker(self, restriction: SourceCursor) -> CursorTracker:
+        return CursorTracker(restriction)
 
-    def restriction_coder(self) -> RestCoder:
-        return RestCoder()
+    def restriction_coder(self) -> CursorCoder:
+        return CursorCoder()
 
-    def restriction_size(self, element: Rest, restriction: Rest) -> int:
+    def restriction_size(self, element: SourceCursor, restriction: SourceCursor) -> int:
         return 1
 
-    def truncate(self, element: Rest, restriction: Rest) -> None:
+    def truncate(self, element: SourceCursor, restriction: SourceCursor) -> None:
         return None
 
 
-registry.register_coder(Rest, RestCoder)
+registry.register_coder(SourceCursor, CursorCoder)
