@@ -24,7 +24,7 @@ from apache_beam.transforms.environments import Environment
 from runners import flink_jar
 from runners.flags import is_given, options_of
 from runners.flink_jar import JobServerJar
-from runners.flink_rest import ENDED, START_SECONDS, Flink, FlinkError, FlinkJobFailed
+from runners.flink_rest import ENDED, START_SECONDS, Flink, FlinkError, job_failed
 
 ADDRESS: Final = "localhost:8081"
 POOL: Final = "localhost:50000"
@@ -276,7 +276,7 @@ class FlinkResult(PipelineResult):
         seconds = duration / 1e3 if duration else 1e9
         state = self._flink.wait_for(self.job, ENDED, seconds)
         if state == "FAILED":
-            raise FlinkJobFailed(self._flink.why(self.job, "FAILED"))
+            raise job_failed(self._flink.why(self.job, "FAILED"))
         return self.state
 
     def cancel(self) -> str:

@@ -5,7 +5,6 @@ https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
 
 import json
 import os
-import re
 import secrets
 import time
 import urllib.error
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, TypeVar
+
+from runners.failures import is_of_savepoint, root_cause
 
 T = TypeVar("T")
 
@@ -41,6 +42,15 @@ class NoSuchJob(FlinkError):
 
 class FlinkJobFailed(FlinkError):
     """The job itself failed; says why."""
+
+
+class SavepointUnfit(FlinkJobFailed):
+    """The job did not begin, since its savepoint is not one of it, or is not there."""
+
+
+def job_failed(why: str) -> FlinkJobFailed:
+    """That a job failed, as an error of the kind that its reason is of."""
+    return (SavepointUnfit if is_of_savepoint(why) else FlinkJobFailed)(why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +215,14 @@ class Flink:
         def runs() -> bool:
             found = self.job(job)
             if found["state"] in ENDED and found["state"] != "FINISHED":
-                raise FlinkJobFailed(self.why(job, found["state"]))
+                raise job_failed(self.why(job, found["state"]))
             if found["state"] == "FINISHED":
                 return True
             states = {vertex["status"] for vertex in found["vertices"]}
             if states and states <= {"RUNNING", "FINISHED"}:
                 return True
             if time.monotonic() - began > _RESTART_SECONDS and self.restarts(job) >= _MOST_RESTARTS:
-                raise FlinkJobFailed(self.why(job, "started again and again"))
+                raise job_failed(self.why(job, "started again and again"))
             return False
 
         waited(runs, seconds, lambda: self.why(job, f"not running after {seconds:.0f} s"))
@@ -291,26 +301,6 @@ def waited(found: Callable[[], T | None], seconds: float, otherwise: Callable[[]
 
 
 _WORDS_MOST: Final = 400
-_CAUSED: Final = re.compile(r"^\s*Caused by: (.*)$", re.MULTILINE)
-_CLASSES: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
-_PYTHON: Final = re.compile(r"^((?:\w+\.)+\w+|\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
-"""What a traceback of Python ends in: classes of modules have these before their names, built-in ones are called so."""
-
-
-def root_cause(trace: str) -> str:
-    r"""What a stack trace of Java, perhaps around one of Python, is about, in one line.
-
-    >>> root_cause("java.lang.RuntimeException: outer\n\tat a.B\nCaused by: java.io.IOException: disk full\n\tat c.D")
-    'disk full'
-    >>> root_cause("x.E: e\nCaused by: y.F: Error from worker: Traceback\n  File a\nValueError: no\n")
-    'ValueError: no'
-    """
-    raised = [match for match in _PYTHON.finditer(trace) if "Traceback" in trace[: match.start()]]
-    if raised:
-        return f"{raised[-1][1].rpartition('.')[2]}: {raised[-1][2]}"[:_WORDS_MOST]
-    caused = _CAUSED.findall(trace)
-    line = caused[-1] if caused else (trace.strip().splitlines() or [""])[0]
-    return (_CLASSES.sub("", line).strip() or line.strip())[:_WORDS_MOST]
 
 
 def _errors(content: bytes) -> str:

@@ -32,6 +32,7 @@ from apache_beam.transforms.environments import (
 )
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
+from runners.failures import is_of_prism
 from runners.flags import options_of
 from runners.prism_binary import locate
 from runners.worker import quieten
@@ -51,10 +52,6 @@ kill -9 "$prism"
 wait
 """
 """Prism with a watch beside it: its standard input ends when whoever holds the other end does, even by kill -9."""
-
-
-_ITS_OWN: Final = ("panic in ", "nothing in progress", "StatusCode.")
-"""What a job fails with when Prism itself fails, and never when something fails that it ran."""
 
 
 class PrismFailed(RuntimeError):
@@ -88,7 +85,7 @@ class PrismResult(PipelineResult):
                 return str(PipelineState.CANCELLED)
             if isinstance(error, grpc.RpcError):
                 raise PrismFailed(f"Prism ended before the job did: {self._last_words()}") from error
-            if any(word in str(error) for word in _ITS_OWN):  # it tells of a job's failure in a text, and nothing else
+            if is_of_prism(str(error)):
                 raise PrismFailed(str(error)) from error
             raise
 

@@ -29,6 +29,16 @@ class Failure(Exception):
     is_final: ClassVar[bool] = False
 
 
+def failures() -> dict[str, type[Failure]]:
+    """The classes of failures by their names, which a worker's text has."""
+    found, kinds = {}, [Failure]
+    while kinds:
+        kind = kinds.pop()
+        found[kind.__name__] = kind
+        kinds += kind.__subclasses__()
+    return found
+
+
 class SourceError(Failure):
     """A source that cannot be read: no such file, an empty glob, no permission, not the format, cut short, changed."""
 

@@ -4,7 +4,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import threading
@@ -23,7 +22,7 @@ from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
 from dataflow.job.document import dotted
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
-from transforms.errors import SinkError, SourceError
+from transforms.errors import SinkError, SourceError, failures
 from transforms.location import is_local
 from transforms.process import durable
 from transforms.storage.error import told_as_sink_error
@@ -254,26 +253,27 @@ def _has_dead_letters_to_show(state: str, run: str) -> str | None:
     return f"{state}/staging-{run}" if shown else None
 
 
-_WHILE = re.compile(r" \[while running '.*'\]$", re.DOTALL)
-_RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*?)(?: \[while running '.*'\])?$", re.MULTILINE | re.DOTALL)
-
-
 def told(error: BaseException) -> Exception:
-    """The failure behind what a runner raised: runners wrap it, some into nothing but a text."""
+    """The failure that a runner's exception is about: runners wrap it, some into nothing but a text."""
+    from runners.failures import raised_in, without_step
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SinkError):
-            return SinkError(_WHILE.sub("", str(cause)))
+            return SinkError(without_step(str(cause)))
         if isinstance(cause, SourceError):  # it was right when the job began, so it is the job that failed
-            return JobFailed(_WHILE.sub("", str(cause)))
+            return JobFailed(without_step(str(cause)))
         cause = cause.__cause__ or cause.__context__
     text = str(error)
-    lines = [line for line in text.splitlines() if _RAISED.match(line) and not line.startswith(" ")]
-    for line in lines:
-        match = _RAISED.match(line)
-        if match and match[1] == "SinkError":
-            return SinkError(match[2])
-        if match and match[1] == "SourceError":
-            return JobFailed(match[2])
-    detail = lines[-1] if lines else text or "".join(traceback.format_exception_only(error)).strip()
+    raised = raised_in(text)
+    for each in raised:
+        kind = failures().get(each.name)
+        if kind is not None and issubclass(kind, SinkError):
+            return SinkError(each.message)
+        if kind is not None and issubclass(kind, SourceError):
+            return JobFailed(each.message)
+    is_plain = type(error) is RuntimeError and text
+    detail = (
+        raised[-1].line if raised else text if is_plain else "".join(traceback.format_exception_only(error)).strip()
+    )
     return JobFailed(f"the job failed: {detail}")

@@ -13,8 +13,9 @@ import apache_beam as beam
 import pytest
 
 from runners import flink, flink_jar
+from runners.failures import root_cause
 from runners.flags import options_of
-from runners.flink_rest import Flink, FlinkError, FlinkJobFailed, NoSuchJob, root_cause, waited
+from runners.flink_rest import Flink, FlinkError, FlinkJobFailed, NoSuchJob, SavepointUnfit, job_failed, waited
 
 ENTRY = flink_jar.ENTRY.replace(".", "/") + ".class"
 
@@ -300,3 +301,16 @@ def test_a_job_travels_in_the_jar(tmp_path: Path) -> None:
     assert manifest == {"defaultJobName": "pipeline"}
     assert any("Numbers" in name for name in flink_jar.names_of(proto))
     assert options_of([]).get_all_options()["streaming"] is False, "options of others are as they were"
+
+
+@pytest.mark.parametrize(
+    ("why", "kind"),
+    [
+        ("x is FAILED: Cannot map checkpoint/savepoint state for operator 12", SavepointUnfit),
+        ("x is FAILED: Failed to rollback to checkpoint/savepoint file:/s", SavepointUnfit),
+        ("x is FAILED: Cannot find checkpoint or savepoint file/directory", SavepointUnfit),
+        ("x is FAILED: SinkError: disk full", FlinkJobFailed),
+    ],
+)
+def test_a_savepoint_that_does_not_fit_is_told_from_a_job_that_fails(why: str, kind: type[FlinkJobFailed]) -> None:
+    assert type(job_failed(why)) is kind

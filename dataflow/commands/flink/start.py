@@ -102,7 +102,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
             try:
                 Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
             except FlinkJobFailed as error:
-                raise FlinkJobFailed(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
+                raise type(error)(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
             if drain:
                 # The sources of a job on Flink never end, though nothing comes from them any more.

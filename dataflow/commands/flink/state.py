@@ -43,19 +43,16 @@ class Placed:
 def told_of_flink() -> Iterator[None]:
     """What a cluster refuses or fails at, as failures of a command."""
     from runners.flags import FlagError
-    from runners.flink_rest import FlinkError, FlinkJobFailed
+    from runners.flink_rest import FlinkError, FlinkJobFailed, SavepointUnfit
 
     try:
         yield
+    except SavepointUnfit as error:
+        raise Refused(f"flink: the savepoint is not one of this job: {error}") from None
     except FlinkJobFailed as error:
-        if any(word in str(error) for word in _OF_THE_SAVEPOINT):
-            raise Refused(f"flink: the savepoint is not one of this job: {error}") from None
         raise JobFailed(str(error)) from None
     except (FlinkError, FlagError) as error:
         raise Refused(f"flink: {error}") from None
-
-
-_OF_THE_SAVEPOINT: Final = ("annot map checkpoint/savepoint state", "ollback to", "ind checkpoint or savepoint")
 
 
 def submitted(job: Job) -> Submission:
