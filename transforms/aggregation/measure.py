@@ -10,15 +10,15 @@ from typing import Final, Protocol
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Accumulator, Arrival, State
-from transforms.aggregation.distinct import Distinct
-from transforms.aggregation.endpoints import Endpoints
-from transforms.aggregation.extremes import Extremes
-from transforms.aggregation.frequent import Frequent
 from transforms.aggregation.groups import Groups
-from transforms.aggregation.moments import Moments
-from transforms.aggregation.presence import Presence
-from transforms.aggregation.quantiles import Quantiles
 from transforms.aggregation.spec import AggregationSpec, family
+from transforms.aggregation.statistics.distinct import Distinct
+from transforms.aggregation.statistics.endpoints import Endpoints
+from transforms.aggregation.statistics.extremes import Extremes
+from transforms.aggregation.statistics.frequent import Frequent
+from transforms.aggregation.statistics.moments import Moments
+from transforms.aggregation.statistics.presence import Presence
+from transforms.aggregation.statistics.quantiles import Quantiles
 from transforms.record.batch import ARROW
 from transforms.specification import NUMERIC, ColumnType
 

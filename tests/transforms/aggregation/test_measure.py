@@ -3,9 +3,9 @@
 import pytest
 
 from transforms.aggregation.measure import accumulator, column_measures, distinct_measures
-from transforms.aggregation.moments import Moments
-from transforms.aggregation.presence import Presence
 from transforms.aggregation.spec import AggregationSpec
+from transforms.aggregation.statistics.moments import Moments
+from transforms.aggregation.statistics.presence import Presence
 from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.columns import figures
-from transforms.aggregation.endpoints import Endpoints
 from transforms.aggregation.measure import ColumnMeasure
+from transforms.aggregation.statistics.endpoints import Endpoints
 from transforms.aggregation.summary import Summary
 from transforms.record.batch import EVENT_TIME, POSITION, Origin, with_origin
 from transforms.time.event_time import TIMESTAMP, Window

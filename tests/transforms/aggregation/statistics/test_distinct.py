@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from tests.columns import figure, figures
-from transforms.aggregation.distinct import EXACT
 from transforms.aggregation.groups import group
 from transforms.aggregation.measure import Arrival
 from transforms.aggregation.measure import accumulator as accumulator_of
+from transforms.aggregation.statistics.distinct import EXACT
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 999, 1_000])

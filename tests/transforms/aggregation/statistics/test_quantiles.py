@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.columns import figure, figures
-from transforms.aggregation.quantiles import ACCURACY, bins, quantile, representatives
+from transforms.aggregation.statistics.quantiles import ACCURACY, bins, quantile, representatives
 
 PERCENTILES = ("p0", "p0.1", "p1", "p5", "p25", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "p100")
 WITHIN = ACCURACY * (1 + 1e-9)  # the bound itself is reached; its rounding is not counted

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.columns import figure, figures
-from transforms.aggregation.frequent import CAP
+from transforms.aggregation.statistics.frequent import CAP
 
 
 def counted(values: list[Any], most: int) -> list[dict[str, Any]]:
