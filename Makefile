@@ -34,13 +34,13 @@ live: $(READY) prism ## runs it live, with a page at http://localhost:8081
 
 test: $(READY) prism ## runs every test
 	@tests/tools.sh
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20 -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
 test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
 	@tests/tools.sh
 	@$(BIN)/python -m tests.cluster.equipment
-	@$(BIN)/python -m pytest tests/cluster
+	@$(BIN)/python -m pytest tests/cluster -n auto --dist loadscope --no-loadscope-reorder --durations=20
 
 faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: half an hour, as root
 	@tests/tools.sh

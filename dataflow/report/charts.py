@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from transforms.aggregation.family import is_statistic, statistic_of
+
 Json: TypeAlias = Mapping[str, "Json"] | list["Json"] | str | float | bool | None
 
 # Eight colours, each solid, dashed and dotted: as many keys as stay told apart in one chart.
@@ -11,22 +13,12 @@ COLOURS: Final = 8
 DASHES: Final = ([1, 0], [6, 3], [2, 2])
 SLOTS: Final = COLOURS * len(DASHES)
 
-# Figures that are amounts: their zero means something, so it is drawn. The others move around a level of their own.
-AMOUNTS: Final = frozenset({"rows", "count", "missing", "std", "var", "distinct", "n", "rmse"})
-
-WORDS: Final = {
-    "missing": "Missing values",
-    "std": "Standard deviation",
-    "var": "Variance",
-    "min": "Minimum",
-    "max": "Maximum",
-    "first": "First value",
-    "last": "Last value",
-    "distinct": "Distinct values",
+_MODEL_WORDS: Final = {
     "n": "Rows fitted",
     "r2": "R², share of variance explained",
     "rmse": "Root mean squared error",
 }
+_MODEL_AMOUNTS: Final = frozenset({"n", "rmse"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +43,22 @@ class Chart:
 
 
 def statistic_words(statistic: str) -> str:
-    """Spells out a statistic of the job file.
+    """Spells out a statistic of the job file, or a figure of a model.
 
     >>> statistic_words("p99.9"), statistic_words("p2"), statistic_words("std")
     ('99.9th percentile', '2nd percentile', 'Standard deviation')
     """
-    if statistic[:1] == "p" and statistic[1:2].isdigit():
-        share = statistic[1:].replace("_", ".")
-        return f"{share}{_ordinal(share)} percentile"
-    return WORDS.get(statistic, statistic.capitalize())
+    name = statistic.replace("_", ".")
+    if is_statistic(name):
+        return statistic_of(name).title_of(name)
+    return _MODEL_WORDS.get(statistic, statistic.capitalize())
 
 
 def line_kind(statistic: str) -> Literal["line", "line_from_zero"]:
-    """Chooses whether the vertical axis of a statistic begins at zero."""
-    return "line_from_zero" if statistic in AMOUNTS else "line"
+    """Chooses whether the vertical axis of a statistic begins at zero: where its zero means something."""
+    name = statistic.replace("_", ".")
+    is_amount = statistic_of(name).is_amount if is_statistic(name) else statistic in {"rows", *_MODEL_AMOUNTS}
+    return "line_from_zero" if is_amount else "line"
 
 
 def specs(*, reasons: int) -> dict[str, Json]:
@@ -83,12 +77,6 @@ def specs(*, reasons: int) -> dict[str, Json]:
         "scatter": _scatter(),
         "bars": _bars(reasons),
     }
-
-
-def _ordinal(number: str) -> str:
-    if number[-2:] in {"11", "12", "13"}:
-        return "th"
-    return {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
 
 
 # Vega writes 0.05 as "50m" once it abbreviates, so only large numbers are abbreviated.

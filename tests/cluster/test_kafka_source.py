@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from tests.transforms.collection.test_avro import EVENT, NOON, schema_of
 
 from tests.cluster.broker import Broker
 from tests.cluster.topics import produce, send, shared_broker, transaction
 from tests.live.logs import BEGIN, SECOND, record
 from tests.transforms.collection.kafka.test_records import PATIENT, good, parser
 from tests.transforms.collection.parsing.registry_server import encoded, registry
+from tests.transforms.collection.parsing.test_avro import EVENT, NOON, schema_of
 from tests.waiting import Deadline
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.kafka.feed import KafkaFeed

@@ -5,22 +5,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Accumulator, Arrival, State
+from transforms.aggregation.family import families, family_of
 from transforms.aggregation.groups import Groups
-from transforms.aggregation.spec import AggregationSpec, family
-from transforms.aggregation.statistics.distinct import Distinct
-from transforms.aggregation.statistics.endpoints import Endpoints
-from transforms.aggregation.statistics.extremes import Extremes
-from transforms.aggregation.statistics.frequent import Frequent
-from transforms.aggregation.statistics.moments import Moments
-from transforms.aggregation.statistics.presence import Presence
-from transforms.aggregation.statistics.quantiles import Quantiles
-from transforms.record.batch import ARROW
-from transforms.specification import NUMERIC, ColumnType
+from transforms.aggregation.spec import AggregationSpec
+from transforms.specification import ColumnType
 
 
 class Measure(Protocol):
@@ -73,26 +66,14 @@ class ColumnMeasure:
         return self.accumulator.merge(state, groups)
 
 
-_FAMILY: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("count", "missing"), "presence"),
-    **dict.fromkeys(("mean", "std", "var", "sum"), "moments"),
-    **dict.fromkeys(("min", "max"), "extremes"),
-    **dict.fromkeys(("first", "last"), "endpoints"),
-    "pNN": "quantiles",
-    "distinct": "distinct",
-    "topN": "frequent",
-}
-
-
 def column_measures(spec: AggregationSpec, columns: Mapping[str, ColumnType]) -> dict[str, ColumnMeasure]:
     """The measure behind every output column of an aggregation; figures of one family share theirs."""
     shared: dict[tuple[str, str], ColumnMeasure] = {}
     chosen: dict[str, ColumnMeasure] = {}
     for output, (column, statistic) in spec.figures.items():
-        wanted = {_FAMILY[family(other)] for other in spec.statistics[column]}
-        name = _FAMILY[family(statistic)]
-        if name == "presence" and "moments" in wanted:
-            name = "moments"
+        wanted = [family_of(other) for other in spec.statistics[column]]
+        name = family_of(statistic).name
+        name = next((other.name for other in wanted if name in other.includes), name)
         if (column, name) not in shared:
             shared[column, name] = ColumnMeasure(column, name, accumulator(name, columns[column]))
         chosen[output] = shared[column, name]
@@ -102,29 +83,22 @@ def column_measures(spec: AggregationSpec, columns: Mapping[str, ColumnType]) ->
 def counted_before(name: str) -> str | None:
     """The measure whose counts go on in this one where a column was only counted before; both keep them by one name."""
     column, _, family = name.rpartition("|")
-    return f"{column}|presence" if family == "moments" else None
+    included = families()[family].includes if family in families() else ()
+    return next((f"{column}|{other}" for other in included), None)
 
 
 def accumulator(name: str, kind: ColumnType) -> Accumulator:
-    """The accumulator of a family for a column of that type."""
-    match name:
-        case "presence":
-            return Presence()
-        case "moments":
-            if kind not in NUMERIC:
-                raise ValueError(f"moments need numbers, not {kind}")
-            return Moments()
-        case "extremes":
-            return Extremes(ARROW[kind])
-        case "endpoints":
-            return Endpoints(ARROW[kind])
-        case "quantiles":
-            return Quantiles()
-        case "distinct":
-            return Distinct()
-        case "frequent":
-            return Frequent(ARROW[kind])
-    raise ValueError(f"there is no family of statistics named {name}")
+    """The accumulator of a family for a column of that type.
+
+    Raises:
+        ValueError: if there is no such family, or it does not take such columns.
+    """
+    if name not in families():
+        raise ValueError(f"there is no family of statistics named {name}")
+    family = families()[name]
+    if kind not in family.takes:
+        raise ValueError(f"{name} need numbers, not {kind}")
+    return family.accumulator(kind)
 
 
 def distinct_measures(measures: Iterable[Measure]) -> tuple[Measure, ...]:

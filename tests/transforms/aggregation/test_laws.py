@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests import laws
 from tests.laws import Figure, Subject, magnitudes
+from transforms.aggregation.family import families
 from transforms.aggregation.measure import ColumnMeasure, accumulator
 from transforms.aggregation.summary import Summary
 from transforms.record.batch import ARROW
-from transforms.specification import NUMERIC, ColumnType
+from transforms.specification import ColumnType
 from transforms.time.event_time import EARLIEST, LATEST
 
 TINY: Final = 5e-324
@@ -34,15 +35,6 @@ VALUES: Final[Mapping[ColumnType, list[st.SearchStrategy[Any]]]] = {
     "string": [st.text(max_size=3), st.sampled_from(["", "a", "A", "ä", "𝄞", "\ue000", " "])],
     "timestamp": [st.integers(EARLIEST, LATEST - 1), st.integers(-2, 2)],
 }
-FIGURES: Final[Mapping[str, tuple[str, ...]]] = {
-    "presence": ("count", "missing"),
-    "moments": ("count", "missing", "mean", "std", "var", "sum"),
-    "extremes": ("min", "max"),
-    "endpoints": ("first", "last"),
-    "quantiles": ("p0", "p1", "p50", "p99.9", "p100"),
-    "distinct": ("distinct",),
-    "frequent": ("top1", "top3", "top9999"),
-}
 
 
 def subject(family: str, kind: ColumnType) -> Subject:
@@ -50,7 +42,7 @@ def subject(family: str, kind: ColumnType) -> Subject:
 
     def figures(summary: Summary, partial: pa.RecordBatch, rows: pa.RecordBatch) -> dict[str, Figure]:
         state = summary.state(partial, measure)
-        answers = {name: measure.accumulator.finish(state, name).to_pylist() for name in FIGURES[family]}
+        answers = {name: measure.accumulator.finish(state, name).to_pylist() for name in families()[family].samples}
         sizes = magnitudes(summary, partial, rows, "x") if family == "moments" else []
         return {name: Figure(values, slack(name, values, sizes)) for name, values in answers.items()}
 
@@ -69,10 +61,7 @@ def subject(family: str, kind: ColumnType) -> Subject:
 
 
 SUBJECTS: Final = [
-    subject(family, kind)
-    for family in FIGURES
-    for kind in VALUES
-    if kind in NUMERIC or family not in ("moments", "quantiles")
+    subject(family, kind) for family in families() for kind in VALUES if kind in families()[family].takes
 ]
 every_accumulator = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 a_few = settings(max_examples=6, deadline=None)

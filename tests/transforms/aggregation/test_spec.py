@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from transforms.aggregation.spec import STATISTICS, AggregationSpec, family
+from transforms.aggregation.family import all_statistics, family_of, statistic_of
+from transforms.aggregation.spec import AggregationSpec
 
 PLAIN: dict[str, Any] = {"name": "a", "window": {"size": "1d"}}
 COLUMNS: Any = {"k": "string", "x": "float64", "n": "int64", "b": "bool", "t": "timestamp"}
@@ -17,12 +18,12 @@ def spec(**changes: Any) -> AggregationSpec:
 
 @pytest.mark.parametrize(
     ("statistic", "kind"),
-    [(name, name) for name in STATISTICS if name not in ("pNN", "topN")]
+    [(statistic.name, statistic.name) for statistic in all_statistics() if not statistic.pattern]
     + [(name, "pNN") for name in ("p0", "p1", "p50", "p99.9", "p99.999999", "p100", "p100.0")]
     + [(name, "topN") for name in ("top1", "top5", "top9999")],
 )
 def test_a_statistic_is_of_a_family(statistic: str, kind: str) -> None:
-    assert family(statistic) == kind
+    assert statistic_of(statistic).name == kind
 
 
 UNKNOWN = ["", "median", "pNN", "topN", "MEAN", " mean", "mean ", "p50\n"]
@@ -33,7 +34,7 @@ NO_TOP = ["top", "top0", "top05", "top10000", "top-1", "top1.5"]
 @pytest.mark.parametrize("statistic", UNKNOWN + NO_PERCENTILE + NO_TOP)
 def test_an_unknown_statistic_is_refused_by_name(statistic: str) -> None:
     with pytest.raises(ValueError, match=r"must be one of count, .*, topN, is "):
-        family(statistic)
+        family_of(statistic)
 
 
 def test_the_output_columns_are_named_after_column_and_statistic() -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups, sorting
 from transforms.aggregation.lists import from_lists, group_of_rows, to_lists
 from transforms.record.hashing import Hashes, hash_values
@@ -147,3 +148,19 @@ def _tau(x: float) -> float:
         total -= (1 - x) ** 2 * y
         if total == before:
             return total / 3
+
+
+FAMILY: Final = Family(
+    name="distinct",
+    order=6,
+    statistics=(
+        Statistic(
+            name="distinct",
+            meaning="how many different values: exact to 1,000, then within 0.8 % (one standard error)",
+            title="Distinct values",
+            also=dict.fromkeys(("unique", "nunique", "count_distinct", "approx_distinct", "cardinality"), "distinct"),
+            is_amount=True,
+        ),
+    ),
+    accumulator=lambda kind: Distinct(),
+)

@@ -1,15 +1,18 @@
 """Endpoints: the first and the last value of a column, by event time, then by order of arrival."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
+from transforms.record.batch import ARROW
 
-STATISTICS = ("first", "last")
+_ENDS: Final = ("first", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Endpoints:
     @property
     def schema(self) -> pa.Schema:
         fields = []
-        for end in STATISTICS:
+        for end in _ENDS:
             fields += [pa.field(end, self.kind), *(pa.field(f"{end}_{part}", pa.int64()) for part in _ORDER)]
         return pa.schema(fields)
 
@@ -29,13 +32,13 @@ class Endpoints:
         ordinals = np.full(len(values), arrival.ordinal, np.int64)
         order = (arrival.event_times, ordinals, arrival.positions)
         state: dict[str, pa.Array] = {}
-        for end in STATISTICS:
+        for end in _ENDS:
             state |= _choose(end, values, order, groups)
         return state
 
     def merge(self, state: State, groups: Groups) -> State:
         merged: dict[str, pa.Array] = {}
-        for end in STATISTICS:
+        for end in _ENDS:
             order = tuple(as_numpy(state[f"{end}_{part}"].fill_null(0)) for part in _ORDER)
             merged |= _choose(end, state[end], order, groups)
         return merged
@@ -72,3 +75,14 @@ def _choose(end: str, values: pa.Array, order: tuple[npt.NDArray[np.int64], ...]
     for part, numbers in zip(_ORDER, order, strict=True):
         picked[f"{end}_{part}"] = pa.array(numbers).take(take)
     return picked
+
+
+FAMILY: Final = Family(
+    name="endpoints",
+    order=4,
+    statistics=(
+        Statistic(name="first", meaning="the first value by event time, then by arrival", title="First value"),
+        Statistic(name="last", meaning="the last value by event time, then by arrival", title="Last value"),
+    ),
+    accumulator=lambda kind: Endpoints(ARROW[kind]),
+)

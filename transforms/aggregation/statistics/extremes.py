@@ -1,7 +1,7 @@
 """Extremes: the smallest and the largest value of a column of any type."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
-from transforms.record.batch import filled
-
-STATISTICS = ("min", "max")
+from transforms.record.batch import ARROW, filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +76,24 @@ def _worst(kind: np.dtype[Any], better: np.ufunc) -> float | int:
     if kind.kind == "f":
         return np.inf if better is np.minimum else -np.inf
     return np.iinfo(kind).max if better is np.minimum else np.iinfo(kind).min
+
+
+FAMILY: Final = Family(
+    name="extremes",
+    order=3,
+    statistics=(
+        Statistic(
+            name="min",
+            meaning="the smallest value",
+            title="Minimum",
+            also=dict.fromkeys(("minimum", "lowest"), "min"),
+        ),
+        Statistic(
+            name="max",
+            meaning="the largest value",
+            title="Maximum",
+            also=dict.fromkeys(("maximum", "highest"), "max"),
+        ),
+    ),
+    accumulator=lambda kind: Extremes(ARROW[kind]),
+)

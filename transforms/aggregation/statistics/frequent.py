@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
 from transforms.aggregation.lists import add_up, from_lists, group_of_rows, to_lists
+from transforms.record.batch import ARROW
 
 CAP: Final = 10_000
 """Different values of a group, beyond which `topN` is null: at 50 bytes each, half a megabyte of state."""
@@ -96,3 +98,20 @@ def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
     if not len(values):
         return np.empty(0, np.int64)
     return as_numpy(pc.rank(values, sort_keys="ascending", tiebreaker="dense")).astype(np.int64)
+
+
+FAMILY: Final = Family(
+    name="frequent",
+    order=7,
+    statistics=(
+        Statistic(
+            name="topN",
+            meaning="the N most frequent values with their counts; null beyond 10,000 different ones",
+            title=str.capitalize,
+            pattern=r"top[1-9]\d{0,3}",
+            also=dict.fromkeys(("mode", "top"), "top1"),
+            samples=("top1", "top3", "top9999"),
+        ),
+    ),
+    accumulator=lambda kind: Frequent(ARROW[kind]),
+)

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy, nullable, numbers
 from transforms.aggregation.doubles import HUGE, SHRUNK, Doubles, group_sums, two_product, two_sum
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
+from transforms.specification import NUMERIC
 
-STATISTICS = ("count", "missing", "mean", "std", "var", "sum")
 _COARSE: Final = 2.0**33 + 1
 _HALF: Final = 32
 """Whole numbers are cut in two at this bit where their sums may not fit in 64; a batch has fewer than 2^30 of them."""
@@ -162,3 +163,35 @@ def _one_of(plain: Doubles, present: _Present, groups: Groups) -> Doubles:
 
 def _state(*columns: npt.NDArray[Any]) -> State:
     return dict(zip(Moments().schema.names, map(pa.array, columns), strict=True))
+
+
+FAMILY: Final = Family(
+    name="moments",
+    order=2,
+    statistics=(
+        Statistic(
+            name="mean",
+            meaning="the arithmetic mean",
+            title="Mean",
+            also=dict.fromkeys(("average", "avg"), "mean"),
+        ),
+        Statistic(
+            name="std",
+            meaning="the standard deviation, ddof = 1",
+            title="Standard deviation",
+            also=dict.fromkeys(("stddev", "stdev", "stddev_samp", "sd", "standard_deviation"), "std"),
+            is_amount=True,
+        ),
+        Statistic(
+            name="var",
+            meaning="the variance, ddof = 1",
+            title="Variance",
+            also=dict.fromkeys(("variance", "var_samp"), "var"),
+            is_amount=True,
+        ),
+        Statistic(name="sum", meaning="the sum, as float64", title="Sum", also={"total": "sum"}),
+    ),
+    accumulator=lambda kind: Moments(),
+    takes=NUMERIC,
+    includes=frozenset({"presence"}),
+)

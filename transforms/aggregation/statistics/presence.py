@@ -1,14 +1,14 @@
 """Presence: how many values of a column are there and how many are null, for columns of any type."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
-
-STATISTICS = ("count", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,30 @@ class Presence:
         return {"count": pa.array(count), "missing": pa.array(groups.counts - count)}
 
     def merge(self, state: State, groups: Groups) -> State:
-        return {name: pa.array(groups.reduce(np.add, as_numpy(state[name])[groups.order])) for name in STATISTICS}
+        return {name: pa.array(groups.reduce(np.add, as_numpy(state[name])[groups.order])) for name in state}
 
     def finish(self, state: State, statistic: str) -> pa.Array:
         return state[statistic]
+
+
+FAMILY: Final = Family(
+    name="presence",
+    order=1,
+    statistics=(
+        Statistic(
+            name="count",
+            meaning="how many values are present",
+            title="Count",
+            also=dict.fromkeys(("n", "size", "number"), "count"),
+            is_amount=True,
+        ),
+        Statistic(
+            name="missing",
+            meaning="how many values are null",
+            title="Missing values",
+            also=dict.fromkeys(("nulls", "null_count", "missing_count"), "missing"),
+            is_amount=True,
+        ),
+    ),
+    accumulator=lambda kind: Presence(),
+)

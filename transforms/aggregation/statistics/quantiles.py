@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy, nullable, numbers
+from transforms.aggregation.family import Family, Statistic
 from transforms.aggregation.groups import Groups
 from transforms.aggregation.lists import add_up, from_lists, group_of_rows, to_lists
+from transforms.specification import NUMERIC
 
 ACCURACY: Final = 0.01
 _LOG_GAMMA: Final = float(np.log((1 + ACCURACY) / (1 - ACCURACY)))
@@ -118,3 +120,33 @@ def _state(
         "low": pa.array(low),
         "high": pa.array(high),
     }
+
+
+def _title(name: str) -> str:
+    """A percentile spelt out.
+
+    >>> _title("p99.9"), _title("p2"), _title("p11")
+    ('99.9th percentile', '2nd percentile', '11th percentile')
+    """
+    share = name[1:]
+    ending = "th" if share[-2:] in ("11", "12", "13") else {"1": "st", "2": "nd", "3": "rd"}.get(share[-1], "th")
+    return f"{share}{ending} percentile"
+
+
+FAMILY: Final = Family(
+    name="quantiles",
+    order=5,
+    statistics=(
+        Statistic(
+            name="pNN",
+            meaning="a percentile, p50 or p99.9: within 1 % of the value at rank floor(q (n - 1))",
+            title=_title,
+            pattern=r"p\d{1,3}(\.\d{1,6})?",
+            accepts=lambda name: float(name[1:]) <= 100,
+            also=dict.fromkeys(("median", "med"), "p50"),
+            samples=("p0", "p1", "p50", "p99.9", "p100"),
+        ),
+    ),
+    accumulator=lambda kind: Quantiles(),
+    takes=NUMERIC,
+)

@@ -1,0 +1,139 @@
+"""Families of statistics: each file of `statistics` declares one, and everything that names a statistic reads it here.
+
+The job file's schema and its messages, the measures of a job, the report's titles, and the laws that tests hold every
+statistic to come from what is declared. A new statistic is one file there.
+"""
+
+import pkgutil
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Final
+
+from transforms.aggregation import statistics
+from transforms.aggregation.accumulator import Accumulator
+from transforms.specification import NUMERIC, ColumnType
+
+ANY: Final[frozenset[ColumnType]] = NUMERIC | {"string", "timestamp"}
+"""The types of columns that a family takes which takes all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistic:
+    """A statistic, or all of one form, such as percentiles.
+
+    Args:
+        name: what the job file calls it; of a form, what stands for its names (`pNN`).
+        meaning: what it is, in a few words.
+        title: what a report calls it; of a form, what makes the title of a name.
+        pattern: of a form, what its names match; empty: the name itself.
+        accepts: of a form, whether a name that matches is one.
+        also: what others call it, and the name here; of a statistic that is not a form, the name may be left out.
+        is_amount: whether its zero means something, so that charts begin there.
+        samples: of a form, some of its names.
+    """
+
+    name: str
+    meaning: str
+    title: str | Callable[[str], str]
+    pattern: str = ""
+    accepts: Callable[[str], bool] = lambda name: True
+    also: Mapping[str, str] = field(default_factory=dict)
+    is_amount: bool = False
+    samples: tuple[str, ...] = ()
+
+    def is_named(self, name: str) -> bool:
+        """Whether a name of the job file is one of its."""
+        if not self.pattern:
+            return name == self.name
+        return re.fullmatch(self.pattern, name) is not None and self.accepts(name)
+
+    def title_of(self, name: str) -> str:
+        """What a report calls the statistic of a name."""
+        return self.title if isinstance(self.title, str) else self.title(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Statistics that come from one state.
+
+    Args:
+        name: part of the names of its state's columns, and so of checkpoints: it stays.
+        order: its place among the families, where they are listed.
+        takes: the types of columns that it takes.
+        accumulator: what keeps the state of a column of a type.
+        includes: families whose statistics its state has too: a column that needs both has this one alone.
+    """
+
+    name: str
+    order: int
+    statistics: tuple[Statistic, ...]
+    accumulator: Callable[[ColumnType], Accumulator]
+    takes: frozenset[ColumnType] = ANY
+    includes: frozenset[str] = frozenset()
+
+    @property
+    def samples(self) -> list[str]:
+        """Names of the job file that its state answers, those of families that it includes too."""
+        own = [name for statistic in self.statistics for name in statistic.samples or (statistic.name,)]
+        return [name for other in sorted(self.includes) for name in families()[other].samples] + own
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """Every family by its name, in their order."""
+    modules = pkgutil.iter_modules(statistics.__path__, f"{statistics.__name__}.")
+    found: list[Family] = [import_module(module.name).FAMILY for module in modules]
+    return {family.name: family for family in sorted(found, key=lambda family: family.order)}
+
+
+def all_statistics() -> Sequence[Statistic]:
+    """Every statistic, in the order of the families."""
+    return [statistic for family in families().values() for statistic in family.statistics]
+
+
+@cache
+def family_of(name: str) -> Family:
+    """The family of a statistic that the job file names.
+
+    Raises:
+        ValueError: if there is no such statistic.
+    """
+    for family in families().values():
+        if any(statistic.is_named(name) for statistic in family.statistics):
+            return family
+    raise ValueError(f"{rule()}, is {name}{meant([name])}")
+
+
+def statistic_of(name: str) -> Statistic:
+    """The statistic that the job file names.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    return next(statistic for statistic in family_of(name).statistics if statistic.is_named(name))
+
+
+def is_statistic(name: str) -> bool:
+    """Whether the job file can name it."""
+    return any(statistic.is_named(name) for statistic in all_statistics())
+
+
+def rule() -> str:
+    """What a name must be, as messages say it."""
+    return f"must be one of {', '.join(statistic.name for statistic in all_statistics())}"
+
+
+def meant(names: Sequence[str]) -> str:
+    """What names of others are called here, as messages add it."""
+    spoken = {other: name for statistic in all_statistics() for other, name in statistic.also.items()}
+    known = dict.fromkeys(f"{name} is {spoken[name.lower()]}" for name in names if name.lower() in spoken)
+    return f" ({', '.join(known)} here)" if known else ""
+
+
+def names_pattern() -> str:
+    """A regular expression of every name."""
+    alternatives = "|".join(statistic.pattern or re.escape(statistic.name) for statistic in all_statistics())
+    return f"^({alternatives})$"
