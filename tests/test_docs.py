@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,18 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_changelog_knows_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_each_word_of_the_glossary_is_defined_where_it_says() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `([\w.]+)` \|$", text, re.MULTILINE)
+    words = [word for row, _ in rows for word in row.split(", ")]
+    assert 20 < len(rows) <= 30
+    assert len(set(words)) == len(words)
+    for word, place in rows:
+        try:
+            found: object = import_module(place)
+        except ModuleNotFoundError:
+            module, _, name = place.rpartition(".")
+            found = getattr(import_module(module), name, None)
+        assert found is not None, f"{word}: {place}"
