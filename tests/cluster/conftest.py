@@ -5,27 +5,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, Final
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
-
-_NEED_THE_ENGINE: Final = ("test_compose.py", "test_image.py")
-
-
-class _FileByFile(LoadScopeScheduling):
-    """Files run side by side, but those that need containers: there is one engine."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "containers" if file.endswith(_NEED_THE_ENGINE) else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return _FileByFile(config, log)
 
 
 @pytest.fixture(scope="session")
