@@ -13,6 +13,7 @@ from unittest import mock
 import pyarrow as pa
 
 from transforms.errors import CheckpointDamaged, TableLost, TakenOver
+from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.live import keeper as keeping
@@ -107,9 +108,12 @@ class World:
         self.changed()
 
     def expire(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
-        """One transaction that takes out what has been there for long."""
+        """One transaction that takes out what has been there for long; the manifest has given it up before."""
         self._guard(tables, fence)
         for table, known in tables.items():
+            mark = self.manifest.expired.get(table.name) if self.manifest is not None else None
+            if mark is None or not _is_given_up(known, mark):
+                raise Wrong(f"{table.name}: rows go that the manifest has not given up")
 
             def goes(row: Mapping[str, Any], known: Any = known) -> bool:
                 if known.position:
@@ -202,6 +206,12 @@ class World:
             mock.patch.object(storing.sql, "expire", self.expire),
         ):
             yield
+
+
+def _is_given_up(known: Any, mark: Mark) -> bool:
+    if known.position:
+        return all(first <= mark.reached.get(source, -1) for source, first in known.reached.items())
+    return bool(known.watermark <= mark.watermark)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ class Keeper:
         self._attempt: int | None = None
         self._kept: Place | None = None
         self._carried: list[pa.RecordBatch] = []
+        self._expiring: Mapping[str, Mark] = {}
 
     def begin(self) -> None:
         """The engine asks for something now."""
@@ -107,7 +108,7 @@ class Keeper:
             self._kept = None  # it is no failed attempt at this checkpoint
         manifest = self._held(before)
         if self._kept is not None and self._has_kept(manifest):
-            self._show(manifest)  # what failed last time was behind the manifest
+            self._follow(manifest)  # what failed last time comes after the manifest
             return self._kept, self._carried
         waited = Waited.of(parcels, plan.tables)
         if len(waited.snapshots) != plan.snapshots:
@@ -122,7 +123,6 @@ class Keeper:
         files = self._written(manifest, tick, contents, done, growing, expired)
         contents[LEDGER] = [book] if book.num_rows else []
         self._store_books(contents)
-        plan.expire(expired, self._number)
         reached = self._writing.publish(contents)
         place = Place(tick.name, reached, manifest.line[-1].history)
         fresh = ledger.totals(ledger.merge(waited.fresh))
@@ -148,11 +148,10 @@ class Keeper:
         )
         self._lease.check()
         manifest = folder.commit(manifest, after)
-        self._kept, self._carried = place, carried
-        self._show(manifest)
-        self._writing.kept(place)
+        self._kept, self._carried, self._expiring = place, carried, expired
         BULLETIN.account(fresh, reasons)
         BULLETIN.set(checkpoint=taken)
+        self._follow(manifest)
         return place, carried
 
     @property
@@ -186,6 +185,13 @@ class Keeper:
     def _refuse_another(self, manifest: Manifest) -> None:
         if self._attempt is not None and manifest.attempt != self._attempt:
             raise TakenOver(f"{self._plan.checkpoints.state}: another attempt of this job goes on with it")
+
+    def _follow(self, manifest: Manifest) -> None:
+        """What comes after the manifest of a checkpoint; may be done again. Rows go once it says that they do."""
+        assert self._kept is not None
+        self._show(manifest)
+        self._plan.expire(self._expiring, self._number)
+        self._writing.kept(self._kept)
 
     def _show(self, manifest: Manifest) -> None:
         self._plan.show(manifest, self._number, self._check)
