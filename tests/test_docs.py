@@ -15,6 +15,7 @@ from dataflow import __version__
 from dataflow.commands.load import load_job
 from dataflow.job.spec import schema
 from dataflow.main import cli, main
+from tests.faults.scenarios import SCENARIOS
 from transforms.aggregation.family import all_statistics
 from transforms.preprocessing.spec import STEPS
 from transforms.record.dead_letter import REASONS
@@ -137,3 +138,17 @@ def test_each_word_of_the_glossary_is_defined_where_it_says() -> None:
             module, _, name = place.rpartition(".")
             found = getattr(import_module(module), name, None)
         assert found is not None, f"{word}: {place}"
+
+
+def test_what_holds_each_promise_of_live_md_is_there() -> None:
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    tables = text[text.index("## Loss and duplication") :]
+    rows = [row for row in tables.splitlines() if row.startswith("| ") and "held by" not in row]
+    scenarios = set(SCENARIOS)
+    for row in rows:
+        held = row.rstrip(" |").rpartition(" | ")[2]
+        paths = re.findall(r"`(tests/[\w/.]+)`", held)
+        assert paths, row
+        for path in paths:
+            assert (ROOT / path).exists(), path
+        assert set(re.findall(r"`(\w+)`", held)) <= scenarios, held
