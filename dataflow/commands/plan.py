@@ -11,6 +11,7 @@ from dataflow.errors import UsageError
 from dataflow.execution.stored import places
 from dataflow.job.picture import draw
 from dataflow.job.plan import Job
+from transforms.specification import format_duration
 from transforms.time.zone import database_version
 
 _BYTES_OF_LIST = 400
@@ -61,6 +62,9 @@ def graph_text(job: Job) -> str:
             f"              model {name}: {m.target} ~ {' + '.join(m.features)}" for name, m in spec.models.items()
         ]
     lines += [f"  store       {place}" for place in places(job)]
+    if job.spec.retention:
+        stays = (f"{table} {format_duration(duration)}" for table, duration in job.spec.retention.items())
+        lines.append(f"  retention   {', '.join(stays)}")
     if job.spec.report:
         lines.append(f"  report      {job.spec.report}")
     return "\n".join(lines)

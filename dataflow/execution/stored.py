@@ -14,7 +14,7 @@ from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
-from transforms.storage.sql.database import parsed
+from transforms.storage.sql.database import parsed, schema_of
 from transforms.storage.sql.error import shown
 from transforms.storage.staging import Table
 
@@ -108,7 +108,9 @@ def places(job: Job) -> list[str]:
     found = []
     for target in job.targets:
         if target.url is not None:
-            found.append(shown(parsed(target.url)))
+            url = parsed(target.url)
+            schema = schema_of(url)
+            found.append(f"{shown(url)}, schema {schema}" if schema else shown(url))
         elif target.folder is not None:
             found.append(target.folder if target.table == DEAD_LETTERS else target.folder.rsplit("/", 1)[0])
     found += [f"kafka {sink.target.brokers}, topics {sink.target.topic}" for sink in job.topics]

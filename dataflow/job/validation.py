@@ -16,6 +16,7 @@ from transforms.location import resolved
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
 from transforms.storage.sql.database import in_schema
+from transforms.storage.sql.fit import unusable, unusable_schema
 from transforms.systems.kafka import KafkaCluster
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
@@ -65,8 +66,7 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
         elif isinstance(sink, KafkaSinkSpec):
             sinks.append(sink)
         else:
-            url, schema = _absolute_sqlite(sink.sql.url, folder), sink.sql.schema_name
-            sinks.append(SqlSinkSpec(sql=SqlTarget(url=in_schema(url, schema) if schema else url)))
+            sinks.append(SqlSinkSpec(sql=SqlTarget(url=_whole_url(sink.sql, folder))))
     log = spec.source.log
     source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
     return spec.model_copy(
@@ -78,6 +78,14 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
             "state": absolute(spec.state or f".streamgauge/{spec.job}"),
         }
     )
+
+
+def _whole_url(target: SqlTarget, folder: str) -> str:
+    """A database's url with its schema; one that is refused stays as it is."""
+    url, schema = _absolute_sqlite(target.url, folder), target.schema_name
+    if schema is None or unusable(url) is not None or unusable_schema(url, schema) is not None:
+        return url
+    return in_schema(url, schema)
 
 
 def _absolute_sqlite(url: str, folder: str) -> str:

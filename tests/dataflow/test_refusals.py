@@ -26,6 +26,10 @@ def sql(*urls: str) -> dict[str, Any]:
     return {"sinks": [{"sql": {"url": url}} for url in urls]}
 
 
+def schema(name: str, url: str) -> dict[str, Any]:
+    return {"sinks": [{"sql": {"url": url, "schema": name}}]}
+
+
 def one(**fields: Any) -> dict[str, Any]:
     return {"aggregations": [{**AGGREGATION, **fields}]}
 
@@ -102,6 +106,14 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     (sql("sqlite://figures.db"), "sinks[0].sql.url: has two slashes before the path"),
     (sql("sqlite:///:memory:"), "sinks[0].sql.url: is a database in memory"),
     (sql("sqlite:///file:x.db?uri=true"), "sinks[0].sql.url: must not have the option uri"),
+    (schema("mine", "sqlite:///x.db"), "sinks[0].sql.schema: is of PostgreSQL, and sqlite has no schemas"),
+    (schema("pg_mine", POSTGRES), "sinks[0].sql.schema: begins with pg_, as those of PostgreSQL itself do"),
+    (schema("My-Own", POSTGRES), "sinks[0].sql.schema: must match pattern"),
+    (
+        schema("mine", f"{POSTGRES}?options=-csearch_path%3Dx"),
+        "sinks[0].sql.schema: contradicts the options of the url",
+    ),
+    (schema("mine", "nonsense"), "sinks[0].sql.url: the url of the SQL sink cannot be read"),
     (sql("postgresql+nosuch://app@host/x"), "no SQLAlchemy dialect 'postgresql+nosuch' is installed"),
     (sql("postgresql+pg8000://app@host/x"), "the Python package 'pg8000' is needed: pip install 'pg8000'"),
     (
