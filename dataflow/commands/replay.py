@@ -115,7 +115,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
             snapshots += _taken_out(plan, manifest, files)
     outcome = Outcome.read(job.state)
     assert outcome is not None
-    plan.replaced(manifest, newest, snapshots, files, outcome.ledger, outcome.reasons)
+    plan.replaced(manifest, newest, snapshots, files, outcome.ledger, outcome.reasons, expired={})
     forget_savepoints(job.state)
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)

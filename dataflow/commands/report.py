@@ -1,7 +1,7 @@
 """`report`: the report, from the stored tables."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.execution.bounded import Ran, settle
 from dataflow.execution.checkpoints import checkpoint_folder
-from dataflow.execution.stored import places, read_table, sums
+from dataflow.execution.stored import newest_of, places, read_table, sums
 from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job, PlannedAggregation
 from dataflow.report import AggregationView, ModelView, ReportData, render
@@ -75,7 +75,7 @@ def _last_run(job: Job) -> Ran | GoesOn | None:
 
 def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
     """Writes the report of a job that has run, or runs."""
-    letters = read_table(job, DEAD_LETTERS)
+    letters, newest = read_table(job, DEAD_LETTERS), newest_of(job)
     page = render(
         ReportData(
             job=job.spec.job,
@@ -84,7 +84,7 @@ def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
             seconds=ran.seconds,
             runner=ran.runner,
             ledger=sums(job),
-            dead_letters=_by_reason(letters),
+            dead_letters=_by_reason(letters, newest.reasons if newest is not None else {}),
             aggregations=tuple(_view(job, aggregation) for aggregation in job.aggregations),
             sinks=tuple(places(job)),
         )
@@ -106,18 +106,21 @@ def _view(job: Job, aggregation: PlannedAggregation) -> AggregationView:
     )
 
 
-def _by_reason(letters: pa.Table) -> pa.Table:
+def _by_reason(letters: pa.Table, known: Mapping[str, int]) -> pa.Table:
+    """Dead letters by reason and stage; of those whose rows are gone by their retention, `known` has the numbers."""
     counted = letters.group_by(["reason", "stage"], use_threads=False).aggregate(
         [("detail", "first"), ([], "count_all")]
     )
-    return pa.table(
-        {
-            "reason": counted["reason"],
-            "stage": counted["stage"],
-            "letters": counted["count_all"],
-            "example_detail": counted["detail_first"],
-        }
-    )
+    rows = counted.rename_columns(["reason", "stage", "example_detail", "letters"]).to_pylist()
+    for reason, count in known.items():
+        there = [row for row in rows if row["reason"] == reason]
+        gone = count - sum(row["letters"] for row in there)
+        if gone > 0 and there:
+            there[0]["letters"] += gone
+        elif gone > 0:
+            rows.append({"reason": reason, "stage": "", "letters": gone, "example_detail": None})
+    types = {"reason": pa.string(), "stage": pa.string(), "letters": pa.int64(), "example_detail": pa.string()}
+    return pa.Table.from_pylist(rows, pa.schema(list(types.items())))
 
 
 def _versions() -> dict[str, str]:

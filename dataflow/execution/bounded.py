@@ -272,8 +272,6 @@ def told(error: BaseException) -> Exception:
             return SinkError(each.message)
         if kind is not None and issubclass(kind, SourceError):
             return JobFailed(each.message)
-    is_plain = type(error) is RuntimeError and text
-    detail = (
-        raised[-1].line if raised else text if is_plain else "".join(traceback.format_exception_only(error)).strip()
-    )
-    return JobFailed(f"the job failed: {detail}")
+    if not raised and (not text or isinstance(error, KeyError)):  # whose text is the key alone
+        text = "".join(traceback.format_exception_only(error)).strip()
+    return JobFailed(f"the job failed: {raised[-1].line if raised else text}")

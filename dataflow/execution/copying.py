@@ -50,7 +50,7 @@ def copy_tables(job: Job) -> None:
             fence = sql.Fence(plan.owner, plan.number, plan.number, takes=True, begins=True)
             sql.publish(str(target.url), {sql_table(table): found.to_batches()}, replace=True, fence=fence)
     newest = manifest.newest
-    plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons)
+    plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons, expired=manifest.expired)
     forget_savepoints(job.state)
     for target in lost:
         click.echo(f"  rebuilt       {target.table} in {target.folder or 'its database'}, from another sink")

@@ -54,10 +54,16 @@ def sums(job: Job) -> Mapping[str, int]:
     Raises:
         SinkError: if the ledger cannot be read.
     """
-    manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
-    if manifest is not None and LEDGER in manifest.expired and manifest.newest.totals is not None:
-        return manifest.newest.totals  # rows of before are gone
+    newest = newest_of(job)
+    if newest is not None and newest.totals is not None:
+        return newest.totals
     return ledger.totals(read_table(job, LEDGER))
+
+
+def newest_of(job: Job) -> Checkpoint | None:
+    """The newest checkpoint of a job; None: it has none."""
+    manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
+    return manifest.newest if manifest is not None and manifest.checkpoints else None
 
 
 def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None, after: Checkpoint) -> pa.Table:

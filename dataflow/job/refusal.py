@@ -124,7 +124,7 @@ def _known_fields(loc: tuple[Any, ...], root: type[BaseModel]) -> set[str]:
             if isinstance(part, str) and part in model.model_fields:
                 following |= set(_models_in(model.model_fields[part].annotation))
         models = following or models
-    return {name for model in models for name in model.model_fields}
+    return {field.alias or name for model in models for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from transforms.specification import Number, Spec
 from transforms.storage.kafka.spec import KafkaSinkSpec
@@ -23,8 +23,6 @@ class SqlTarget(Spec):
     `schema`: of PostgreSQL, the schema that holds the tables, made if it is not there; by default the one that
     `search_path` names first.
     """
-
-    model_config = ConfigDict(populate_by_name=True)
 
     url: str = Field(min_length=1)
     schema_name: str | None = Field(default=None, alias="schema", pattern=f"^{SCHEMA_PATTERN}$")

@@ -108,7 +108,7 @@ FAMILY: Final = Family(
             name="topN",
             meaning="the N most frequent values with their counts; null beyond 10,000 different ones",
             title=str.capitalize,
-            pattern=r"top[1-9]\d{0,3}",
+            pattern=r"top[1-9][0-9]{0,3}",
             also=dict.fromkeys(("mode", "top"), "top1"),
             samples=("top1", "top3", "top9999"),
         ),

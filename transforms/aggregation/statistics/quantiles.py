@@ -141,7 +141,7 @@ FAMILY: Final = Family(
             name="pNN",
             meaning="a percentile, p50 or p99.9: within 1 % of the value at rank floor(q (n - 1))",
             title=_title,
-            pattern=r"p\d{1,3}(\.\d{1,6})?",
+            pattern=r"p[0-9]{1,3}(\.[0-9]{1,6})?",
             accepts=lambda name: float(name[1:]) <= 100,
             also=dict.fromkeys(("median", "med"), "p50"),
             samples=("p0", "p1", "p50", "p99.9", "p100"),

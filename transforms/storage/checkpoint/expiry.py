@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 STEPS: Final = 8
-"""Marks of an age lie at most a quarter of that age apart, as two steps make it."""
+"""Marks of an age lie at most this part of it apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,36 @@ class Mark:
         return {**self.reached, **self.growing}
 
 
-def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float]) -> list[Mark]:
+def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float], oldest: int) -> list[Mark]:
     """The marks to remember once there is another one: the older they are, the further apart.
+
+    One goes if those on both sides of it are as near to each other as marks of their age may be, or if all rows of
+    before have gone.
 
     Args:
         retention: of tables, how long (s) their rows stay.
+        oldest: the name of the oldest checkpoint that is kept: rows up to a mark after it do not go yet.
 
     >>> marks = []
-    >>> for second in range(1000):
-    ...     marks = with_mark(marks, Mark(second, second, 0, {}), {"ledger": 80.0})
-    >>> [999 - mark.name for mark in marks]
-    [89, 79, 69, 59, 49, 39, 29, 19, 9]
+    >>> for second in range(2000):
+    ...     marks = with_mark(marks, Mark(second, second, 0, {}), {"ledger": 80.0, "t": 800.0}, second)
+    >>> ages = [1999 - mark.name for mark in marks]
+    >>> [next(age for age in reversed(ages) if age >= stays) for stays in (80, 800)], len(ages)
+    ([89, 879], 35)
     """
     if not retention:
         return []
     shortest, longest = min(retention.values()), max(retention.values())
     marks = [earlier for earlier in marks if earlier.time <= mark.time]  # a clock that was ahead has been set back
     if marks and mark.time - marks[-1].time < shortest / STEPS:
-        return list(marks)
+        return marks
     kept = [mark]
-    for earlier in reversed(marks):
-        if mark.time - kept[-1].time >= longest:
+    for number in range(len(marks) - 1, -1, -1):
+        if mark.time - kept[-1].time >= longest and kept[-1].name <= oldest:
             break
-        if kept[-1].time - earlier.time >= max(mark.time - earlier.time, shortest) / STEPS:
-            kept.append(earlier)
+        older = marks[number - 1] if number else None
+        if older is None or kept[-1].time - older.time > max(mark.time - older.time, shortest) / STEPS:
+            kept.append(marks[number])
     return kept[::-1]
 
 
@@ -77,6 +83,7 @@ def expiring(
     found = {}
     for table, seconds in retention.items():
         passed = [mark for mark in marks if now - mark.time >= seconds and mark.name <= oldest]
-        if passed and (table not in before or not passed[-1].time <= before[table].time <= now):
+        # After going back to an old savepoint there are names again that came before; their rows have gone.
+        if passed and (table not in before or passed[-1].name > before[table].name):
             found[table] = passed[-1]
     return found

@@ -28,7 +28,7 @@ from transforms.storage.checkpoint.history import NOTHING, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.live.plan import FOREVER, LivePlan
 from transforms.storage.parquet import growing as parquet_log
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, by_url, sql_table
+from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, by_url, sql_table
 from transforms.storage.records import stamped
 from transforms.time.retention import moments
 from transforms.time.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
@@ -143,7 +143,7 @@ class Keeper:
             at=place,
             files=files,
             taken_back=False,
-            marks=with_mark(manifest.marks, self._mark(tick, taken, growing), plan.retention),
+            marks=with_mark(manifest.marks, self._mark(tick, taken, growing), plan.retention, _oldest(manifest)),
             expired={**manifest.expired, **expired},
         )
         self._lease.check()
@@ -229,9 +229,11 @@ class Keeper:
 
     def _expired(self, manifest: Manifest, tick: Tick, taken: float) -> dict[str, Mark]:
         """Of each table whose rows go now, up to where."""
-        oldest = manifest.checkpoints[0].name if manifest.checkpoints else NOTHING
         (now,) = moments([{"taken": taken, "source": tick.source}])
-        return expiring(manifest.marks, self._plan.retention, manifest.expired, now, oldest)
+        stays = self._plan.retention
+        if _books_of(manifest) is None:  # their sums are known from their rows only
+            stays = {table: seconds for table, seconds in stays.items() if table not in POSITIONS}
+        return expiring(manifest.marks, stays, manifest.expired, now, _oldest(manifest))
 
     def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
         """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
@@ -240,6 +242,11 @@ class Keeper:
         for url, names in by_url(books).items():
             rows = {sql_table(plan.tables[name]): contents[name] for name in names}
             sql.publish(url, rows, replace=False, fence=plan.fence(self._attempt))
+
+
+def _oldest(manifest: Manifest) -> int:
+    """The name of the oldest checkpoint that is kept."""
+    return manifest.checkpoints[0].name if manifest.checkpoints else NOTHING
 
 
 def _books_of(manifest: Manifest) -> tuple[Mapping[str, int], Counter[str]] | None:

@@ -234,6 +234,8 @@ class LivePlan:
         files: Files,
         totals: Mapping[str, int] | None,
         reasons: Mapping[str, int],
+        *,
+        expired: Mapping[str, Mark],
     ) -> None:
         """The tables were made again up to the newest checkpoint; nothing can go on from any other place any more.
 
@@ -242,6 +244,7 @@ class LivePlan:
             files: the live files of each folder.
             totals: the sums of the ledger's columns.
             reasons: how many dead letters there are, by reason.
+            expired: of each table whose rows are gone, up to where.
         """
         began = Manifest.new(manifest.identity)
         checkpoint = replace(newest, history=began.at.history, totals=totals, reasons=reasons)
@@ -256,7 +259,7 @@ class LivePlan:
             since={},
             taken_back=False,
             marks=(),
-            expired={},
+            expired=expired,
         )
         self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
 

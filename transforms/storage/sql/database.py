@@ -64,7 +64,7 @@ def in_schema(url: str, schema: str) -> str:
     if parts.get_backend_name() != "postgresql":
         raise ValueError(f"is of PostgreSQL, and {parts.get_backend_name()} has no schemas")
     options = parts.query.get("options", "")
-    if not isinstance(options, str) or "search_path" in options:
+    if not isinstance(options, str) or "search_path" in options.lower().replace("-", "_"):
         raise ValueError("contradicts the options of the url, which set search_path")
     joined = f"{options} {_SEARCH_PATH}{schema}".lstrip()
     return parts.update_query_dict({"options": joined}).render_as_string(hide_password=False)

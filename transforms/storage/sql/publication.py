@@ -52,7 +52,8 @@ def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
             connection.execute(sa.select(1))
             if connection.dialect.name == "postgresql":
                 creates = sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")
-                is_new = schema_of(parts) and connection.scalar(sa.select(sa.func.current_schema())) is None
+                schema = schema_of(parts)
+                is_new = schema and connection.scalar(sa.select(sa.func.to_regnamespace(schema))) is None
                 if is_new:
                     creates = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
                 if not connection.scalar(sa.select(creates)):
