@@ -33,8 +33,18 @@ class History:
         copied.by_window = {place: list(entries) for place, entries in self.by_window.items()}
         return copied
 
-    def begin(self, name: int) -> None:
-        """A life begins at a checkpoint: what came after it was not seen by its state."""
+    def entries(self) -> dict[tuple[str, Key], list[Published]]:
+        """What was published so far."""
+        return {place: list(entries) for place, entries in self.by_window.items()}
+
+    def begin(self, name: int, published: Mapping[tuple[str, Key], list[Published]] | None = None) -> None:
+        """A life begins at a checkpoint: what came after it was not seen by its state.
+
+        Args:
+            published: what had been published when the checkpoint was written: an engine may have gone back since.
+        """
+        if published is not None:
+            self.by_window = {place: list(entries) for place, entries in published.items()}
         self.by_window = {
             place: kept
             for place, entries in self.by_window.items()

@@ -7,6 +7,7 @@ It goes on from what the world holds, reads, and delivers in an order that only 
 - a checkpoint is kept when all shards have handled its tick and what they gave is stored.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -185,7 +186,7 @@ class Life:
         if self.chance.random() < self.takes_out:  # as for sources that may decide otherwise what is late
             watermark = max(newest.watermark, passed(self.savepoints, claimed.line))
             self.live_plan.take_out(watermark, plan.reached(newest.source))
-        self.history.begin(newest.name)
+        self.history.begin(newest.name, self.world.published.get(newest.file))
         kept = checkpoints.load(newest)
         for number, seeds in seeds_of(self.job, kept, self.plan.shards).items():
             for shard, snapshot in seeds:
@@ -363,5 +364,6 @@ class Life:
 
     def _keep(self) -> None:
         _, tag = self.keeper.timers.waiting.pop(0)
+        self.world.witnesses[threading.get_ident()] = self.history.entries
         for kept in list(self.keep_fn.keep(tag, self.keeper.waiting, self.keeper.kept)):
             self.history.kept(tick_of(kept).name)

@@ -4,6 +4,7 @@ The order of changes is that of the real writers: files beside the live ones, th
 compare-and-set, then what the folders show.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,10 @@ class World:
     beside: dict[str, set[int]] = field(default_factory=dict)
     """Of each folder, the attempts that have made a folder which is to take its place."""
     snapshots: dict[str, Sequence[pa.RecordBatch]] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
+    """Of each checkpoint's file, what had been published when it was written."""
+    witnesses: dict[int, Callable[[], Any]] = field(default_factory=dict)
+    """Of each thread that keeps checkpoints, who knows what has been published."""
     manifest: Manifest | None = None
     changed: Callable[[], None] = lambda: None
     protects_final: bool = True
@@ -67,7 +72,8 @@ class World:
             {name: list(names) for name, names in self.shown.items()},
             {name: set(attempts) for name, attempts in self.beside.items()},
             dict(self.snapshots),
-            self.manifest,
+            dict(self.published),
+            manifest=self.manifest,
             protects_final=self.protects_final,
             upserts=self.upserts,
             fences=self.fences,
@@ -274,5 +280,7 @@ class Checkpoints(CheckpointFolder):
     def put(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], attempt: int) -> Checkpoint:
         file = f"{checkpoint.name:012d}-{attempt}"
         self.world.snapshots[file] = list(snapshots)
+        if (witness := self.world.witnesses.get(threading.get_ident())) is not None:
+            self.world.published[file] = witness()
         self.world.changed()
         return replace(checkpoint, file=file)
