@@ -164,8 +164,8 @@ class World:
     def rewound(self, path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
         names = []
         for name in files:
-            left = [entry for entry in self.files[path][name] if entry[0] <= tick]
-            if len(left) == len(self.files[path][name]):
+            left = [entry for entry in self._batches(path, name) if entry[0] <= tick]
+            if len(left) == len(self._batches(path, name)):
                 names.append(name)
             elif left:
                 names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}")
@@ -176,8 +176,8 @@ class World:
     def without(self, path: str, files: Sequence[str], through: int, tick: int, attempt: int) -> list[str]:
         names = []
         for name in files:
-            left = [entry for entry in self.files[path][name] if entry[0] > through]
-            if len(left) == len(self.files[path][name]):
+            left = [entry for entry in self._batches(path, name) if entry[0] > through]
+            if len(left) == len(self._batches(path, name)):
                 names.append(name)
             elif left:
                 names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}-{tick}")
@@ -185,12 +185,17 @@ class World:
                 self.changed()
         return names
 
+    def _batches(self, path: str, name: str) -> Sequence[tuple[int, pa.RecordBatch]]:
+        if name not in self.files[path]:  # another has taken it out since this process read the manifest
+            raise TableLost(f"{path}/{name} is gone")
+        return self.files[path][name]
+
     def packed(self, path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
         settled = [name for name in files if not self.is_tail(name)]
         if len(settled) <= 3:
             return list(files)
         joined = f"pack-{tick:012d}-{attempt}"
-        self.files[path][joined] = [entry for name in settled for entry in self.files[path][name]]
+        self.files[path][joined] = [entry for name in settled for entry in self._batches(path, name)]
         self.changed()
         return [joined, *filter(self.is_tail, files)]
 
