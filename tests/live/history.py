@@ -7,7 +7,7 @@ from typing import Any
 from tests.live.study import Key, Study
 from tests.live.world import Wrong
 from transforms.time.tick import Tick
-from transforms.time.watermark import END
+from transforms.time.watermark import END, NEVER
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class History:
 
     def __init__(self) -> None:
         self.by_window: dict[tuple[str, Key], list[Published]] = {}
+        self.began = NEVER
+        """The name of the checkpoint that the life began at: names of ticks are greater from there on."""
         self._ticks: dict[str, Any] = {}
 
     def copy(self) -> "History":
         """What was published so far, for a life that nobody looks at any more."""
         copied = History()
+        copied.began = self.began
         copied.by_window = {place: list(entries) for place, entries in self.by_window.items()}
         return copied
 
@@ -43,6 +46,7 @@ class History:
         Args:
             published: what had been published when the checkpoint was written: an engine may have gone back since.
         """
+        self.began = name
         if published is not None:
             self.by_window = {place: list(entries) for place, entries in published.items()}
         self.by_window = {
@@ -57,6 +61,8 @@ class History:
         return self._ticks[tag]
 
     def published(self, table: str, rows: Sequence[Mapping[str, Any]], tick: Any, study: Study) -> None:
+        if tick.name <= self.began:
+            raise Wrong(f"the tick {tick.name} has a name of before {self.began}")
         key, shows = study.job.tables[table].key, not table.endswith("_models")
         for row in rows:
             place = (table, tuple(row[name] for name in key))

@@ -166,6 +166,9 @@ class Life:
         self.shards = {place: shard.copy() for place, shard in saved.shards.items()}
         self.keeper = saved.keeper.copy()
         self.fired = {tick: dict(done) for tick, done in saved.fired.items()}
+        kept = saved.keeper.kept.read()
+        place = self.live_plan.start if kept is None else Place.from_json(kept)
+        self.history.begin(place.name)
         self.history.by_window = {place: list(entries) for place, entries in saved.published.items()}
         return saved.cursor
 
