@@ -16,7 +16,7 @@ from dataflow.job.plan import Job
 
 
 def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a job until it is told to stop, or all of its log is read."""
+    """Runs a job until it is asked to stop, or all of its log is read."""
     job = load_for_run(path, settings, flags)
     if not job.spec.is_endless:
         raise UsageError("--streaming needs a source without an end, and `files` end")
@@ -76,9 +76,6 @@ def _page(job: Job, serve: str, live: LiveFlags, say: Callable[[str], None]) -> 
 
 
 def _tell_book(job: Job) -> None:
-    from dataflow.execution.checkpoints import checkpoint_folder
     from dataflow.execution.stored import sums
 
-    manifest = checkpoint_folder(job).read()
-    known = manifest.newest.totals if manifest is not None else None
-    click.echo(f"  ledger        {sum_of(known or sums(job))}")
+    click.echo(f"  ledger        {sum_of(sums(job))}")

@@ -1,6 +1,5 @@
 """A job's checkpoints: where they are, what they fit, and how a run goes on from one."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from dataflow.job.digest import digest
 from dataflow.job.plan import Job, PlannedAggregation
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
@@ -53,9 +53,9 @@ def identity(job: Job) -> dict[str, str]:
         spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "models"})
         spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
         spec["state"] = [str(measure.schema) for measure in measures if not isinstance(measure, ColumnMeasure)]
-        parts[f"aggregations {name}"] = _digest(spec)
+        parts[f"aggregations {name}"] = digest(spec)
         parts[statistics_part(name)] = json.dumps(_states(aggregation), sort_keys=True)
-    parts["aggregations"] = _digest([aggregation.spec.name for aggregation in job.aggregations])
+    parts["aggregations"] = digest([aggregation.spec.name for aggregation in job.aggregations])
     return parts
 
 
@@ -66,11 +66,7 @@ def statistics_part(aggregation: str) -> str:
 
 def _states(aggregation: PlannedAggregation) -> dict[str, str]:
     figures = next(output.figures for output in aggregation.outputs if isinstance(output, StatisticsOutput))
-    return {name: f"{measure.name} {_digest(str(measure.schema))}" for name, measure in figures.items()}
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return {name: f"{measure.name} {digest(str(measure.schema))}" for name, measure in figures.items()}
 
 
 def shards_in(parcels: Sequence[pa.RecordBatch], aggregation: int) -> "list[Shard]":

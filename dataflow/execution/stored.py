@@ -12,6 +12,7 @@ from transforms.specification import microseconds
 from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.manifest import Checkpoint
+from transforms.storage.live.plan import reached_in
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
 from transforms.storage.sql.database import parsed, schema_of
@@ -95,7 +96,7 @@ def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Ta
     if name in POSITIONS:
         from dataflow.source.live import not_read
 
-        return not_read(rows, POSITIONS[name], mark.booked if name == LEDGER else mark.reached)
+        return not_read(rows, POSITIONS[name], reached_in(mark, name))
     return _closed_after(job, name, rows, mark.watermark)
 
 

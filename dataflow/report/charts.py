@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from transforms.aggregation.family import is_statistic, statistic_of
+from transforms.aggregation.family import statistic_of
 
 Json: TypeAlias = Mapping[str, "Json"] | list["Json"] | str | float | bool | None
 
@@ -49,15 +49,16 @@ def statistic_words(statistic: str) -> str:
     ('99.9th percentile', '2nd percentile', 'Standard deviation')
     """
     name = statistic.replace("_", ".")
-    if is_statistic(name):
-        return statistic_of(name).title_of(name)
+    declared = statistic_of(name)
+    if declared is not None:
+        return declared.title_of(name)
     return _MODEL_WORDS.get(statistic, statistic.capitalize())
 
 
 def line_kind(statistic: str) -> Literal["line", "line_from_zero"]:
     """Chooses whether the vertical axis of a statistic begins at zero: where its zero means something."""
-    name = statistic.replace("_", ".")
-    is_amount = statistic_of(name).is_amount if is_statistic(name) else statistic in {"rows", *_MODEL_AMOUNTS}
+    declared = statistic_of(statistic.replace("_", "."))
+    is_amount = declared.is_amount if declared is not None else statistic in {"rows", *_MODEL_AMOUNTS}
     return "line_from_zero" if is_amount else "line"
 
 

@@ -2,17 +2,13 @@
 
 const numberFormat = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 const dayFormat = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
-const minuteFormat = new Intl.DateTimeFormat("en-GB", {
+const MINUTES = {
   timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hour12: false,
-});
-const secondFormat = new Intl.DateTimeFormat("en-GB", {
-  timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  hour12: false,
-});
-const milliFormat = new Intl.DateTimeFormat("en-GB", {
-  timeZone: "UTC", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  fractionalSecondDigits: 3, hour12: false,
-});
+};
+const SECONDS = { ...MINUTES, second: "2-digit" };
+const minuteFormat = new Intl.DateTimeFormat("en-GB", MINUTES);
+const secondFormat = new Intl.DateTimeFormat("en-GB", SECONDS);
+const milliFormat = new Intl.DateTimeFormat("en-GB", { ...SECONDS, fractionalSecondDigits: 3 });
 const DAY = 86_400_000;
 const MINUTE = 60_000;
 // Circles are elements of their own in SVG; beyond this a browser begins to stutter.

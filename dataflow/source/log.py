@@ -1,7 +1,5 @@
 """The collector's log as a source that can be followed."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -10,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from dataflow.job.digest import digest
 from dataflow.job.plan import Job
 from dataflow.source.live import SourceSpan, resumed
 from transforms.collection.cursor import SourceCursor
@@ -127,5 +126,4 @@ class LogSource:
 
 def _reader_name(job: Job) -> str:
     """What the log calls this job: two of one name, with states of their own, are two readers."""
-    digest = hashlib.sha256(json.dumps(job.state, sort_keys=True, default=str).encode()).hexdigest()
-    return f"{job.spec.job}-{digest[:8]}"
+    return f"{job.spec.job}-{digest(job.state)[:8]}"

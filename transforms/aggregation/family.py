@@ -95,30 +95,36 @@ def all_statistics() -> Sequence[Statistic]:
 
 
 @cache
+def _found(name: str) -> tuple[Family, Statistic] | None:
+    """The statistic that the job file names, and its family; None: there is none."""
+    for family in families().values():
+        for statistic in family.statistics:
+            if statistic.is_named(name):
+                return family, statistic
+    return None
+
+
 def family_of(name: str) -> Family:
     """The family of a statistic that the job file names.
 
     Raises:
         ValueError: if there is no such statistic.
     """
-    for family in families().values():
-        if any(statistic.is_named(name) for statistic in family.statistics):
-            return family
-    raise ValueError(f"{rule()}, is {name}{meant([name])}")
+    found = _found(name)
+    if found is None:
+        raise ValueError(f"{rule()}, is {name}{meant([name])}")
+    return found[0]
 
 
-def statistic_of(name: str) -> Statistic:
-    """The statistic that the job file names.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    return next(statistic for statistic in family_of(name).statistics if statistic.is_named(name))
+def statistic_of(name: str) -> Statistic | None:
+    """The statistic that the job file names; None: there is none."""
+    found = _found(name)
+    return found[1] if found is not None else None
 
 
 def is_statistic(name: str) -> bool:
     """Whether the job file can name it."""
-    return any(statistic.is_named(name) for statistic in all_statistics())
+    return _found(name) is not None
 
 
 def rule() -> str:

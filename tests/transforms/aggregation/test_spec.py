@@ -23,7 +23,8 @@ def spec(**changes: Any) -> AggregationSpec:
     + [(name, "topN") for name in ("top1", "top5", "top9999")],
 )
 def test_a_statistic_is_of_a_family(statistic: str, kind: str) -> None:
-    assert statistic_of(statistic).name == kind
+    found = statistic_of(statistic)
+    assert found is not None and found.name == kind
 
 
 UNKNOWN = ["", "median", "pNN", "topN", "MEAN", " mean", "mean ", "p50\n"]

@@ -119,7 +119,8 @@ class Keeper:
         book = ledger.merge(contents[LEDGER])
         done, growing = ledger.divide(book) if plan.grows else (book, book.slice(0, 0))
         taken = time.time()
-        expired = self._expired(manifest, tick, taken)
+        mark = self._mark(tick, taken, growing)
+        expired = self._expired(manifest, mark.time)
         files = self._written(manifest, tick, contents, done, growing, expired)
         contents[LEDGER] = [book] if book.num_rows else []
         self._store_books(contents)
@@ -143,7 +144,7 @@ class Keeper:
             at=place,
             files=files,
             taken_back=False,
-            marks=with_mark(manifest.marks, self._mark(tick, taken, growing), plan.retention, _oldest(manifest)),
+            marks=with_mark(manifest.marks, mark, plan.retention, _oldest(manifest)),
             expired={**manifest.expired, **expired},
         )
         self._lease.check()
@@ -227,9 +228,8 @@ class Keeper:
         rows = zip(growing["source"].to_pylist(), growing["first_position"].to_pylist(), strict=True)
         return Mark(tick.name, moment, tick.watermark, self._plan.reached(tick.source), dict(rows))
 
-    def _expired(self, manifest: Manifest, tick: Tick, taken: float) -> dict[str, Mark]:
+    def _expired(self, manifest: Manifest, now: float) -> dict[str, Mark]:
         """Of each table whose rows go now, up to where."""
-        (now,) = moments([{"taken": taken, "source": tick.source}])
         stays = self._plan.retention
         if _books_of(manifest) is None:  # their sums are known from their rows only
             stays = {table: seconds for table, seconds in stays.items() if table not in POSITIONS}
@@ -238,7 +238,7 @@ class Keeper:
     def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
         """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
         plan = self._plan
-        books = (target for target in plan.targets if target.table in (DEAD_LETTERS, LEDGER) and contents[target.table])
+        books = (target for target in plan.targets if target.table in POSITIONS and contents[target.table])
         for url, names in by_url(books).items():
             rows = {sql_table(plan.tables[name]): contents[name] for name in names}
             sql.publish(url, rows, replace=False, fence=plan.fence(self._attempt))

@@ -45,6 +45,11 @@ def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:
     return {}
 
 
+def reached_in(mark: Mark, table: str) -> Mapping[str, int]:
+    """Of each source, the first position that a table of records did not have at a mark."""
+    return mark.booked if table == LEDGER else mark.reached
+
+
 @dataclass(frozen=True)
 class LivePlan:
     """What a live job stores, and where.
@@ -281,8 +286,7 @@ class LivePlan:
             known = {}
             for name in names:
                 mark = expired[name]
-                reached = mark.booked if name == LEDGER else mark.reached
-                known[sql_table(self.tables[name])] = self._known(name, mark.watermark, reached)
+                known[sql_table(self.tables[name])] = self._known(name, mark.watermark, reached_in(mark, name))
             sql.expire(url, known, self.fence(attempt))
 
     def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> sql.Known:
