@@ -185,6 +185,7 @@ class Broker:
             "auto.create.topics.enable": "false",
             "log.initial.task.delay.ms": 500,
             "log.retention.check.interval.ms": 500,
+            "log.retention.ms": -1,  # tests send records that are years old
             "log.segment.delete.delay.ms": 100,
             "offsets.topic.replication.factor": 1,
             "offsets.topic.num.partitions": 1,

@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def topic() -> str:
     """A million records over ten minutes of event time, some of them late or broken."""
-    name = shared_broker().create("million-on-flink", PARTITIONS, retention_ms=-1)  # its records are years old
+    name = shared_broker().create("million-on-flink", PARTITIONS)
     dice = random.Random(5)
     for partition in range(PARTITIONS):
         values = []

@@ -27,7 +27,7 @@ class Topic:
 
     def __init__(self, server: Broker, name: str, folder: Path, seed: int = 1, **kafka: Any):
         self.server, self.name = server, name
-        self.server.create(name, PARTITIONS, retention_ms=-1)  # its records are years old
+        self.server.create(name, PARTITIONS)
         self._dice = random.Random(seed)
         self._tick = 0
         self.sent = 0
