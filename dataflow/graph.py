@@ -32,9 +32,10 @@ from transforms.preprocessing.preprocess import Preprocess
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.live.store import SaveFn, StoreLive
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Plan
+from transforms.storage.publish import Plan
 from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store, TableRows
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
 Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
@@ -112,7 +113,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
     )
     tables[LEDGER] = records.ledger | "Entries" >> beam.Flatten() | "Ledger" >> CloseLedger()
     fail_above = job.spec.dead_letters.fail_above
-    plan = Plan(job.spec.job, run.name, job.state, job.tables, job.targets, fail_above, job.topics)
+    plan = Plan(run.name, job.state, job.tables, job.sinks, fail_above)
     return tables | "Store" >> Store(plan=plan)
 
 

@@ -7,8 +7,9 @@ shells, and `s3:/bucket` would be a folder named `s3:`.
 import os
 import re
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import fsspec
 
@@ -28,6 +29,38 @@ _READ_ONLY: Final = frozenset(
     }
 )
 """What fsspec reads and does not write, or writes somewhere else than the URL says."""
+
+
+_SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
+"""Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPath:
+    """A path or URL of a job file and its field.
+
+    Args:
+        field: where it stands.
+        stays: whether this version can only use it on a machine's own file system.
+        written: whether tables are written there.
+        shared: whether every worker of a cluster needs it.
+    """
+
+    field: tuple[str | int, ...]
+    text: str
+    stays: bool = False
+    written: bool = False
+    shared: bool = True
+
+
+def folder_name(table: str) -> str:
+    """The folder of a table: its name, with what a path cannot hold or would act on percent-encoded.
+
+    >>> folder_name("by carrier"), folder_name("../x")
+    ('by carrier', '%2E.%2Fx')
+    """
+    quoted = "".join(c if c.isalnum() else quote(c, safe=_SAFE) for c in table)
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
 
 
 def scheme(text: str) -> str | None:

@@ -5,10 +5,21 @@ Python by people who use a transform in a pipeline of their own; both ways the s
 """
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import core_schema
 
 ColumnType = Literal["string", "int64", "float64", "bool", "timestamp"]
 NUMERIC: frozenset[ColumnType] = frozenset({"int64", "float64", "bool"})
@@ -102,6 +113,39 @@ class Spec(BaseModel):
     """A frozen, validated value; an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=False)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Of a field: a mapping with one of some names, each of which has a specification of its own.
+
+    Args:
+        choices: gives the specifications by name; asked whenever a model with the field is built.
+        error: the type of the error for anything else.
+        message: the sentence before the names.
+    """
+
+    choices: Callable[[], Mapping[str, type[Spec]]]
+    error: str
+    message: str = "must be a mapping with one of"
+
+    def name_of(self, value: Any) -> str | None:
+        """The name in a value, as written or as validated; None: it has none of the names, or several."""
+        if isinstance(value, Spec):
+            return next(iter(type(value).model_fields))
+        if isinstance(value, dict) and len(value) == 1:
+            name = str(next(iter(value)))
+            return name if name in self.choices() else None
+        return None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        choices = self.choices()
+        return core_schema.tagged_union_schema(
+            {name: handler.generate_schema(spec) for name, spec in choices.items()},
+            discriminator=self.name_of,
+            custom_error_type=self.error,
+            custom_error_message=f"{self.message} " + ", ".join(choices),
+        )
 
 
 ONE_OR_MORE = BeforeValidator(one_or_more, json_schema_input_type=str | tuple[str, ...])

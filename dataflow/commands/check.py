@@ -57,7 +57,7 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
         click.echo(f"          {note}")
     if flink.is_cluster(flags) or str(runner_named(flags)).lower() == "flinkrunner":
         shared = [named for named in paths(job.spec) if named.shared and is_local(named.text)]
-        local = ", ".join(dict.fromkeys(named.text for named in shared if named.place[:2] != ("source", "log")))
+        local = ", ".join(dict.fromkeys(named.text for named in shared if named.field[:2] != ("source", "log")))
         click.echo(f"          these must be the same files and folders on every machine of the cluster: {local}")
         if job.spec.source.log is not None:
             click.echo(

@@ -19,16 +19,15 @@ from dataflow.errors import UsageError
 from dataflow.execution.bounded import locked, quieten, settle
 from dataflow.execution.checkpoints import replaying, with_live_shards
 from dataflow.execution.overlay import Place, ReplayOverlay
-from dataflow.execution.stored import read_stored, read_table
+from dataflow.execution.stored import read_table
 from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
 from transforms.collection.repair import Repair, digest
 from transforms.record import ledger
-from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.checkpoint.snapshots import read_snapshots
-from transforms.storage.live.plan import LivePlan
-from transforms.storage.parquet import folder as parquet
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome, last_published
+from transforms.storage.publish import Outcome, last_published
+from transforms.storage.sink import Stored
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
 
 def replay_job(
@@ -75,6 +74,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     """
     from dataflow.execution.restore import claimed, plan_of
     from dataflow.source import source_of
+    from transforms.time.tick import ROWS, parcel
 
     plan, source = plan_of(job, overlay), source_of(job)
     manifest = plan.checkpoints.read()
@@ -105,14 +105,17 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
         if not was_interrupted:
             mark.unlink()
         return code
-    snapshots = None
-    files = {str(target.folder): parquet.read_manifest(str(target.folder))["files"] for target in plan.folders}
+    snapshots, stored = None, None
     if not newest.drained:
         snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
         if len(snapshots) != shards * len(job.aggregations):
             raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
         if source.grows:
-            snapshots += _taken_out(plan, manifest, files)
+            done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
+            stored = Stored(newest.name, manifest.attempt, {LEDGER: [done]}, growing)
+            if growing.num_rows:  # what a checkpoint leaves for the next one
+                snapshots.append(parcel(growing, ROWS, table=LEDGER, carried=True))
+    files = {folder: names for sink in job.sinks for folder, names in sink.continued(stored).items()}
     outcome = Outcome.read(job.state)
     assert outcome is not None
     plan.replaced(manifest, newest, snapshots, files, outcome.ledger, outcome.reasons, expired={})
@@ -157,22 +160,6 @@ def _lacks_figures(job: Job) -> bool:
 
     manifest = checkpoint_folder(job).read() if job.spec.is_endless else None
     return manifest is not None and bool(manifest.since)
-
-
-def _taken_out(plan: LivePlan, manifest: Manifest, files: dict[str, list[str]]) -> list[pa.RecordBatch]:
-    """The ledger rows that may still grow, as what a checkpoint leaves for the next one; files hold them apart."""
-    from transforms.storage.parquet import growing as parquet_log
-    from transforms.time.tick import ROWS, parcel
-
-    table, tick, growing = plan.tables[LEDGER], manifest.newest.name, None
-    for target in plan.targets:
-        if target.table == LEDGER:
-            done, growing = ledger.divide(ledger.merge(read_stored(table, target).to_batches()))
-            if target.folder is not None:
-                folder = target.folder
-                files[folder] = parquet_log.append(folder, table, [done], tick, manifest.attempt)
-                files[folder] += parquet_log.put_tail(folder, table, growing, tick, manifest.attempt)
-    return [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing is not None and growing.num_rows else []
 
 
 def _run(

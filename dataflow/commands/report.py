@@ -21,7 +21,7 @@ from dataflow.report import AggregationView, ModelView, ReportData, render
 from transforms.location import is_local, mistake, resolved
 from transforms.process import durable
 from transforms.storage.error import told_as_sink_error
-from transforms.storage.publish import DEAD_LETTERS
+from transforms.storage.tables import DEAD_LETTERS
 from transforms.time.zone import database_version
 
 _SHOWN_VERSIONS = ("apache-beam", "duckdb", "numpy", "pyarrow", "scikit-learn")

@@ -15,7 +15,8 @@ from dataflow.execution.bounded import Ran, execute, quieten
 from dataflow.execution.stored import places
 from dataflow.job.plan import Job
 from transforms.process.progress import TALLY
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Outcome
+from transforms.storage.publish import Outcome, Plan
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
 TOO_MANY_DEAD = 3
 _OURS = ("--streaming", "--to-end", "--drain", "--serve", "--upgrade", "--begin-anew", "--set")
@@ -146,5 +147,5 @@ def _tell_refusal(job: Job, outcome: Outcome) -> None:
     )
     for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):
         click.echo(f"  {reason} {count:,}", err=True)
-    index = list(job.tables).index(DEAD_LETTERS)
-    click.echo(f"  to look at them: {job.state}/staging-{outcome.run}/{index}", err=True)
+    staged = Plan(outcome.run, job.state, job.tables, job.sinks).staging(DEAD_LETTERS)
+    click.echo(f"  to look at them: {staged}", err=True)

@@ -15,10 +15,10 @@ from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.execution.bounded import execute, quieten
 from dataflow.execution.overlay import ReplayOverlay
-from dataflow.execution.stored import not_expired, read_table, read_target, rows_between
+from dataflow.execution.stored import not_expired, read_table, rows_between, sinks_with
 from dataflow.job.plan import Job
 from transforms.storage.checkpoint.manifest import Checkpoint
-from transforms.storage.spec import ParquetSinkSpec, ParquetTarget
+from transforms.storage.sinks import in_folder
 from transforms.time.event_time import as_text
 
 DIFFERENT: Final = 1
@@ -90,8 +90,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         for name in job.tables:
             mark = manifest.expired.get(name)
             wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), behind, newest), mark)
-            for target in (target for target in job.targets if target.table == name):
-                found = rows_between(job, name, read_target(job, target), behind, newest)
+            for sink in sinks_with(job, name):
+                found = rows_between(job, name, sink.read(name), behind, newest)
                 found = not_expired(job, name, found, mark)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
@@ -103,7 +103,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
 
 def elsewhere(job: Job, folder: str) -> Job:
     """The same job, storing into a folder of its own."""
-    sink = ParquetSinkSpec(parquet=ParquetTarget(path=f"{folder}/out"))
+    sink = in_folder(f"{folder}/out")
     letters = job.spec.dead_letters.model_copy(update={"path": None, "fail_above": 1.0})
     update = {"sinks": (sink,), "state": f"{folder}/state", "report": None, "dead_letters": letters}
     return replace(job, spec=job.spec.model_copy(update=update))

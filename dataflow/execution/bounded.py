@@ -143,22 +143,14 @@ def quieten() -> None:
 
 def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
-    from transforms.storage import sql
-    from transforms.storage.kafka import topics
-    from transforms.storage.parquet import folder as parquet
-    from transforms.storage.publish import by_url, sql_table
-
     for field, path in (("state", job.state), ("report", job.spec.report)):
         if path is not None:
             with told_as_sink_error(field):
                 durable.check_folder(path if field == "state" else os.path.dirname(path))
     if job.spec.report is not None and os.path.isdir(job.spec.report):
         raise SinkError(f"report: {job.spec.report} is a folder, and must be a file")
-    topics.check(job.topics, job.tables, job.spec.job)
-    for folder in sorted({target.folder for target in job.targets if target.folder}):
-        parquet.check(folder, job.spec.job)
-    for url, names in by_url(job.targets).items():
-        sql.check(url, [sql_table(job.tables[name]) for name in names])
+    for sink in job.sinks:
+        sink.check()
 
 
 def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
@@ -173,7 +165,7 @@ def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
         return
     if unseen := [named for named in paths(job.spec) if named.shared and is_local(named.text)]:
         sentence = "is a path of this machine, which the workers of Dataflow do not see"
-        raise JobFileError([f"{dotted(named.place)}: {named.text} {sentence}" for named in unseen])
+        raise JobFileError([f"{dotted(named.field)}: {named.text} {sentence}" for named in unseen])
 
 
 _HELD: set[str] = set()
@@ -246,11 +238,11 @@ def clean_staging(state: str, keep: str | None = None) -> None:
 
 def _has_dead_letters_to_show(state: str, run: str) -> str | None:
     """The staging folder of a run that had too many dead letters: they are there to be looked at."""
-    from transforms.storage.publish import Outcome
+    from transforms.storage.publish import Outcome, staging_of
 
     outcome = Outcome.read(state)
     shown = outcome is not None and outcome.run == run and outcome.status == "too_many_dead_letters"
-    return f"{state}/staging-{run}" if shown else None
+    return staging_of(state, run) if shown else None
 
 
 def told(error: BaseException) -> Exception:

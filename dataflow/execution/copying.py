@@ -10,16 +10,13 @@ from dataflow.errors import UsageError
 from dataflow.execution.checkpoints import carried_in
 from dataflow.execution.overlay import ReplayOverlay
 from dataflow.execution.restore import claimed, plan_of
-from dataflow.execution.stored import read_stored, rows_between
+from dataflow.execution.stored import rows_between, sinks_with
 from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
 from transforms.errors import SinkError
 from transforms.record import ledger
-from transforms.storage import sql
 from transforms.storage.checkpoint.manifest import Manifest
-from transforms.storage.live.plan import LivePlan
-from transforms.storage.parquet import growing as parquet_log
-from transforms.storage.publish import LEDGER, Target, sql_table
+from transforms.storage.sink import Sink, Stored
 from transforms.time.tick import content_of
 
 
@@ -31,64 +28,39 @@ def copy_tables(job: Job) -> None:
         SinkError: if a sink cannot be written.
     """
     plan, manifest = claimed(plan_of(job, ReplayOverlay.read(job.state)))
-    files = plan.adopted(manifest)
-    manifest = plan.checkpoints.commit(manifest, replace(manifest, files=files))
-    for target in plan.folders:
-        with suppress(SinkError):  # what was committed and not shown is not lost
-            plan.show_folder(manifest, str(target.folder), manifest.attempt)
-    lost = [target for target in job.targets if _whole(plan, manifest, target) is None]
+    manifest = plan.checkpoints.commit(manifest, replace(manifest, files=plan.adopted(manifest)))
+    for sink in job.sinks:
+        for folder in sink.folders:
+            with suppress(SinkError):  # what was committed and not shown is not lost
+                sink.show({folder: manifest.files[folder]}, plan.showing(manifest, manifest.attempt))
+    lost = [(sink, names) for sink in job.sinks if sink.reads_back and (names := _lost(sink, manifest))]
     if not lost:
         click.echo(f"{job.spec.job}: every table is whole")
         return
-    files = dict(manifest.files)
-    rows = {target.table: _from_another(job, plan, manifest, target.table) for target in lost}
-    for target in lost:
-        table, found = plan.tables[target.table], rows[target.table]
-        if target.folder is not None:
-            files[target.folder] = _into_folder(plan, manifest, target, found)
-        else:
-            fence = sql.Fence(plan.owner, plan.number, plan.number, takes=True, begins=True)
-            sql.publish(str(target.url), {sql_table(table): found.to_batches()}, replace=True, fence=fence)
-    newest = manifest.newest
+    rows = {name: _from_another(job, manifest, name) for _, names in lost for name in names}
+    newest, files = manifest.newest, dict(manifest.files)
+    carried = [content_of(batch) for batch in carried_in(plan.checkpoints.load(newest))]
+    stored = Stored(newest.name, manifest.attempt, {}, ledger.merge(carried) if carried else None)
+    for sink, names in lost:
+        files |= plan.take_over(sink, {name: rows[name] for name in names}, stored)
     plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons, expired=manifest.expired)
     forget_savepoints(job.state)
-    for target in lost:
-        click.echo(f"  rebuilt       {target.table} in {target.folder or 'its database'}, from another sink")
+    for sink, names in lost:
+        for name in names:
+            click.echo(f"  rebuilt       {name} in {', '.join(sink.places())}, from another sink")
 
 
-def _into_folder(plan: LivePlan, manifest: Manifest, target: Target, rows: pa.Table) -> list[str]:
-    """Writes the rows of a table beside its folder's live files."""
-    folder, table, newest = str(target.folder), plan.tables[target.table], manifest.newest
-    growing = [content_of(batch) for batch in carried_in(plan.checkpoints.load(newest))]
-    names: list[str] = []
-    if target.table == LEDGER and growing:
-        book = ledger.merge(growing)
-        names = parquet_log.put_tail(folder, table, book, newest.name, manifest.attempt)
-        rows = rows.join(pa.table(book.select(list(ledger.KEY))), list(ledger.KEY), join_type="left anti")
-        rows = rows.select(table.schema.names).cast(table.schema)
-    batches = rows.combine_chunks().to_batches()
-    return [*parquet_log.append(folder, table, batches, newest.name, manifest.attempt), *names]
+def _lost(sink: Sink, manifest: Manifest) -> list[str]:
+    """The tables of which a sink has lost some rows, or all."""
+    return [name for name in sink.tables if sink.whole(name, manifest.files) is None]
 
 
-def _from_another(job: Job, plan: LivePlan, manifest: Manifest, name: str) -> pa.Table:
-    """The rows of a table that the newest checkpoint knows: a database may hold what came after, and comes again."""
-    for target in job.targets:
-        if target.table == name and (rows := _whole(plan, manifest, target)) is not None:
+def _from_another(job: Job, manifest: Manifest, name: str) -> pa.Table:
+    """The rows of a table that the newest checkpoint knows: a sink may hold what came after, and comes again."""
+    for sink in sinks_with(job, name):
+        if (rows := sink.whole(name, manifest.files)) is not None:
             return rows_between(job, name, rows, None, manifest.newest)
     raise UsageError(
         f"{name} is whole in no sink, and the source does not hold the job's first records any more: restore a sink, or"
         " let `run --streaming --begin-anew` begin with what the source still holds"
     )
-
-
-def _whole(plan: LivePlan, manifest: Manifest, target: Target) -> pa.Table | None:
-    """The rows of a table in a sink; None: the sink has lost some, or all."""
-    table = plan.tables[target.table]
-    try:
-        if target.folder is not None:
-            return parquet_log.read(target.folder, manifest.files[target.folder], table.schema)
-        if not sql.is_there(str(target.url), sql_table(table)):
-            return None
-        return read_stored(table, target)
-    except SinkError:
-        return None

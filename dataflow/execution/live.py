@@ -20,7 +20,6 @@ from dataflow.job.plan import Job
 from transforms.errors import LogError
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
-from transforms.storage.parquet.growing import sweep
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread until the watchdog says so."""
@@ -100,9 +99,8 @@ def follow(
         seconds = time.monotonic() - started + (earlier.seconds if earlier is not None else 0.0)
         ran = Ran("published", seconds, runner, datetime.now(timezone.utc))
         ran.write(job.state)
-        for target in job.targets:
-            if target.folder is not None:
-                sweep(target.folder, age=0.5)
+        for sink in job.sinks:
+            sink.sweep()
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 

@@ -27,10 +27,10 @@ from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import BEGIN_ANEW
 from transforms.storage.checkpoint.history import NOTHING, Line, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.kafka.topics import BEGAN
-from transforms.storage.kafka.topics import begin as begin_topics
+from transforms.storage.live import positions
 from transforms.storage.live.plan import LivePlan, Waiting
 from transforms.storage.publish import finish_interrupted
+from transforms.storage.sinks import SINKS
 from transforms.time.watermark import NEVER
 
 LONGEST: Final = timedelta(days=32)
@@ -49,9 +49,9 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
     """
     if anew:
         finish_interrupted(job.state)
-        for left in (replaying(job), f"{job.state}/{BEGAN}"):
-            with suppress(FileNotFoundError):
-                os.remove(left)
+        positions.forget(job.state)
+        with suppress(FileNotFoundError):
+            os.remove(replaying(job))
     _refuse_half_replayed(job)
     source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
     plan = plan_of(job, overlay)
@@ -64,10 +64,13 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
         plan, manifest = claimed(plan, anew=anew)
         return LiveRun(replace(plan, start=plan.begin(manifest)), following, cursor, overlay.repairs)
     checkpoint, kept = _whole(plan, manifest, say)
-    if len(checkpoint.topics) != len(plan.topics):
+    positioned = [sink for sink in plan.sinks if sink.has_position]
+    if len(checkpoint.topics) != len(positioned):
+        kinds = " or ".join(name for name, kind in SINKS.items() if kind.has_position)
         raise StateRefused(
-            f"{job.state}: the checkpoint knows {len(checkpoint.topics)} Kafka sinks, and the job has"
-            f" {len(plan.topics)}; a Kafka sink is added or taken away with another `state` only"
+            f"{job.state}: the checkpoint holds the positions of {len(checkpoint.topics)} sinks, and the job has"
+            f" {len(positioned)} that have one; a sink of the kind {kinds} is added or removed only with another"
+            " `state`"
         )
     cursor = place_to_go_on(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
@@ -217,13 +220,11 @@ def _refuse_half_replayed(job: Job) -> None:
 def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
     """What a live job stores, and where."""
     return LivePlan(
-        job.spec.job,
         job.tables,
-        job.targets,
+        job.sinks,
         checkpoint_folder(job),
         snapshots=job.spec.execution.live_shards * len(job.aggregations),
         attempts=overlay.attempts,
-        topics=job.topics,
         grows=source_of(job).grows,
         waiting={
             output.table: Waiting(microseconds(a.spec.allowed_lateness), microseconds(a.spec.window.size or LONGEST))
@@ -242,7 +243,7 @@ def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> P
     for checkpoint in manifest.checkpoints if manifest else ():
         if checkpoint.name == savepoint.start:
             return checkpoint.place
-    return Place(savepoint.start, begin_topics(plan.topics, plan.tables, plan.job, plan.checkpoints.state))
+    return Place(savepoint.start, plan.positions())
 
 
 def claimed(plan: LivePlan, *, anew: bool = False) -> tuple[LivePlan, Manifest]:

@@ -1,6 +1,6 @@
 """Stored tables, read back from where a job put them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,44 +9,25 @@ from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.job.plan import Job
 from transforms.record import ledger
 from transforms.specification import microseconds
-from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.live.plan import reached_in
-from transforms.storage.parquet import folder as parquet
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, Target, sql_table
-from transforms.storage.sql.database import parsed, schema_of
-from transforms.storage.sql.error import shown
-from transforms.storage.staging import Table
+from transforms.storage.sink import Sink
+from transforms.storage.tables import LEDGER, POSITIONS
 
 
 def read_table(job: Job, name: str) -> pa.Table:
-    """A table as the first sink that has it holds it; empty where nothing was published yet.
+    """A table as the first sink that can be read holds it; empty where nothing was published yet.
 
     Raises:
         SinkError: if it cannot be read.
     """
-    return read_target(job, next(target for target in job.targets if target.table == name))
+    return next(sinks_with(job, name)).read(name)
 
 
-def read_target(job: Job, target: Target) -> pa.Table:
-    """A table as one sink holds it.
-
-    Raises:
-        SinkError: if it cannot be read.
-    """
-    return read_stored(job.tables[target.table], target)
-
-
-def read_stored(table: Table, target: Target) -> pa.Table:
-    """A table as one sink holds it.
-
-    Raises:
-        SinkError: if it cannot be read.
-    """
-    if target.folder is not None:
-        return parquet.read(target.folder, table.schema)
-    return sql.read(str(target.url), sql_table(table))
+def sinks_with(job: Job, table: str) -> Iterator[Sink]:
+    """The sinks from which a table can be read, in the order of the job file."""
+    return (sink for sink in job.sinks if sink.reads_back and table in sink.tables)
 
 
 def sums(job: Job) -> Mapping[str, int]:
@@ -112,13 +93,4 @@ def _lateness(job: Job, table: str) -> int:
 
 def places(job: Job) -> list[str]:
     """Where the tables of a job lie, without secrets."""
-    found = []
-    for target in job.targets:
-        if target.url is not None:
-            url = parsed(target.url)
-            schema = schema_of(url)
-            found.append(f"{shown(url)}, schema {schema}" if schema else shown(url))
-        elif target.folder is not None:
-            found.append(target.folder if target.table == DEAD_LETTERS else target.folder.rsplit("/", 1)[0])
-    found += [f"kafka {sink.target.brokers}, topics {sink.target.topic}" for sink in job.topics]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(place for sink in job.sinks for place in sink.places()))

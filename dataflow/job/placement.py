@@ -1,23 +1,17 @@
 """Where tables come to lie: no two things in one place, and no table where its sink cannot hold it."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow.job.document import dotted
 from dataflow.job.problem import Place, Problem
 from dataflow.job.spec import JobSpec
-from transforms.location import LONGEST_NAME, identity, is_local
-from transforms.storage.parquet.folder import folder_name
-from transforms.storage.publish import DEAD_LETTERS, Target, sql_table
-from transforms.storage.spec import ParquetSinkSpec, SqlSinkSpec
-from transforms.storage.sql import SqlTable
-from transforms.storage.sql.database import parsed
-from transforms.storage.sql.error import shown
-from transforms.storage.sql.fit import file_of, misfits, place_of
-from transforms.storage.staging import Table
+from transforms.location import LONGEST_NAME, folder_name, identity, is_local
+from transforms.storage.sink import Sink
+from transforms.storage.tables import Table
 
 
-def misplaced(spec: JobSpec, tables: Mapping[str, Table], targets: Sequence[Target], path: str) -> Iterator[Problem]:
+def misplaced(spec: JobSpec, tables: Mapping[str, Table], sinks: Sequence[Sink], path: str) -> Iterator[Problem]:
     """What is wrong with the places of a job's tables, found before anything is written.
 
     Args:
@@ -27,29 +21,34 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], targets: Sequence[Targ
         if (size := len(folder_name(name).encode())) > LONGEST_NAME:
             sentence = f"the table {name} would need a folder whose name has {size} bytes; at most {LONGEST_NAME}"
             yield Problem(_place_of(name, spec), sentence)
-    taken: dict[Hashable, Use] = {}
-    for use in _uses(spec, targets, path):
-        other = taken.setdefault(use.where, use)
-        if other is not use:
+    taken: dict[Hashable, PlaceOfJob] = {}
+    clashes: set[Place] = set()
+    for use in _uses(spec, sinks, path):
+        others = [taken.setdefault(where, use) for where in use.where]
+        other = next((other for other in others if other is not use), None)
+        # Of two sinks in one place, their tables need not be named too.
+        if other is not None and (use.sink is None or use.sink not in clashes):
             yield Problem(use.field, use.against(other))
-    for index, sink in enumerate(spec.sinks):
-        if isinstance(sink, SqlSinkSpec):
-            held = [
-                table for name, table in tables.items() if name != DEAD_LETTERS or not (index or spec.dead_letters.path)
-            ]
-            yield from (Problem(_place_of(name, spec), sentence) for name, sentence in _unfit(sink.sql.url, held))
+            clashes.add(use.sink or ())
+    for sink in sinks:
+        yield from (Problem(_place_of(name, spec), sentence) for name, sentence in sink.misfits())
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """A place that a job uses: what lies there, and what the place is called."""
+class PlaceOfJob:
+    """A place that a job uses: what lies there, and what the place is called.
+
+    Args:
+        sink: of a place of a sink, the sink's; None: it is not one.
+    """
 
     field: Place
     what: str
     place: str
-    where: Hashable
+    where: Iterable[Hashable]
+    sink: Place | None = None
 
-    def against(self, other: "Use") -> str:
+    def against(self, other: "PlaceOfJob") -> str:
         """Why this cannot lie where the other does."""
         if self.what in ("state", "report"):
             kind = "folder" if self.what == "state" else "file"
@@ -57,64 +56,34 @@ class Use:
         return f"{self.what} and {other.what} would both lie in {self.place}"
 
 
-def _uses(spec: JobSpec, targets: Sequence[Target], path: str) -> Iterator[Use]:
-    """Every place of a job but its input, each once; what is named first has it."""
-    yield Use((), "the job file", path, identity(path))
-    if spec.source.log is not None:
-        yield _use(("source", "log", "path"), "the log", spec.source.log.path)
-    seen: set[Hashable] = set()
-    for index, sink in enumerate(spec.sinks):
-        what = dotted(("sinks", index))
-        if isinstance(sink, ParquetSinkSpec):
-            folder = sink.parquet.path
-            yield _use(("sinks", index), what, folder)
-            if identity(folder) not in seen:  # of two sinks in one folder, the tables need not be told too
-                tables = {t.table: t.folder for t in targets if t.folder == f"{folder}/{folder_name(t.table)}"}
-                if spec.dead_letters.path is not None:
-                    tables.pop(DEAD_LETTERS, None)
-                yield from (_use(("sinks", index), table, str(inside)) for table, inside in tables.items())
-            seen.add(identity(folder))
-        elif isinstance(sink, SqlSinkSpec) and (where := place_of(sink.sql.url)) is not None:
-            yield Use(("sinks", index), what, shown(parsed(sink.sql.url)), where)
-    if spec.dead_letters.path is not None:
-        yield _use(("dead_letters", "path"), DEAD_LETTERS, spec.dead_letters.path)
+def _uses(spec: JobSpec, sinks: Sequence[Sink], path: str) -> Iterator[PlaceOfJob]:
+    """Every place of a job, each once; what is named first has it. Files that are read are looked at one by one."""
+    yield PlaceOfJob((), "the job file", path, (identity(path),))
+    for what, called, where in spec.source.kind.occupied():
+        yield PlaceOfJob(("source", spec.source.kind_name), what, called, where)
+    for index, sink in enumerate(sinks):
+        is_own = index >= len(spec.sinks)  # the folder that dead letters have to themselves
+        place: Place = ("dead_letters", "path") if is_own else ("sinks", index)
+        for use in sink.uses():
+            what = use.table or dotted(place)
+            yield PlaceOfJob((*place, *use.field), what, use.place, use.where, sink=place)
     if spec.state is not None:
-        yield _use(("state",), "state", spec.state)
+        yield _at(("state",), "state", spec.state)
     if spec.report is not None:
-        yield _use(("report",), "report", spec.report)
+        yield _at(("report",), "report", spec.report)
 
 
-def _use(field: Place, what: str, path: str) -> Use:
-    return Use(field, what, path, identity(path))
+def _at(field: Place, what: str, path: str) -> PlaceOfJob:
+    return PlaceOfJob(field, what, path, (identity(path),))
 
 
-def written_over(spec: JobSpec, targets: Sequence[Target], path: str) -> str | None:
+def written_over(spec: JobSpec, sinks: Sequence[Sink], path: str) -> str | None:
     """What the job itself writes where it would read a file; None: it does not."""
     if not is_local(path):
         return None
-    folders = {identity(str(target.folder)): target.table for target in targets if target.folder is not None}
-    place = identity(path.rpartition("/")[0] or "/")
-    if place in folders:
-        return f"lies in the folder of {folders[place]}, which this job writes"
-    files = {"report": spec.report} | {
-        f"sinks[{index}]": file_of(sink.sql.url)
-        for index, sink in enumerate(spec.sinks)
-        if isinstance(sink, SqlSinkSpec)
-    }
-    for what, file in files.items():
-        if file is not None and identity(file) == identity(path):
-            return f"is the file of `{what}`, which this job writes"
-    return None
-
-
-def _unfit(url: str, tables: Sequence[Table]) -> Iterator[tuple[str, str]]:
-    fit: list[SqlTable] = []
-    for table in tables:
-        try:
-            fit.append(sql_table(table))
-        except ValueError as error:
-            yield table.name, f"the table {table.name} cannot be in a database: {error}"
-    yield from misfits(url, fit)
+    if spec.report is not None and identity(spec.report) == identity(path):
+        return "is the file of `report`, which this job writes"
+    return next((why for sink in sinks if (why := sink.writes_over(path)) is not None), None)
 
 
 def _place_of(table: str, spec: JobSpec) -> Place:

@@ -29,12 +29,9 @@ from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.record import dead_letter, ledger
 from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
-from transforms.storage.kafka.spec import KafkaSinkSpec
-from transforms.storage.kafka.topics import TopicSink
-from transforms.storage.parquet.folder import folder_name
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, Target
-from transforms.storage.spec import ParquetSinkSpec
-from transforms.storage.staging import Table
+from transforms.storage.sink import Sink
+from transforms.storage.sinks import sinks_of
+from transforms.storage.tables import DEAD_LETTERS, LEDGER, Table
 
 
 @dataclass(frozen=True)
@@ -71,33 +68,9 @@ class Job:
         return tables
 
     @cached_property
-    def targets(self) -> tuple[Target, ...]:
-        """Where each table is stored: every sink holds every table, dead letters live in one place."""
-        targets = []
-        stored = [sink for sink in self.spec.sinks if not isinstance(sink, KafkaSinkSpec)]
-        for index, sink in enumerate(stored):
-            for name in self.tables:
-                if name == DEAD_LETTERS and (index or self.spec.dead_letters.path):
-                    continue
-                if isinstance(sink, ParquetSinkSpec):
-                    targets.append(Target(name, folder=f"{sink.parquet.path}/{folder_name(name)}"))
-                else:
-                    targets.append(Target(name, url=sink.sql.url))
-        if self.spec.dead_letters.path:
-            targets.append(Target(DEAD_LETTERS, folder=self.spec.dead_letters.path))
-        return tuple(targets)
-
-    @cached_property
-    def topics(self) -> tuple[TopicSink, ...]:
-        """The topics that tables are sent to; dead letters are sent where no other place is named for them."""
-        letters = [] if self.spec.dead_letters.path else [DEAD_LETTERS]
-        return tuple(
-            TopicSink(
-                sink.kafka, tuple(name for name in self.tables if name != DEAD_LETTERS or (letters and not index))
-            )
-            for index, sink in enumerate(self.spec.sinks)
-            if isinstance(sink, KafkaSinkSpec)
-        )
+    def sinks(self) -> tuple[Sink, ...]:
+        """Where tables are stored, in the order of the job file."""
+        return sinks_of(self.spec.sinks, self.spec.job, self.tables, self.spec.dead_letters.path)
 
     @property
     def state(self) -> str:
@@ -114,7 +87,7 @@ class Job:
         for part in ranges:
             if self.spec.record.columns is not None:
                 self._refuse_unknown(part)
-            if (why := written_over(self.spec, self.targets, part.path)) is not None:
+            if (why := written_over(self.spec, self.sinks, part.path)) is not None:
                 raise SourceError(f"source.files.paths: {part.source} {why}")
         if self.spec.record.columns is not None and self.spec.files.format != "jsonl":
             refuse_missing(self.spec, self.folder, ranges)
@@ -220,7 +193,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
         raise document.error(problems)
     aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
     job = Job(spec, document.folder, schema, tuple(planned), types, aggregations)
-    problems = list(misplaced(spec, job.tables, job.targets, document.name))
+    problems = list(misplaced(spec, job.tables, job.sinks, document.name))
     if problems:
         raise document.error(problems)
     return job

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from dataflow.job.document import Document
 from dataflow.job.problem import Place, Problem
 from transforms.preprocessing.spec import STEPS
-from transforms.storage.spec import SINKS
+from transforms.specification import OneOf
+from transforms.storage.sinks import SINKS
 
 _RULES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping"),
@@ -131,7 +132,9 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        if argument is not annotation and not isinstance(argument, str):
+        if isinstance(argument, OneOf):
+            yield from argument.choices().values()
+        elif argument is not annotation and not isinstance(argument, str):
             yield from _models_in(argument)
 
 

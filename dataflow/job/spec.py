@@ -7,11 +7,12 @@ from pydantic import ByteSize, Field, model_validator
 
 from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
+from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
 from transforms.model.spec import LinearRegressionSpec
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
-from transforms.storage.spec import DeadLettersSpec, SinkSpec
+from transforms.storage.sinks import SinkSpec
+from transforms.storage.spec import DeadLettersSpec
 from transforms.time.watermark import WatermarkSpec
 
 _LIVE = "this version reads `files`, `log` and `kafka`"
@@ -30,6 +31,16 @@ class SourceSpec(Spec):
         if sum(kind is not None for kind in (self.files, self.log, self.kafka)) != 1:
             raise ValueError("source must have exactly one kind: `files`, `log` or `kafka`")
         return self
+
+    @property
+    def kind(self) -> SourceKindSpec:
+        """What the job reads."""
+        return next(kind for name, kind in self if kind is not None)
+
+    @property
+    def kind_name(self) -> str:
+        """What the job file calls it."""
+        return next(name for name, kind in self if kind is not None)
 
 
 class Aggregation(AggregationSpec):

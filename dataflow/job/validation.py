@@ -1,6 +1,5 @@
 """From a document to a job: what its fields say of each other, and its paths made absolute."""
 
-import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
@@ -9,15 +8,11 @@ from pydantic import ValidationError
 
 from dataflow.job.document import Document
 from dataflow.job.paths import mistaken
-from dataflow.job.problem import Place, Problem
+from dataflow.job.problem import Problem
 from dataflow.job.refusal import Salvage, problems, without_refused
 from dataflow.job.spec import Aggregation, JobSpec, SourceSpec
 from transforms.location import resolved
-from transforms.storage.kafka.spec import KafkaSinkSpec
-from transforms.storage.spec import ParquetSinkSpec, ParquetTarget, SinkSpec, SqlSinkSpec, SqlTarget
-from transforms.storage.sql.database import in_schema
-from transforms.storage.sql.fit import unusable, unusable_schema
-from transforms.systems.kafka import KafkaCluster
+from transforms.storage.sinks import SINKS, kind_of
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
@@ -59,38 +54,18 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
     def absolute(path: str | None) -> str | None:
         return path if path is None else resolved(path, folder)
 
-    sinks: list[SinkSpec] = []
-    for sink in spec.sinks:
-        if isinstance(sink, ParquetSinkSpec):
-            sinks.append(ParquetSinkSpec(parquet=ParquetTarget(path=resolved(sink.parquet.path, folder))))
-        elif isinstance(sink, KafkaSinkSpec):
-            sinks.append(sink)
-        else:
-            sinks.append(SqlSinkSpec(sql=SqlTarget(url=_whole_url(sink.sql, folder))))
+    sinks = tuple(kind_of(sink).resolved(sink, folder) for sink in spec.sinks)
     log = spec.source.log
     source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
     return spec.model_copy(
         update={
             "source": source,
-            "sinks": tuple(sinks),
+            "sinks": sinks,
             "dead_letters": spec.dead_letters.model_copy(update={"path": absolute(spec.dead_letters.path)}),
             "report": absolute(spec.report),
             "state": absolute(spec.state or f".streamgauge/{spec.job}"),
         }
     )
-
-
-def _whole_url(target: SqlTarget, folder: str) -> str:
-    """A database's url with its schema; one that is refused stays as it is."""
-    url, schema = _absolute_sqlite(target.url, folder), target.schema_name
-    if schema is None or unusable(url) is not None or unusable_schema(url, schema) is not None:
-        return url
-    return in_schema(url, schema)
-
-
-def _absolute_sqlite(url: str, folder: str) -> str:
-    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:?][^?]*)(\?.*)?", url)
-    return f"{match[1]}{resolved(match[2], folder)}{match[3] or ''}" if match else url
 
 
 def contradictions(spec: JobSpec) -> Iterator[Problem]:
@@ -101,12 +76,10 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
         yield Problem(("aggregations",), f"must be at most {MOST_LIVE} in a live job, are {len(spec.aggregations)}")
     yield from _alike_tables(spec)
     yield from _unfit_retention(spec)
-    if all(isinstance(sink, KafkaSinkSpec) for sink in spec.sinks):
-        sentence = "must have a parquet or sql sink beside kafka: reports, verify and replay read tables back"
+    if not any(kind_of(sink).reads_back for sink in spec.sinks):
+        readable = [name for name, kind in SINKS.items() if kind.reads_back]
+        sentence = f"must have one that can be read back ({', '.join(readable)}), for reports, verify and replay"
         yield Problem(("sinks",), sentence)
-    for index, sink in enumerate(spec.sinks):
-        if isinstance(sink, KafkaSinkSpec):
-            yield from _unfit_topics(spec, index, sink)
     yield from mistaken(spec)
 
 
@@ -157,26 +130,3 @@ def folded(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _unfit_topics(spec: JobSpec, index: int, sink: KafkaSinkSpec) -> Iterator[Problem]:
-    place: Place = ("sinks", index, "kafka", "topic")
-    brokers = broker_addresses(sink.kafka)
-    for other in range(index):
-        kafka = getattr(spec.sinks[other], "kafka", None)
-        if kafka is not None and kafka.topic == sink.kafka.topic and brokers & broker_addresses(kafka):
-            yield Problem(place, f"{sink.kafka.topic} is the topic of sinks[{other}] already")
-    source = spec.source.kafka
-    for table in (*_tables_of(spec), *RESERVED_TABLES):
-        try:
-            topic = sink.kafka.topic_of(table)
-        except ValueError as error:
-            yield Problem(place, str(error))
-            continue
-        if source is not None and topic == source.topic and brokers & broker_addresses(source):
-            yield Problem(place, f"the table {table} would be sent to {topic}, which is the topic that the job reads")
-
-
-def broker_addresses(cluster: KafkaCluster) -> set[str]:
-    """The brokers of a cluster, one by one."""
-    return {address.strip().lower() for address in cluster.brokers.split(",")}

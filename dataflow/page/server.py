@@ -22,7 +22,7 @@ from dataflow.page.view import JobView
 from transforms.errors import SinkError
 from transforms.process.progress import BULLETIN, Bulletin
 from transforms.record import ledger
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
 CONNECTIONS: Final = 256
 """Connections at a time; more are answered 503."""

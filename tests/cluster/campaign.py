@@ -30,7 +30,7 @@ from tests.dataflow.jobs import Ended, changed, parquet_table, streamgauge, writ
 from tests.dataflow.live_job import JOB, newest, position
 from tests.faults.database import Database
 from tests.waiting import until
-from transforms.storage.publish import LEDGER
+from transforms.storage.tables import LEDGER
 
 PATIENCE: Final = 180.0
 

@@ -16,7 +16,7 @@ from tests.cluster.topics import messages, produce, shared_broker
 from tests.dataflow.jobs import changed, finished, parquet_table, start, streamgauge, write_job
 from tests.dataflow.live_job import JOB, followed_and_killed, position, rows, to_end, verified
 from tests.waiting import until
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
 PARTITIONS: Final = 3
 BEGAN_MS: Final = 1_700_000_000_000

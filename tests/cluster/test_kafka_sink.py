@@ -24,7 +24,7 @@ from transforms.errors import KafkaFenced, SinkError
 from transforms.record import ledger
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.kafka.transactions import KafkaWriter, Position
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 
 SCHEMA = pa.schema({"k": pa.int64(), "v": pa.string(), "final": pa.bool_()})
 ROOT = Path(__file__).parent.parent.parent

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from dataflow.commands.load import load_job
-from dataflow.execution.stored import read_target
 from tests.dataflow.forking import forked
 from tests.dataflow.jobs import changed, finished, streamgauge, write_job
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, newest, to_end, verified
@@ -24,9 +23,8 @@ def keys(path: Path) -> dict[str, list[set[tuple[Any, ...]]]]:
     """The keys of the rows of each table, sink by sink."""
     job = load_job(str(path), [])
     found: dict[str, list[set[tuple[Any, ...]]]] = {}
-    for target in job.targets:
-        table = job.tables[target.table]
-        rows = [row for row in read_target(job, target).to_pylist() if row.get("final", True)]
+    for sink, table in ((each, name) for each in job.sinks for name in each.tables.values()):
+        rows = [row for row in sink.read(table.name).to_pylist() if row.get("final", True)]
         found.setdefault(table.name, []).append({tuple(row[name] for name in table.key) for row in rows})
     return found
 

@@ -86,11 +86,12 @@ def no_rewind() -> None:
 
     def settle(plan: LivePlan, manifest: Manifest) -> Manifest:
         shown = {
-            str(target.folder): [name for name in os.listdir(str(target.folder)) if parquet.is_ours(name)]
-            for target in plan.folders
+            folder: [name for name in os.listdir(folder) if parquet.is_ours(name)]
+            for sink in plan.sinks
+            for folder in sink.folders
         }
-        folder: CheckpointFolder = plan.checkpoints
-        return true_settle(plan, folder.commit(manifest, replace(manifest, files=shown)))
+        checkpoints: CheckpointFolder = plan.checkpoints
+        return true_settle(plan, checkpoints.commit(manifest, replace(manifest, files=shown)))
 
     mock.patch.object(Keeper, "_written", written).start()
     mock.patch.object(LivePlan, "settle", settle).start()

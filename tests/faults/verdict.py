@@ -12,7 +12,7 @@ from unittest import mock
 import pyarrow as pa
 
 from dataflow.commands.load import load_job
-from dataflow.execution.stored import read_target
+from dataflow.execution.stored import read_table, sinks_with
 from dataflow.job.plan import Job
 from tests.dataflow.jobs import changed, streamgauge, write_job
 from tests.faults.data import JOB
@@ -119,10 +119,9 @@ def _judge_log(verdict: Verdict, source: str, held: Sequence[bytes], expected: E
 
 
 def _judge_books(verdict: Verdict, job: Job, stage: Stage, *, exact: bool) -> None:
-    for target in job.targets:
-        place = target.url.partition(":")[0] if target.url else "parquet"
-        if target.table == "ledger":
-            book = read_target(job, target)
+    for place, sink, table in ((each.kind, each, name) for each in job.sinks for name in each.tables):
+        if table == "ledger":
+            book = sink.read(table)
             sums = {name: sum(book[name].to_pylist()) for name in book.column_names[2:]}
             parts = sum(sums[name] for name in ("accepted", "dead", "filtered", "duplicate", "late"))
             if parts != sums["read"]:
@@ -131,8 +130,8 @@ def _judge_books(verdict: Verdict, job: Job, stage: Stage, *, exact: bool) -> No
             verdict.miss(max(lost, 0), max(twice, 0), f"records in the ledger in {place}")
             if exact and (sums["late"] or sums["partly_late"]):
                 verdict.wrong.append(f"records are late in {place}: {sums}")
-        elif target.table == "dead_letters":
-            letters = read_target(job, target).to_pylist()
+        elif table == "dead_letters":
+            letters = sink.read(table).to_pylist()
             keys = Counter((row["source"], row["position"], row["stage"]) for row in letters)
             verdict.miss(0, keys.total() - len(keys), f"dead letters in {place}")
             if exact:
@@ -157,18 +156,18 @@ def _judge_tables(verdict: Verdict, job: Job, stage: Stage) -> None:
         closed = watermark - microseconds(aggregation.spec.allowed_lateness)
         for table in {output.table for output in aggregation.outputs}:
             key = job.tables[table].key
-            (first,) = [target for target in batch.targets if target.table == table]
-            wanted = _closed(read_target(batch, first), key, closed)
+            wanted = _closed(read_table(batch, table), key, closed)
             if len(wanted) < 8:
                 verdict.wrong.append(f"{table} has {len(wanted)} rows only: the case shows nothing")
-            for target in (target for target in job.targets if target.table == table):
-                found = _closed(read_target(job, target), key, closed)
+            for sink in sinks_with(job, table):
+                found = _closed(sink.read(table), key, closed)
                 different = [place for place in wanted.keys() | found.keys() if _difference(wanted, found, place)]
                 verdict.differ += len(different)
                 if different:
                     what = _difference(wanted, found, min(different, key=repr))
-                    place = target.url.partition(":")[0] if target.url else "parquet"
-                    verdict.wrong.append(f"{len(different)} of {len(wanted)} rows of {table} in {place} differ: {what}")
+                    verdict.wrong.append(
+                        f"{len(different)} of {len(wanted)} rows of {table} in {sink.kind} differ: {what}"
+                    )
 
 
 Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]

@@ -38,7 +38,7 @@ from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import FOREVER, LivePlan, Waiting
 from transforms.storage.live.store import KeepFn, LabelFn, StoreRowsFn
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.tick import READ, ROWS, label_of, name_of, tick_of
 from transforms.time.watermark import END, NEVER, Progress
 
@@ -203,7 +203,7 @@ class Life:
         job, grows = self.job, len(self.study.log) % 2 == 0
         waiting = {table: Waiting(lateness, LONGEST) for table, lateness in self.study.lateness.items()}
         return LivePlan(
-            *(job.spec.job, job.tables, job.targets, checkpoints, len(self.shards)),
+            *(job.tables, self.world.sinks(job), checkpoints, len(self.shards)),
             grows=grows,
             waiting=waiting,
             reached=reached,

@@ -21,7 +21,7 @@ from tests.live.world import Killed, World, Wrong
 from transforms.aggregation import summary
 from transforms.record import ledger
 from transforms.storage.checkpoint.manifest import Checkpoint
-from transforms.storage.publish import LEDGER
+from transforms.storage.tables import LEDGER
 from transforms.time.watermark import END
 
 LifeOf = Callable[[Study, World, Random, Plan, History], Life]
@@ -69,7 +69,7 @@ class Simulation:
         Raises:
             Wrong: if they are not those of the batch.
         """
-        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
+        with self.world.watched(), mock.patch.object(summary, "hash_rows", remembered_hashes):
             self._run()
 
     def _run(self) -> None:
@@ -164,20 +164,16 @@ class Simulation:
         self._settle()
         through = END if newest.drained else newest.watermark
         position = int(newest.source["position"])
-        for target in study.job.targets:
-            if target.folder is not None:
-                rows = self.world.rows_in_files(target.folder)
-            else:
-                rows = [row for row in self.world.tables[target.table].values() if row.get("final", True)]
-            mark = self.world.manifest.expired.get(target.table) if self.world.manifest is not None else None
-            where = "files" if target.folder else "database"
-            self.gone += study.check(target.table, rows, where, through, position, mark)
-            if (
-                mark is not None
-                and newest.source["progress"]["elapsed"] / 1e6 - mark.time < self.retention[target.table]
-            ):
-                raise Wrong(f"{where} {target.table}: rows went before their time")
-            if target.table == LEDGER:
+        elapsed = newest.source["progress"]["elapsed"] / 1e6
+        for sink, table in ((each, name) for each in study.job.sinks for name in each.tables):
+            rows = self.world.rows_of(sink, table)
+            if sink.stores_at_once:
+                rows = [row for row in rows if row.get("final", True)]
+            mark = self.world.manifest.expired.get(table) if self.world.manifest is not None else None
+            self.gone += study.check(table, rows, sink.kind, through, position, mark)
+            if mark is not None and elapsed - mark.time < self.retention[table]:
+                raise Wrong(f"{sink.kind} {table}: rows went before their time")
+            if table == LEDGER:
                 for row in rows:
                     if ledger.imbalance(row):  # type: ignore[arg-type]
                         raise Wrong(f"the ledger does not close: {row}")

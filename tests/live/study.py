@@ -21,7 +21,7 @@ from transforms.record.batch import POSITION
 from transforms.record.hashing import hash_rows
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.expiry import Mark
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.watermark import Progress, WatermarkSpec
 
 Key = tuple[Any, ...]

@@ -15,7 +15,6 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.restore import launch, settle_live
-from dataflow.execution.stored import read_target
 from dataflow.job.plan import Job
 from tests.live.history import History
 from tests.live.jobs import JOBS, planned
@@ -27,8 +26,9 @@ from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.log.writer import Chunk, LogWriter
-from transforms.storage.live import plan as storing
 from transforms.storage.parquet import exchange
+from transforms.storage.sink import Sink
+from transforms.storage.sql import publication
 from transforms.time.watermark import NEVER
 
 SHARDS = 2
@@ -40,7 +40,7 @@ class Disk(World):
     job: Job
 
     @contextmanager
-    def as_sinks(self) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
         folder, renameat2 = self.job.folder, exchange._renameat2()
 
         def between(operation: Any, *, always: bool = False) -> Any:
@@ -63,13 +63,12 @@ class Disk(World):
             mock.patch.object(exchange, "_renameat2", lambda: between(renameat2, always=True)),
             mock.patch.object(os, "remove", between(os.remove)),
             mock.patch.object(builtins, "open", between(builtin_open)),
-            mock.patch.object(storing.sql, "publish", between(storing.sql.publish, always=True)),
+            mock.patch.object(publication, "publish", between(publication.publish, always=True)),
         ):
             yield
 
-    def rows_in_files(self, path: str) -> list[dict[str, Any]]:
-        (target,) = (target for target in self.job.targets if target.folder == path)
-        rows: list[dict[str, Any]] = read_target(self.job, target).to_pylist()
+    def rows_of(self, sink: Sink, table: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = sink.read(table).to_pylist()
         return rows
 
 
@@ -79,13 +78,6 @@ class OnDisk(Simulation):
 
     def _settle(self) -> None:
         settle_live(self.study.job)
-
-    def _check(self, study: Study, newest: Any) -> None:
-        for target in study.job.targets:
-            if target.folder is None:
-                rows = read_target(study.job, target).to_pylist()
-                self.world.tables[target.table] = {(number,): row for number, row in enumerate(rows)}
-        super()._check(study, newest)
 
 
 class LaunchedLife(Life):

@@ -36,7 +36,7 @@ from transforms.record.batch import WATERMARK, set_column
 from transforms.storage.live import plan as storing
 from transforms.storage.live.keeper import Keeper
 from transforms.storage.live.plan import LivePlan
-from transforms.storage.publish import DEAD_LETTERS
+from transforms.storage.tables import DEAD_LETTERS
 from transforms.time.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
 from transforms.time.watermark import Progress, WatermarkSpec
 
@@ -150,7 +150,11 @@ class LettersTwice(Life):
     def plan_to_store(self, checkpoints: Any) -> LivePlan:
         plan = super().plan_to_store(checkpoints)
         numbered = replace(plan.tables[DEAD_LETTERS], key=("source", "position", "stage", "failed_at"))
-        return replace(plan, tables={**plan.tables, DEAD_LETTERS: numbered})
+        sinks = [
+            replace(sink, tables={**sink.tables, DEAD_LETTERS: numbered}) if DEAD_LETTERS in sink.tables else sink
+            for sink in plan.sinks
+        ]
+        return replace(plan, sinks=sinks)
 
 
 class Spanning(Life):

@@ -25,7 +25,7 @@ from transforms.aggregation import summary
 from transforms.collection.log.writer import Chunk
 from transforms.record import ledger
 from transforms.specification import microseconds, parse_duration
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.watermark import NEVER
 
 STORIES = sorted(Path(__file__).with_name("stories").glob("*.yaml"))
@@ -67,7 +67,7 @@ class Story:
     def tell(self, seed: int) -> dict[str, Any]:
         """What a process tells that goes on from the last one, reads all there is and stops."""
         plan = Plan(1 + seed % 3, len(self.log), "stop", 0.1, 1.0, 1)
-        with self.world.as_sinks(), mock.patch.object(summary, "hash_rows", remembered_hashes):
+        with self.world.watched(), mock.patch.object(summary, "hash_rows", remembered_hashes):
             Life(Study(self.job, self.log, cuts=False), self.world, Random(seed), plan, self.history).live()
         tables = {name: rows.copy() for name, rows in self.world.tables.items()}
         rows = [self._row(name, row) for name, row in self._news(tables) if name not in (DEAD_LETTERS, LEDGER)]

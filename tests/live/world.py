@@ -7,19 +7,20 @@ compare-and-set, then what the folders show.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 
+from dataflow.job.plan import Job
 from transforms.errors import CheckpointDamaged, TableLost, TakenOver
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.live import keeper as keeping
-from transforms.storage.live import plan as storing
-from transforms.storage.staging import Table
+from transforms.storage.parquet.sink import ParquetSink
+from transforms.storage.sink import Sink
+from transforms.storage.sql.sink import SqlSink
+from transforms.storage.tables import Table
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -202,21 +203,51 @@ class World:
     def Showing(self, job: str, owner: str, attempt: int, check: Callable[[], None]) -> "_Showing":
         return _Showing(self, attempt, check)
 
-    def rows_in_files(self, path: str) -> list[dict[str, Any]]:
-        """What a reader of a folder finds."""
-        return [row for name in self.shown[path] for _, batch in self.files[path][name] for row in batch.to_pylist()]
+    def sinks(self, job: Job) -> list[Sink]:
+        """The sinks of a job, storing here."""
+        return [self._in_place_of(sink) for sink in job.sinks]
+
+    def _in_place_of(self, sink: Sink) -> Sink:
+        if isinstance(sink, ParquetSink):
+            return Folders(**{name.name: getattr(sink, name.name) for name in fields(sink)}, world=self)
+        assert isinstance(sink, SqlSink)
+        return Database(**{name.name: getattr(sink, name.name) for name in fields(sink)}, world=self)
+
+    def rows_of(self, sink: Sink, table: str) -> list[dict[str, Any]]:
+        """What a reader of a table finds in a sink."""
+        if isinstance(sink, ParquetSink):
+            path = sink.folder_of[table]
+            return [
+                row for name in self.shown[path] for _, batch in self.files[path][name] for row in batch.to_pylist()
+            ]
+        return list(self.tables[table].values())
 
     @contextmanager
-    def as_sinks(self) -> Iterator[None]:
-        """Lets live plans store here."""
-        with (
-            mock.patch.object(storing, "parquet_log", self),
-            mock.patch.object(keeping, "parquet_log", self),
-            mock.patch.object(storing.sql, "publish", self.publish),
-            mock.patch.object(storing.sql, "take_back", self.take_back),
-            mock.patch.object(storing.sql, "expire", self.expire),
-        ):
-            yield
+    def watched(self) -> Iterator[None]:
+        """Sees everything that is changed meanwhile."""
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders(ParquetSink):
+    """Parquet folders in a world."""
+
+    world: World
+
+    @property
+    def growing(self) -> World:
+        return self.world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database(SqlSink):
+    """A database in a world."""
+
+    world: World
+
+    @property
+    def database(self) -> World:
+        return self.world
 
 
 def _is_given_up(known: Any, mark: Mark) -> bool:

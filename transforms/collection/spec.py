@@ -1,10 +1,12 @@
 """What a source holds: which files, and what a record of theirs is."""
 
+from collections.abc import Hashable, Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
+from transforms.location import NamedPath, identity
 from transforms.record.batch import RESERVED
 from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Spec
 from transforms.time.zone import TimeZone
@@ -15,7 +17,19 @@ LONGEST_LINE: Final = 64 << 20
 FORMATS: Final = ("parquet", "jsonl", "csv")
 
 
-class FilesSpec(Spec):
+class SourceKindSpec(Spec):
+    """A kind of source, as the job file writes it."""
+
+    def named_paths(self) -> Iterator[NamedPath]:
+        """Every path and URL of files in it, each with its field."""
+        return iter(())
+
+    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
+        """Places that nothing may be written to: what lies there, what each is called, and what is equal for it."""
+        return iter(())
+
+
+class FilesSpec(SourceKindSpec):
     """Files to read to their end: paths may hold globs, and be local or any fsspec URL.
 
     `.gz` and `.zst` are read as what they hold. Relative paths are relative to the job file.
@@ -24,8 +38,12 @@ class FilesSpec(Spec):
     paths: Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
     format: Literal["parquet", "jsonl", "csv"]
 
+    def named_paths(self) -> Iterator[NamedPath]:
+        for index, path in enumerate(self.paths):
+            yield NamedPath(("paths", *([index] if len(self.paths) > 1 else [])), path)
 
-class LogSpec(Spec):
+
+class LogSpec(SourceKindSpec):
     """The collector's durable log: to its present end, or for ever with `--streaming`.
 
     `path` is the log's folder, relative to the job file. `retain`: how far back, at least, `verify` can run the log
@@ -34,6 +52,12 @@ class LogSpec(Spec):
 
     path: str = Field(min_length=1)
     retain: Duration = timedelta(hours=1)
+
+    def named_paths(self) -> Iterator[NamedPath]:
+        yield NamedPath(("path",), self.path, stays=True)
+
+    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
+        yield "the log", self.path, frozenset({identity(self.path)})
 
 
 class Column(Spec):

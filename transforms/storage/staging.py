@@ -13,17 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.storage.error import told_as_sink_error
+from transforms.storage.tables import Table, fit
 
 _ROW_GROUP_BYTES: Final = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """An output table: its name, the columns that identify a row, and its schema."""
-
-    name: str
-    key: tuple[str, ...]
-    schema: pa.Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +58,6 @@ class StagedFile:
         with told_as_sink_error(self._path):
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._table.schema))
         self._waiting, self._bytes = [], 0
-
-
-def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch's columns under exactly `schema`, without our metadata."""
-    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
 def read_staged(receipts: Sequence[Receipt]) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.record.coder  # noqa: F401  # registers the Arrow coder
 from transforms.storage.publish import Outcome, Plan, publish
-from transforms.storage.staging import Receipt, StagedFile, Table
+from transforms.storage.staging import Receipt, StagedFile
+from transforms.storage.tables import Table
 
 TableRows: TypeAlias = "beam.PCollection[pa.RecordBatch] | tuple[beam.PCollection[pa.RecordBatch], ...]"
 """The rows of a table, or several parts of them."""
@@ -68,8 +69,8 @@ class Store(beam.PTransform):
         staged = [
             rows
             | f"Stage {name}{f', part {number + 1}' if number else ''}"
-            >> beam.ParDo(StageFn(self.plan.tables[name], f"{self.plan.staging}/{index}")).with_output_types(Receipt)
-            for index, (name, table) in enumerate(tables.items())
+            >> beam.ParDo(StageFn(self.plan.tables[name], self.plan.staging(name))).with_output_types(Receipt)
+            for name, table in tables.items()
             for number, rows in enumerate(table if isinstance(table, tuple) else (table,))
         ]
         pipeline = staged[0].pipeline

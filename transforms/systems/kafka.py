@@ -9,12 +9,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transforms.location import NamedPath
 from transforms.specification import Spec
 
 _SECRETS: Final = {
@@ -185,6 +186,16 @@ class KafkaCluster(Spec):
         """
         ours = {"log_level": 0, "client.id": "streamgauge"}
         return {**ours, **self.settings, "bootstrap.servers": self.brokers, **self.security.settings()}
+
+    def places_of(self, topic: str) -> frozenset[Hashable]:
+        """What two topics have in common if they are one: a broker, and their name."""
+        return frozenset(("kafka", address.strip().lower(), topic) for address in self.brokers.split(","))
+
+    def key_files(self, field: tuple[str | int, ...]) -> Iterator[NamedPath]:
+        """The files of certificates and keys, each with its field, which lies in `field`."""
+        for name in ("ca", "certificate", "key"):
+            if (path := getattr(self.security, name)) is not None:
+                yield NamedPath((*field, "security", name), path, stays=True)
 
 
 def secret(variable: str | None, field: str) -> str | None:

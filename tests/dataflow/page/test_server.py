@@ -254,10 +254,10 @@ def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_
     kept = Checkpoint(1, 2, 0, {"progress": {}, "position": 6}, 1_795_000_000.0)
     claimed = folder.claim("launch")
     folder.commit(claimed, replace(claimed, checkpoints=[kept], at=kept.place))
-    target = next(target for target in job.targets if target.table == "ledger")
+    (place,) = [folder for sink in job.sinks for folder in sink.folders if folder.endswith("/ledger")]
     books = [ledger.entry("log", first, read=3, accepted=2, dead=1) for first in (0, 3, 6)]
-    names = append(str(target.folder), job.tables["ledger"], books, 1, 1)
-    Showing("live", "owner", 1).show(str(target.folder), names)
+    names = append(place, job.tables["ledger"], books, 1, 1)
+    Showing("live", "owner", 1).show(place, names)
     recall(job, bulletin)
     assert (bulletin.position, bulletin.end, bulletin.checkpoint) == (6, 9, 1_795_000_000.0)
     assert bulletin.totals()[0]["read"] == 6

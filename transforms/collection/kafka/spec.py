@@ -1,16 +1,19 @@
 """A Kafka topic as a source: which one, from where on, and what its values are."""
 
 import re
+from collections.abc import Hashable, Iterator
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transforms.collection.spec import SourceKindSpec
+from transforms.location import NamedPath
 from transforms.systems.kafka import TOPIC, KafkaCluster
 from transforms.systems.schema_registry import RegistrySpec, check_registry
 
 
-class KafkaSpec(KafkaCluster):
+class KafkaSpec(KafkaCluster, SourceKindSpec):
     """A topic of Kafka: to its present end, or for ever with `--streaming`.
 
     `start`: where a job begins that has no checkpoint: `earliest`, `latest`, or a time with an offset, by the
@@ -52,6 +55,12 @@ class KafkaSpec(KafkaCluster):
     def _registry_for_avro(self) -> "KafkaSpec":
         check_registry(self.format, self.schema_registry)
         return self
+
+    def named_paths(self) -> Iterator[NamedPath]:
+        yield from self.key_files(())
+
+    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
+        yield "the topic that the job reads", f"kafka {self.brokers}, topic {self.topic}", self.places_of(self.topic)
 
     @property
     def start_ms(self) -> int | None:

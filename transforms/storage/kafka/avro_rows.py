@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from transforms.errors import SinkError
 from transforms.storage.kafka.rows import Encode
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 from transforms.systems.schema_registry import (
     RegistrySpec,
     registry_client,

@@ -21,7 +21,7 @@ from transforms.storage.kafka.avro_rows import register
 from transforms.storage.kafka.brokers import Brokers
 from transforms.storage.kafka.rows import Encode, keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 from transforms.systems.kafka import KafkaUnusable, client_module, told
 
 _LOOK: Final = 1_000  # messages between two looks at what became of those before

@@ -22,14 +22,13 @@ from transforms.process.progress import BULLETIN
 from transforms.process.pulse import Pulse
 from transforms.process.pulse import pulse as pulse_of_process
 from transforms.record import ledger
-from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark, expiring, with_mark
 from transforms.storage.checkpoint.history import NOTHING, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.live.plan import FOREVER, LivePlan
-from transforms.storage.parquet import growing as parquet_log
-from transforms.storage.publish import DEAD_LETTERS, LEDGER, POSITIONS, by_url, sql_table
 from transforms.storage.records import stamped
+from transforms.storage.sink import Stored
+from transforms.storage.tables import DEAD_LETTERS, LEDGER, POSITIONS
 from transforms.time.retention import moments
 from transforms.time.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, parcel
 from transforms.time.watermark import END
@@ -123,7 +122,7 @@ class Keeper:
         expired = self._expired(manifest, mark.time)
         files = self._written(manifest, tick, contents, done, growing, expired)
         contents[LEDGER] = [book] if book.num_rows else []
-        self._store_books(contents)
+        plan.store_books(contents, self._number)
         reached = self._writing.publish(contents)
         place = Place(tick.name, reached, manifest.line[-1].history)
         fresh = ledger.totals(ledger.merge(waited.fresh))
@@ -207,19 +206,15 @@ class Keeper:
         expired: Mapping[str, Mark],
     ) -> dict[str, Sequence[str]]:
         """The live files once this checkpoint counts: what is new lies beside them, what has expired is left out."""
+        stored = Stored(
+            *(tick.name, self._number),
+            contents={**contents, LEDGER: [done]},
+            growing=growing if self._plan.grows else None,
+            expired={table: mark.name for table, mark in expired.items()},
+        )
         files = dict(manifest.files)
-        for target in self._plan.folders:
-            folder, table = str(target.folder), self._plan.tables[target.table]
-            if target.table in expired:
-                through = expired[target.table].name
-                names = parquet_log.without(folder, files[folder], through, tick.name, self._number)
-            else:
-                names = parquet_log.packed(folder, files[folder], tick.name, self._number)
-            rows = [done] if target.table == LEDGER else contents[target.table]
-            if target.table == LEDGER and self._plan.grows:
-                names = [name for name in names if not parquet_log.is_tail(name)]
-                names += parquet_log.put_tail(folder, table, growing, tick.name, self._number)
-            files[folder] = [*names, *parquet_log.append(folder, table, rows, tick.name, self._number)]
+        for sink in self._plan.sinks:
+            files |= sink.checkpointed(manifest.files, stored)
         return files
 
     def _mark(self, tick: Tick, taken: float, growing: pa.RecordBatch) -> Mark:
@@ -234,14 +229,6 @@ class Keeper:
         if _books_of(manifest) is None:  # their sums are known from their rows only
             stays = {table: seconds for table, seconds in stays.items() if table not in POSITIONS}
         return expiring(manifest.marks, stays, manifest.expired, now, _oldest(manifest))
-
-    def _store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
-        """Upserts dead letters and ledger into databases, whose other rows were stored as they came."""
-        plan = self._plan
-        books = (target for target in plan.targets if target.table in POSITIONS and contents[target.table])
-        for url, names in by_url(books).items():
-            rows = {sql_table(plan.tables[name]): contents[name] for name in names}
-            sql.publish(url, rows, replace=False, fence=plan.fence(self._attempt))
 
 
 def _oldest(manifest: Manifest) -> int:

@@ -1,35 +1,28 @@
 """What a live job stores, free of Beam, and how its tables go back to a place.
 
-Rows of closing windows go into databases the moment they are known: upserts by the table's key, so that doing it
-again after a restart changes nothing. Dead letters, the ledger and Parquet files wait for the next checkpoint
-(`transforms.storage.live.keeper`). What came after the last checkpoint is made again by whoever goes on from it.
+Some sinks store rows of closing windows the moment they are known: upserts by the table's key, so that doing it again
+after a restart changes nothing. Dead letters, the ledger, and everything of other sinks wait for the next checkpoint
+(`transforms.storage.live.keeper`). A job that resumes makes again what came after its last checkpoint.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pyarrow as pa
 
 from transforms.errors import StateRefused
 from transforms.process.progress import BULLETIN
-from transforms.storage import sql
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder
 from transforms.storage.checkpoint.history import Line, Place, holds, left_at, parting
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
-from transforms.storage.kafka import topics
-from transforms.storage.kafka.topics import Topics, TopicSink
-from transforms.storage.parquet import growing as parquet_log
-from transforms.storage.parquet.adoption import files_in, has_rows_of_others, moved_from
-from transforms.storage.publish import LEDGER, POSITIONS, Target, by_url, sql_table
-from transforms.storage.staging import Table
+from transforms.storage.live import positions
+from transforms.storage.live.positions import Writing
+from transforms.storage.sink import Fence, Files, Known, Showing, Sink, Stored
+from transforms.storage.tables import LEDGER, POSITIONS, Table
 
 FOREVER: Final = float("inf")
-
-Files: TypeAlias = Mapping[str, Sequence[str]]
-"""The live files of each Parquet folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +48,11 @@ class LivePlan:
     """What a live job stores, and where.
 
     Args:
-        job: the name that owns the folders.
         tables: every output table by name.
         checkpoints: where the job keeps what it goes on from.
         snapshots: how many a whole checkpoint has.
         attempts: how often records were replayed before, by source and position.
         start: where it begins.
-        topics: those that it fills.
         launch: which launch of the job it is.
         number: the launch's number; a later one has a greater number.
         owner: the state that the tables are of.
@@ -72,14 +63,12 @@ class LivePlan:
         retention: of tables, how long (s) their rows stay; those of others stay for ever.
     """
 
-    job: str
     tables: Mapping[str, Table]
-    targets: Sequence[Target]
+    sinks: Sequence[Sink]
     checkpoints: CheckpointFolder
     snapshots: int
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
     start: Place = field(default_factory=Place)
-    topics: Sequence[TopicSink] = ()
     launch: str = ""
     number: int = 0
     owner: str = ""
@@ -88,11 +77,6 @@ class LivePlan:
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER
     retention: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def folders(self) -> list[Target]:
-        """The tables that lie in Parquet folders."""
-        return [target for target in self.targets if target.folder is not None]
 
     def claimed(self, launch: str, *, anew: bool = False) -> tuple["LivePlan", Manifest]:
         """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
@@ -106,9 +90,7 @@ class LivePlan:
             manifest: what the state holds; tables that it began itself are not in question.
         """
         owner = manifest.owner if manifest is not None else None
-        held = [f"{target.folder}" for target in self.folders if has_rows_of_others(str(target.folder), owner)]
-        for url, names in by_url(self.targets).items():
-            held += sql.full(url, [sql_table(self.tables[name]) for name in names], owner)
+        held = [place for sink in self.sinks for place in sink.full(owner)]
         if held:
             raise StateRefused(
                 f"{self.checkpoints.state} holds no checkpoint, and tables of this job hold rows ({held[0]}), which a"
@@ -117,50 +99,55 @@ class LivePlan:
             )
 
     def begin(self, manifest: Manifest) -> Place:
-        """Empties every table: a job that goes on from nothing has no rows yet. Gives where it begins."""
-        urls = by_url(self.targets)
-        files: Files = {str(target.folder): [] for target in self.folders}
+        """Empties every table: a job that begins from nothing has no rows yet. Gives where it begins."""
         began = Manifest.new(self.checkpoints.identity)
-        place = replace(began.at, topics=topics.begin(self.topics, self.tables, self.job, self.checkpoints.state))
+        place = replace(began.at, topics=self.positions())
         new = replace(
             began,
             owner=manifest.owner,
             at=place,
             launch=manifest.launch,
             attempt=manifest.attempt,
-            files=files,
-            databases=sorted(map(digest_of, urls)),
+            files={folder: [] for sink in self.sinks for folder in sink.folders},
+            databases=self._identities,
             number=manifest.number,
             newest_number=manifest.newest_number,
         )
         self.show(self.checkpoints.commit(manifest, new), manifest.attempt)
-        for url, names in urls.items():
-            fence = self._taking(begins=True)
-            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=True, fence=fence)
+        for sink in self.sinks:
+            sink.take(self._taking(begins=True), empty=True)
         return place
+
+    def positions(self) -> positions.Positions:
+        """Where sinks that store in transactions end before the job begins."""
+        return positions.begin(self.sinks, self.checkpoints.state)
 
     def settle(self, manifest: Manifest) -> Manifest:
         """Takes the tables, makes folders show what is live, and begins those of sinks that are new."""
-        files, urls = self.adopted(manifest), by_url(self.targets)
+        files = self.adopted(manifest)
         is_known = any(folder in manifest.files for folder in files)
-        for url in urls:
+        for sink in self.sinks:
             # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
-            if digest_of(url) not in manifest.databases and (manifest.files or manifest.databases):
-                owner = None if is_known else manifest.owner
-                if held := sql.full(url, [sql_table(self.tables[name]) for name in urls[url]], owner):
-                    raise StateRefused(
-                        f"{held[0]}, a table of a sink that is new, holds rows; give the job another database"
-                    )
+            is_new = self._is_new(sink, manifest) and (manifest.files or manifest.databases)
+            if is_new and (held := sink.full(None if is_known else manifest.owner)):
+                raise StateRefused(
+                    f"{held[0]}, a table of a sink that is new, holds rows; give the job another database"
+                )
         if files != manifest.files:
             manifest = self.checkpoints.commit(manifest, replace(manifest, files=files))
         self.show(manifest, manifest.attempt)
-        for url, names in urls.items():
-            fence = self._taking(begins=digest_of(url) not in manifest.databases)
-            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False, fence=fence)
-        databases = sorted(map(digest_of, urls))
-        if databases != list(manifest.databases):
-            manifest = self.checkpoints.commit(manifest, replace(manifest, databases=databases))
+        for sink in self.sinks:
+            sink.take(self._taking(begins=self._is_new(sink, manifest)), empty=False)
+        if self._identities != list(manifest.databases):
+            manifest = self.checkpoints.commit(manifest, replace(manifest, databases=self._identities))
         return manifest
+
+    @property
+    def _identities(self) -> list[str]:
+        return sorted(sink.identity for sink in self.sinks if sink.identity is not None)
+
+    def _is_new(self, sink: Sink, manifest: Manifest) -> bool:
+        return sink.identity is not None and sink.identity not in manifest.databases
 
     def adopted(self, manifest: Manifest) -> Files:
         """The live files of the folders that the job has now.
@@ -168,18 +155,10 @@ class LivePlan:
         Raises:
             StateRefused: if a folder that is new holds rows.
         """
-        folders = [str(target.folder) for target in self.folders]
+        folders = {folder for sink in self.sinks for folder in sink.folders}
         left = {folder: names for folder, names in manifest.files.items() if folder not in folders}
-        has_moved = bool(manifest.files) and len(left) == len(manifest.files)
-        files: dict[str, Sequence[str]] = {}
-        for folder in folders:
-            if folder in manifest.files:
-                files[folder] = manifest.files[folder]
-            elif has_moved and (before := moved_from(folder, left)) is not None:
-                files[folder] = left[before]
-            else:
-                files[folder] = files_in(folder, self.job, manifest)
-        return files
+        has_moved = len(left) == len(manifest.files)
+        return _together(sink.adopted(manifest, left if has_moved else {}) for sink in self.sinks)
 
     def take_back(
         self,
@@ -205,9 +184,7 @@ class LivePlan:
                 " abandoned: the job was taken back to before it, and is in another history now"
             )
         kept = [entry for entry in manifest.checkpoints if entry.name <= place.name]
-        files = {
-            folder: parquet_log.rewound(folder, names, place.name, attempt) for folder, names in manifest.files.items()
-        }
+        files = _together(sink.rolled_back(manifest.files, place.name, attempt) for sink in self.sinks)
         after = replace(
             manifest,
             attempt=attempt,
@@ -215,7 +192,7 @@ class LivePlan:
             at=place,
             checkpoints=kept,
             taken_back=not kept,
-            files=files,
+            files={**manifest.files, **files},
             marks=[mark for mark in manifest.marks if mark.name <= place.name],
         )
         after = self.checkpoints.commit(manifest, after)
@@ -269,87 +246,92 @@ class LivePlan:
         self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
 
     def take_out(self, watermark: int, reached: Mapping[str, int]) -> None:
-        """Takes out of databases what was stored after a place.
+        """Takes out of tables by their keys what was stored after a place.
 
         Args:
             watermark: up to where event time had passed there (µs).
             reached: of each source, the position of the first record that was not read there.
         """
-        for url, names in by_url(self.targets).items():
-            known = {sql_table(self.tables[name]): self._known(name, watermark, reached) for name in names}
-            sql.take_back(url, known, self.fence())
+        for sink in self.sinks:
+            if sink.stores_at_once:
+                known = {table: self._known(table, watermark, reached) for table in sink.tables}
+                sink.take_back(known, self.fence())
 
     def expire(self, expired: Mapping[str, Mark], attempt: int) -> None:
-        """Takes out of databases what tables had stored up to marks."""
-        targets = (target for target in self.targets if target.table in expired)
-        for url, names in by_url(targets).items():
-            known = {}
-            for name in names:
-                mark = expired[name]
-                known[sql_table(self.tables[name])] = self._known(name, mark.watermark, reached_in(mark, name))
-            sql.expire(url, known, self.fence(attempt))
+        """Takes out of tables by their keys what they had stored up to marks."""
+        for sink in self.sinks:
+            marks = {table: expired[table] for table in sink.tables if table in expired}
+            if sink.stores_at_once and marks:
+                known = {
+                    table: self._known(table, mark.watermark, reached_in(mark, table)) for table, mark in marks.items()
+                }
+                sink.expire(known, self.fence(attempt))
 
-    def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> sql.Known:
+    def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> Known:
         """The rows of a table that a place knows."""
         if table in POSITIONS:
-            return sql.Known(position=POSITIONS[table], reached=reached)
+            return Known(position=POSITIONS[table], reached=reached)
         waits = self.waiting[table]
-        return sql.Known(watermark, waits.lateness, waits.longest)
+        return Known(watermark, waits.lateness, waits.longest)
 
     def last_closed(self) -> int | None:
-        """Up to where event time had passed (µs) by what databases hold of closed windows; None: none closed."""
-        ends = [
-            sql.last_closed(url, [sql_table(self.tables[name])])
-            for url, names in by_url(self.targets).items()
-            for name in names
-            if name in self.waiting
-        ]
+        """Up to where event time had passed (µs) by closed windows that were stored at once; None: none closed."""
+        ends = [sink.last_closed([table]) for sink in self.sinks for table in sink.tables if table in self.waiting]
         lateness = max((waits.lateness for waits in self.waiting.values()), default=0)
         return max((end + lateness for end in ends if end is not None), default=None)
 
     def show(self, manifest: Manifest, attempt: int, check: Callable[[], None] | None = None) -> None:
-        """Makes the Parquet folders show what the manifest names.
+        """Makes the folders of sinks show what the manifest names.
 
         Args:
             check: raises an error if another may write by now; by default, if another launch may.
         """
-        for target in self.folders:
-            if str(target.folder) in manifest.files:  # else it is that of a new sink, which begins with a launch
-                self.show_folder(manifest, str(target.folder), attempt, check)
+        for sink in self.sinks:
+            sink.show(manifest.files, self.showing(manifest, attempt, check))
 
-    def show_folder(
-        self, manifest: Manifest, folder: str, attempt: int, check: Callable[[], None] | None = None
-    ) -> None:
-        """Makes one Parquet folder show what the manifest names."""
-        parquet_log.Showing(self.job, manifest.owner, attempt, check or self.check).show(folder, manifest.files[folder])
+    def showing(self, manifest: Manifest, attempt: int, check: Callable[[], None] | None = None) -> Showing:
+        """Who changes what folders show."""
+        return Showing(manifest.owner, attempt, check or self.check)
 
     def check(self) -> None:
         """Raises TakenOver if another launch may write by now."""
         self.checkpoints.current(self.launch)
 
-    def fence(self, attempt: int | None = None) -> sql.Fence:
-        """Who writes databases."""
-        return sql.Fence(self.owner, self.number, attempt)
+    def fence(self, attempt: int | None = None) -> Fence:
+        """Who writes tables by their keys."""
+        return Fence(self.owner, self.number, attempt)
 
-    def _taking(self, *, begins: bool) -> sql.Fence:
-        return sql.Fence(self.owner, self.number, self.number, takes=True, begins=begins)
+    def _taking(self, *, begins: bool) -> Fence:
+        return Fence(self.owner, self.number, self.number, takes=True, begins=begins)
 
-    def writing(self) -> Topics:
-        """The topics as this process writes them."""
-        return Topics(self.topics, self.tables, self.job)
+    def writing(self) -> Writing:
+        """The transactions of this process."""
+        return Writing(self.sinks)
 
     def widen(self) -> None:
-        """Adds the columns to tables of databases that the job was given while it ran."""
-        for url, names in by_url(self.targets).items():
-            sql.publish(url, {sql_table(self.tables[name]): [] for name in names}, replace=False, fence=self.fence())
+        """Adds the columns to tables that the job was given while it ran."""
+        for sink in self.sinks:
+            if sink.stores_at_once:
+                sink.store({table: [] for table in sink.tables}, self.fence())
 
     def store_rows(self, table: str, rows: pa.RecordBatch) -> None:
-        """Upserts rows of a table into the databases that hold it."""
-        for url in by_url(target for target in self.targets if target.table == table):
-            sql.publish(url, {sql_table(self.tables[table]): [rows]}, replace=False, fence=self.fence())
+        """Upserts rows of a table into the sinks that store them at once."""
+        for sink in self.sinks:
+            if sink.stores_at_once and table in sink.tables:
+                sink.store({table: [rows]}, self.fence())
         BULLETIN.show(table, rows)
 
+    def store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]], attempt: int) -> None:
+        """Upserts dead letters and ledger into the sinks that stored all other rows at once."""
+        for sink in self.sinks:
+            books = {table: contents[table] for table in POSITIONS if table in sink.tables and contents[table]}
+            if sink.stores_at_once and books:
+                sink.store(books, self.fence(attempt))
 
-def digest_of(url: str) -> str:
-    """What names a database without its secrets."""
-    return hashlib.sha256(url.encode()).hexdigest()[:16]
+    def take_over(self, sink: Sink, rows: Mapping[str, pa.Table], stored: Stored) -> Files:
+        """Makes tables of a sink again, which has lost them."""
+        return sink.restored(rows, stored, self._taking(begins=True))
+
+
+def _together(files: Iterable[Files]) -> dict[str, Sequence[str]]:
+    return {folder: names for each in files for folder, names in each.items()}

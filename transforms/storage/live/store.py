@@ -18,7 +18,7 @@ from transforms.storage.checkpoint.history import Place
 from transforms.storage.checkpoint.snapshots import write_snapshots
 from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import LivePlan
-from transforms.storage.publish import DEAD_LETTERS, LEDGER
+from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.tick import (
     KEEPING,
     ROWS,
@@ -64,7 +64,7 @@ class StoreRowsFn(beam.DoFn):
 
     def __init__(self, plan: LivePlan):
         self._plan = plan
-        self._has_folder = {target.table for target in plan.folders}
+        self._wait = {table for sink in plan.sinks if sink.stores_checkpoints for table in sink.tables}
 
     def setup(self) -> None:
         self._lease = Lease(self._plan.lease)
@@ -83,7 +83,7 @@ class StoreRowsFn(beam.DoFn):
             patiently(store)
             # Files hold final rows only; what may still change has no checkpoint to wait for.
             batch = batch.filter(batch["final"])
-        if label["kind"] != ROWS or (label["table"] in self._has_folder and batch.num_rows):
+        if label["kind"] != ROWS or (label["table"] in self._wait and batch.num_rows):
             yield batch
 
 

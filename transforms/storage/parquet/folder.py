@@ -1,7 +1,7 @@
 """Parquet folders: published whole, by rename, after everything was written beside them.
 
-`prepare` copies staged files into a hidden folder next to the live ones; `Publication` records what shall become
-live; `finish` makes it so and may be repeated: after a crash anywhere in between, the next start goes on with it.
+`prepare` copies staged files into a hidden folder next to the live ones; the journal of the publication records them;
+`finish` makes them live and may be repeated: after a crash anywhere in between, the next start does so.
 A manifest in each folder names the live files, so that nothing else is ever removed.
 """
 
@@ -12,9 +12,8 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import IO, Any, Final
-from urllib.parse import quote
 
 import fsspec
 import pyarrow as pa
@@ -24,7 +23,8 @@ from transforms import location
 from transforms.errors import SinkError
 from transforms.process import durable
 from transforms.storage.error import sentence, told_as_sink_error
-from transforms.storage.staging import Receipt, Table
+from transforms.storage.staging import Receipt
+from transforms.storage.tables import Table
 
 MANIFEST: Final = "_manifest.json"
 REMOTE_SECONDS: Final = 20.0
@@ -34,22 +34,8 @@ _OURS: Final = re.compile(
     r"|(?:part|pack|tail)-(?P<tick>\d{12})(?:-\d+){0,2}\.parquet|tail\.parquet"  # of a live job
 )
 """Names of our files; other writers' parts, such as Spark's, have other ones."""
-_SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
-"""Characters of a table's name that its folder keeps; `/`, `%`, control characters and the like become %XX."""
-
-
 _LOOKS: Final = 5
 """How often a folder is looked at whose files go while they are read."""
-
-
-def folder_name(table: str) -> str:
-    """The folder of a table: its name, with what a path cannot hold or would act on percent-encoded.
-
-    >>> folder_name("by carrier"), folder_name("../x")
-    ('by carrier', '%2E.%2Fx')
-    """
-    quoted = "".join(c if c.isalnum() else quote(c, safe=_SAFE) for c in table)
-    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +47,10 @@ class Folder:
     files: tuple[str, ...]
     job: str
 
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Everything that becomes live together: the commit record of a run."""
-
-    run: str
-    folders: tuple[Folder, ...]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
     @staticmethod
-    def from_json(text: str) -> "Publication":
-        content = json.loads(text)
-        folders = tuple(Folder(**{**folder, "files": tuple(folder["files"])}) for folder in content["folders"])
-        return Publication(content["run"], folders)
+    def from_json(content: Mapping[str, Any]) -> "Folder":
+        """What a journal holds of it."""
+        return Folder(**{**content, "files": tuple(content["files"])})
 
 
 def check(path: str, job: str) -> None:
@@ -155,9 +129,9 @@ def discard(folders: Sequence[Folder]) -> None:
             system.rm(inside, recursive=True)
 
 
-def finish(publication: Publication) -> None:
+def finish(folders: Sequence[Folder]) -> None:
     """Makes the prepared files the live ones; safe to repeat after a crash at any point."""
-    for folder in publication.folders:
+    for folder in folders:
         with told_as_sink_error(folder.path):
             _finish(folder)
 

@@ -39,7 +39,7 @@ from transforms.storage.parquet.folder import (
     tick_of,
     writing,
 )
-from transforms.storage.staging import Table, fit
+from transforms.storage.tables import Table, fit
 
 RUN: Final = "live"
 _OLD_TAIL: Final = "tail.parquet"

@@ -1,10 +1,9 @@
 """The SQL sink, free of Beam: publishes finished tables into a database in one transaction, and reads them back."""
 
 from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
-from transforms.storage.sql.fence import Fence
+from transforms.storage.sink import Fence, Known
 from transforms.storage.sql.publication import check, expire, full, is_there, last_closed, publish, read, take_back
 from transforms.storage.sql.table import SqlTable
-from transforms.storage.sql.taking_back import Known
 
 __all__ = [
     "Fence",

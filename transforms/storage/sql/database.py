@@ -8,8 +8,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from transforms.errors import SqlSinkError
-from transforms.storage.spec import SCHEMA_PATTERN
 from transforms.storage.sql.error import Refusal, translated
+from transforms.storage.sql.spec import SCHEMA_PATTERN
 
 CONNECT_PATIENCE: Final = timedelta(seconds=5)
 LOCK_PATIENCE: Final = timedelta(seconds=30)

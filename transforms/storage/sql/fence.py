@@ -5,36 +5,17 @@ answer and the rows are of one transaction, which other transactions on the same
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from transforms.storage.sink import Fence
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Gone, Overtaken, translated
 from transforms.storage.sql.table import WRITERS, SqlTable
 
 _OF_ANOTHER: Final = "another job, or this one with another state, has begun it"
 _OF_ANOTHER_LAUNCH: Final = "another launch of this job goes on with it"
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """Who writes.
-
-    Args:
-        owner: the state that the tables are of.
-        launch: the number of the launch; a later one has a greater number.
-        attempt: among those of a launch that keep checkpoints, the number of this one; None: it keeps none.
-        takes: whether the launch takes the tables now.
-        begins: whether tables that are not there, or are another's, are begun.
-    """
-
-    owner: str
-    launch: int
-    attempt: int | None = None
-    takes: bool = False
-    begins: bool = False
 
 
 def writers() -> sa.Table:

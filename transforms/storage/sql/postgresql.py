@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 
+from transforms.storage.sink import Fence
 from transforms.storage.sql.database import IDLE_PATIENCE, LOCK_PATIENCE, schema_of
 from transforms.storage.sql.definition import sql_type
 from transforms.storage.sql.error import Refusal, reason, translated
-from transforms.storage.sql.fence import Fence, guard_all
+from transforms.storage.sql.fence import guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
 from transforms.storage.sql.table import REGISTRY, WRITERS, SqlTable

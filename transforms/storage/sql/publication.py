@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from transforms.storage.sink import Fence, Known
 from transforms.storage.sql import fence as fence_of
 from transforms.storage.sql import postgresql, sqlite, taking_back
 from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, schema_of, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
-from transforms.storage.sql.fence import Fence, guard_all
+from transforms.storage.sql.fence import guard_all
 from transforms.storage.sql.registry import refuse_foreign
 from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
-from transforms.storage.sql.taking_back import Known
 
 FETCH_ROWS: Final = 50_000
 

@@ -16,9 +16,10 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 
+from transforms.storage.sink import Fence
 from transforms.storage.sql.database import LOCK_PATIENCE, missing_driver
 from transforms.storage.sql.error import Refusal, reason, translated
-from transforms.storage.sql.fence import Fence, guard_all
+from transforms.storage.sql.fence import guard_all
 from transforms.storage.sql.registry import claim
 from transforms.storage.sql.stored_form import chunked, to_stored
 from transforms.storage.sql.table import SqlTable

@@ -1,37 +1,18 @@
 """What a live job stored after a place is taken out of a database's tables, as it goes back, or up to one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from transforms.storage.sink import Known
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import GONE, Gone
 from transforms.storage.sql.stored_form import EARLIEST, LATEST, from_stored, stored_column
 from transforms.storage.sql.table import TIMESTAMP, SqlTable
 
 _TIME: Final = pa.field("time", TIMESTAMP)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The rows of a table that a place knows: those of windows that had closed there, and of records read before.
-
-    Args:
-        watermark: of windows: up to where event time had passed there (µs).
-        lateness: how long (µs) they wait for late records.
-        longest: how long (µs) they are at most.
-        position: of records: the column that holds their positions; empty: the table is of windows.
-        reached: of records: the position of the first of each source that had not been read.
-    """
-
-    watermark: int = 0
-    lateness: int = 0
-    longest: int = 0
-    position: str = ""
-    reached: Mapping[str, int] = field(default_factory=dict)
 
 
 def take_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:

@@ -17,7 +17,7 @@ from transforms.record import dead_letter, ledger
 from transforms.storage.kafka.avro_rows import avro_schema, register
 from transforms.storage.kafka.rows import keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 from transforms.systems.schema_registry import RegistrySpec
 
 

@@ -11,7 +11,7 @@ from transforms.record import dead_letter
 from transforms.record.batch import ARROW
 from transforms.storage.kafka.rows import keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 
 TOP = pa.list_(pa.struct([pa.field("value", ARROW["timestamp"]), pa.field("count", pa.int64())]))
 TABLE = Table(

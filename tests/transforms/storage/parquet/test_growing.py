@@ -19,7 +19,7 @@ from transforms.storage.parquet import exchange
 from transforms.storage.parquet import folder as parquet
 from transforms.storage.parquet import growing as parquet_log
 from transforms.storage.parquet.growing import Showing
-from transforms.storage.staging import Table
+from transforms.storage.tables import Table
 
 TABLE = Table("t", ("n",), pa.schema([pa.field("n", pa.int64())]))
 
