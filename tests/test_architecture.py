@@ -14,6 +14,7 @@ PACKAGES = ("dataflow", "transforms", "runners", "containers")
 STAGES = ("collection", "preprocessing", "aggregation", "model", "storage")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SOURCES = ("files", "log", "kafka")
+SINK_FOLDERS = ("parquet", "sql", "kafka")
 SEES_RUNNERS = (
     *("dataflow/execution/", "dataflow/commands/flink/", "dataflow/commands/image/"),
     *("dataflow/commands/check.py", "dataflow/commands/run_live.py"),
@@ -65,6 +66,17 @@ def test_nothing_generic_knows_a_source(path: Path) -> None:
         parts = name.split(".")
         if parts[:2] == ["transforms", "collection"] and parts[2] in SOURCES:
             assert parts[2] == inside, f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_the_registry_knows_kinds_of_sinks(path: Path) -> None:
+    """Whatever a job asks of a sink it asks by the protocol."""
+    place = relative(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[:2] == ["transforms", "storage"] and len(parts) > 2 and parts[2] in SINK_FOLDERS:
+            is_own = place.startswith(f"transforms/storage/{parts[2]}/")
+            assert is_own or place == "transforms/storage/sinks.py", f"{place} imports {name}"
 
 
 def test_imports_have_no_circles() -> None:

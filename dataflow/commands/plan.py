@@ -11,6 +11,7 @@ from dataflow.errors import UsageError
 from dataflow.execution.stored import places
 from dataflow.job.picture import draw
 from dataflow.job.plan import Job
+from dataflow.job.plugins import described
 from transforms.specification import format_duration
 from transforms.time.zone import database_version
 
@@ -47,7 +48,8 @@ def graph_text(job: Job) -> str:
         read = (
             f"log: {job.log.path}" if source.kafka is None else f"kafka: {source.kafka.topic} on {source.kafka.brokers}"
         )
-    lines = [f"{job.spec.job}", f"  read        {read}"]
+    lines = [f"{job.spec.job}", *(f"  plugin      {plugin}" for plugin in described(job.spec.plugins))]
+    lines.append(f"  read        {read}")
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")
     lines.append(f"              time zones of the IANA's database {database_version()}")

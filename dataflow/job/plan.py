@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dataflow.errors import JobFileError
+from dataflow.job import plugins
 from dataflow.job.columns import columns_of_records, refuse_missing
 from dataflow.job.document import Document
 from dataflow.job.placement import misplaced, written_over
@@ -130,6 +131,8 @@ def bind(document: Document) -> Job:
         JobFileError: with everything that is wrong with it.
         SourceError: if types must come from Parquet files and these cannot be read.
     """
+    if missing := list(plugins.load(document.content)):
+        raise document.error(missing)
     try:
         spec = validate(document)
     except JobFileError as error:

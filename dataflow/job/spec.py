@@ -89,6 +89,7 @@ class JobSpec(Spec):
     """A job file."""
 
     job: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    plugins: tuple[str, ...] = ()
     source: SourceSpec
     record: RecordSpec
     preprocess: tuple[StepSpec, ...] = ()
@@ -117,6 +118,12 @@ class JobSpec(Spec):
     def format(self) -> str:
         """What a record of the source is."""
         return self.source.files.format if self.source.files is not None else "jsonl"
+
+
+def rebuild() -> None:
+    """Lets job files name what plugins have registered."""
+    Aggregation.model_rebuild(force=True)
+    JobSpec.model_rebuild(force=True)
 
 
 def schema() -> dict[str, Any]:

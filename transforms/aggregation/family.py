@@ -81,11 +81,33 @@ class Family:
         return [name for other in sorted(self.includes) for name in families()[other].samples] + own
 
 
+_REGISTERED: Final[dict[str, Family]] = {}
+
+
+def register(family: Family) -> None:
+    """Makes a family known that is not a file of `statistics`: job files may name its statistics from now on.
+
+    Raises:
+        ValueError: if its name, or that of one of its statistics, is another family's.
+    """
+    if _REGISTERED.get(family.name) == family:
+        return
+    if family.name in families():
+        raise ValueError(f"a family named {family.name} is registered already")
+    own = [name for statistic in family.statistics for name in statistic.samples or (statistic.name,)]
+    if taken := [name for name in own if is_statistic(name)]:
+        raise ValueError(f"the statistic {taken[0]} is one of {family_of(taken[0]).name} already")
+    _REGISTERED[family.name] = family
+    families.cache_clear()
+    _found.cache_clear()
+
+
 @cache
 def families() -> Mapping[str, Family]:
     """Every family by its name, in their order."""
     modules = pkgutil.iter_modules(statistics.__path__, f"{statistics.__name__}.")
     found: list[Family] = [import_module(module.name).FAMILY for module in modules]
+    found += _REGISTERED.values()
     return {family.name: family for family in sorted(found, key=lambda family: family.order)}
 
 

@@ -97,8 +97,8 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         outcome = Outcome("too_many_dead_letters", plan.run, counts, rows, reasons)
         outcome.write(plan.state)
         return outcome
-    journal = f"{plan.state}/{JOURNAL}"
-    prepared: dict[str, list[Mapping[str, Any]]] = {kind.journal: [] for kind in SINKS.values() if kind.journal}
+    journal, kinds = f"{plan.state}/{JOURNAL}", {type(sink) for sink in plan.sinks}
+    prepared: dict[str, list[Mapping[str, Any]]] = {kind.journal: [] for kind in kinds if kind.journal}
     try:
         for sink in plan.sinks:
             if sink.journal:
@@ -109,26 +109,30 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         for sink in sorted(plan.sinks, key=lambda sink: not sink.repeats):
             sink.publish(staged)
     except BaseException:
-        for kind in SINKS.values():
+        for kind in kinds:
             kind.discard(prepared.get(kind.journal, ()))
         durable.discard(journal)
         raise
     with told_as_sink_error(journal):
         durable.put_in_place(journal)
-    finish_interrupted(plan.state)
+    finish_interrupted(plan.state, kinds)
     outcome = Outcome("published", plan.run, counts, rows, reasons)
     outcome.write(plan.state)
     return outcome
 
 
-def finish_interrupted(state: str) -> bool:
-    """Finishes a publication that was recorded and not completed; says whether there was one."""
+def finish_interrupted(state: str, kinds: Iterable[type[Sink]] | None = None) -> bool:
+    """Finishes a publication that was recorded and not completed; says whether there was one.
+
+    Args:
+        kinds: the kinds of sinks that it may be of; by default all.
+    """
     try:
         with open(f"{state}/{JOURNAL}") as file:
             recorded = json.load(file)
     except FileNotFoundError:
         return False
-    for kind in SINKS.values():
+    for kind in SINKS.values() if kinds is None else kinds:
         kind.finish(recorded.get(kind.journal, ()))
     os.remove(f"{state}/{JOURNAL}")
     return True

@@ -1,0 +1,48 @@
+"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names those that it uses.
+
+A plugin is an entry point of the group `streamgauge.plugins`: a function without arguments that registers what it adds.
+It is called when the first job file names it, and in no process that runs other jobs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from dataflow.job.problem import Problem
+from dataflow.job.spec import rebuild
+
+GROUP: Final = "streamgauge.plugins"
+
+
+def load(content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Loads the plugins that the content of a job file names; gives what is wrong with them."""
+    names = content.get("plugins")
+    for index, name in enumerate(names if isinstance(names, Sequence) and not isinstance(names, str) else ()):
+        found = _installed().get(str(name))
+        if found is None:
+            known = ", ".join(sorted(_installed())) or "none"
+            yield Problem(("plugins", index), f"must be a plugin that is installed ({known}), is {name}")
+        elif (why := _loaded(found)) is not None:
+            yield Problem(("plugins", index), why)
+
+
+def _installed() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+@cache
+def _loaded(entry: EntryPoint) -> str | None:
+    """Loads a plugin, once; gives why it cannot be."""
+    try:
+        entry.load()()
+    except Exception as error:  # noqa: BLE001  # whatever somebody else's package raises
+        return f"the plugin {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
+    rebuild()
+    return None
+
+
+def described(names: Sequence[str]) -> list[str]:
+    """Each plugin with the package and the version that it comes from."""
+    found = [(name, _installed()[name]) for name in names]
+    return [f"{name} ({entry.dist.name} {entry.dist.version})" if entry.dist else name for name, entry in found]
