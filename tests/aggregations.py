@@ -13,8 +13,8 @@ from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput, Timeline
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 from transforms.model.learn import ModelsOutput, RegressionMeasure
-from transforms.model.spec import LinearRegressionSpec
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
 from transforms.time.event_time import TIMESTAMP

@@ -13,9 +13,9 @@ from transforms.aggregation.groups import Groups, group
 from transforms.aggregation.spec import AggregationSpec, missing
 from transforms.aggregation.summary import SLICE, Summary, key_column
 from transforms.aggregation.timeline import Windows, bounds, in_order, no_windows, published
-from transforms.model.comoments import CoMoments
-from transforms.model.linear_regression import columns, fit
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression.comoments import CoMoments
+from transforms.model.kinds.linear_regression.fit import columns, fit
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 from transforms.record.batch import one_batch
 from transforms.specification import NUMERIC, ColumnType
 

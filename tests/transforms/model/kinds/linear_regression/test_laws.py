@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests import laws
 from tests.laws import Figure, Subject, magnitudes
 from transforms.aggregation.summary import Summary
+from transforms.model.kinds.linear_regression.fit import columns, fit
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 from transforms.model.learn import RegressionMeasure
-from transforms.model.linear_regression import columns, fit
-from transforms.model.spec import LinearRegressionSpec
 
 TINY = 5e-324
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from transforms.aggregation.accumulator import State, nullable
 from transforms.aggregation.doubles import HUGE, two_product, two_sum
-from transforms.model.comoments import CoMoments, Matrix
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression.comoments import CoMoments, Matrix
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 
 _EPSILON: Final = 2.0**-52
 _DEPENDENT: Final = 1e-13

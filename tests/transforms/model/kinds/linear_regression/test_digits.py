@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from tests.transforms.model.reference_data import DATASETS
+from tests.transforms.model.kinds.linear_regression.reference_data import DATASETS
 from transforms.aggregation.groups import group
-from transforms.model.comoments import CoMoments
+from transforms.model.kinds.linear_regression.comoments import CoMoments
+from transforms.model.kinds.linear_regression.fit import Fit, columns, estimator, fit
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 from transforms.model.learn import RegressionMeasure
-from transforms.model.linear_regression import Fit, columns, estimator, fit
-from transforms.model.spec import LinearRegressionSpec
 
 Numbers = npt.NDArray[np.float64]
 batchings = pytest.mark.parametrize("parts", [1, 13])

@@ -1,0 +1,1 @@
+"""Linear regression by least squares: `linear_regression` of the job file."""
