@@ -1,26 +1,21 @@
-"""What a model is asked to learn."""
+"""What a linear regression is asked."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from transforms.specification import Number, Spec
-
-
-def _served(kind: Any) -> Any:
-    if kind != "linear_regression":
-        raise ValueError("must be `linear_regression`, the one kind of model that this version serves")
-    return kind
+from transforms.model.kind import SERVED, ModelSpec
+from transforms.specification import Number
 
 
-class LinearRegressionSpec(Spec):
+class LinearRegressionSpec(ModelSpec):
     """A linear regression of `target` on `features`, fitted for every key and window.
 
     `memory: window` learns from the window's rows alone; `memory: all` from all rows of the key up to the
     window's end, those of a window k steps ago weighing `forgetting_factor`**k.
     """
 
-    kind: Annotated[Literal["linear_regression"], BeforeValidator(_served)]
+    kind: Annotated[Literal["linear_regression"], SERVED]
     target: str
     features: tuple[str, ...] = Field(min_length=1)
     alpha: Number = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression import LinearRegressionSpec
 from transforms.model.learn import problems
 
 PLAIN: dict[str, Any] = {"kind": "linear_regression", "target": "y", "features": ["x"]}

@@ -1,0 +1,24 @@
+"""What a model is asked, as the job file writes it: the specification of its kind."""
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, SerializeAsAny
+
+from transforms.model.kind import ModelSpec, kinds, specification_of
+
+
+def _of_its_kind(value: Any) -> ModelSpec:
+    if isinstance(value, ModelSpec):
+        return value
+    return specification_of(value.get("kind") if isinstance(value, dict) else None).model_validate(value)
+
+
+def _one_of_all() -> Any:
+    specs = [kind.spec for kind in kinds().values()]
+    return specs[0] if len(specs) == 1 else Annotated[reduce(or_, specs), Field(discriminator="kind")]
+
+
+AnyModelSpec = Annotated[SerializeAsAny[ModelSpec], PlainValidator(_of_its_kind, json_schema_input_type=_one_of_all())]
+"""A model of a job file: `kind` says which specification it is held to, and so what its errors are."""
