@@ -13,7 +13,7 @@ from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput, Timeline
-from transforms.model.kinds.linear_regression import LinearRegressionSpec
+from transforms.model.kind import specification_of
 from transforms.model.learn import ModelsOutput, model_measures
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
@@ -75,10 +75,8 @@ def aggregation(
         {"name": "a", "key": list(key), "window": dict(window), "statistics": dict(statistics or {})}
     )
     figures = column_measures(spec, columns)
-    asked = {
-        name: LinearRegressionSpec.model_validate({"kind": "linear_regression"} | dict(model))
-        for name, model in (models or {}).items()
-    }
+    written = {name: {"kind": "linear_regression"} | dict(model) for name, model in (models or {}).items()}
+    asked = {name: specification_of(model["kind"]).model_validate(model) for name, model in written.items()}
     learning = model_measures(asked, columns)
     keys = {name: ARROW[columns[name]] for name in key}
     summary = Summary(keys, spec.window, distinct_measures([*figures.values(), *learning]))

@@ -2,9 +2,9 @@
 
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator, SerializeAsAny
+from pydantic import PlainValidator, SerializeAsAny
 
 from transforms.model.kind import ModelSpec, kinds, specification_of
 
@@ -15,10 +15,6 @@ def _of_its_kind(value: Any) -> ModelSpec:
     return specification_of(value.get("kind") if isinstance(value, dict) else None).model_validate(value)
 
 
-def _one_of_all() -> Any:
-    specs = [kind.spec for kind in kinds().values()]
-    return specs[0] if len(specs) == 1 else Annotated[reduce(or_, specs), Field(discriminator="kind")]
-
-
-AnyModelSpec = Annotated[SerializeAsAny[ModelSpec], PlainValidator(_of_its_kind, json_schema_input_type=_one_of_all())]
+_SPECS: Final[Any] = reduce(or_, (kind.spec for kind in kinds().values()))
+AnyModelSpec = Annotated[SerializeAsAny[ModelSpec], PlainValidator(_of_its_kind, json_schema_input_type=_SPECS)]
 """A model of a job file: `kind` says which specification it is held to, and so what its errors are."""
