@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.report.charts import PREDICTED, FigureId
+from dataflow.report.charts import FigureId
 from dataflow.report.data import AggregationView, statistic_column
 from dataflow.report.keys import IntArray
 from dataflow.report.prediction import FloatArray, predict_one_step_ahead
@@ -90,7 +90,7 @@ def align(
     ranks, starts, ends = ranks[is_kept], starts[is_kept], ends[is_kept]
 
     def read(figure: FigureId) -> FloatArray:
-        if figure.column != PREDICTED or figure.model is None:
+        if figure.model is None or not figure.is_prediction:
             return sources[figure.model].figure(figure.column, len(ranks))
         prediction = view.models[figure.model].prediction
         if prediction is None:

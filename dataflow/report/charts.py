@@ -13,16 +13,19 @@ COLOURS: Final = 8
 DASHES: Final = ([1, 0], [6, 3], [2, 2])
 SLOTS: Final = COLOURS * len(DASHES)
 
-PREDICTED: Final = "predicted"
-"""Beside the figures of a model: what it predicts."""
-
 
 @dataclass(frozen=True, slots=True)
 class FigureId:
-    """A column of figures: of the aggregation's table, or of one of its models."""
+    """A column of figures: of the aggregation's table, or of one of its models, or what that model predicts."""
 
     column: str
     model: str | None = None
+    is_prediction: bool = False
+
+
+def predicted_by(model: str) -> FigureId:
+    """What a model predicts, beside its figures."""
+    return FigureId("predicted", model, is_prediction=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflow.report.cells import Cell, Grid, cell, first_rows, ranking_cell
-from dataflow.report.charts import PREDICTED, Chart, FigureId, is_amount, line_kind, statistic_words
+from dataflow.report.charts import Chart, FigureId, is_amount, line_kind, predicted_by, statistic_words
 from dataflow.report.data import AggregationView, statistic_column
 from dataflow.report.keys import value_text
 from dataflow.report.series import FIGURE_BYTES, Series, build_series
@@ -104,7 +104,7 @@ def _figures(view: AggregationView) -> list[FigureId]:
     for name, model in view.models.items():
         figures += [FigureId(figure.name, name) for figure in model.figures if _is_drawn(view, figure)]
         if (prediction := _tried(view, model)) is not None:
-            figures += [FigureId(PREDICTED, name), _observed(prediction)]
+            figures += [predicted_by(name), _observed(prediction)]
     return list(dict.fromkeys(figures))
 
 
@@ -150,7 +150,7 @@ def _model_panel(view: AggregationView, name: str, model: Model, at: dict[Figure
     if prediction is not None:
         title = f"Mean {prediction.target}: observed against predicted"
         observed = _observed(prediction)
-        positions = (at[FigureId(PREDICTED, name)], at[observed])
+        positions = (at[predicted_by(name)], at[observed])
         charts.append(Chart(kind="scatter", title=title, column=observed.column, positions=positions))
         note += " Observed against predicted is one step ahead: what was known before a window began, tried on it."
     return Panel(f"Model {name}", note, tuple(charts), _lack(view, model))
