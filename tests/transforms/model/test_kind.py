@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -113,6 +114,13 @@ def test_models_that_would_fill_one_column_with_two_types_are_refused(
         renamed = type(figure)(name=name, type=pa.string(), meaning="a text", title="Text", place=9)
         monkeypatch.setattr(of_two, "figures", (renamed,))
         assert problems(models, TYPES) == [(("two",), words)]
+
+
+def test_a_row_of_the_table_becomes_the_estimator_of_its_kind(two_more: None) -> None:
+    models = asked(line=LINEAR, usual={"kind": "mean_of", "column": "y"})
+    line = model_of(models["line"]).estimator({"n": 3, "intercept": 1.0, "coefficient_x": 2.0})
+    assert line.predict(pd.DataFrame({"x": [5.0]})).tolist() == [11.0]
+    assert model_of(models["usual"]).estimator({"n": 3, "constant": 4.0}).predict([[5.0]]).tolist() == [4.0]
 
 
 def test_a_regression_of_the_last_column_on_the_others_is_suggested() -> None:
