@@ -139,9 +139,10 @@ class ModelsOutput:
 
     def _figures(self) -> list[Figure]:
         """The columns that its models fill, in their order."""
-        first = {figure.name: figure for measure in reversed(self.measures) for figure in reversed(measure.figures)}
-        named = dict.fromkeys(figure.name for measure in self.measures for figure in measure.figures)
-        return sorted((first[name] for name in named), key=lambda figure: figure.place)
+        named: dict[str, Figure] = {}
+        for figure in (figure for measure in self.measures for figure in measure.figures):
+            named.setdefault(figure.name, figure)
+        return sorted(named.values(), key=lambda figure: figure.place)
 
 
 def learn(
