@@ -13,8 +13,8 @@ from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, StatisticsOutput, Timeline
-from transforms.model.learn import ModelsOutput, RegressionMeasure
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kind import specification_of
+from transforms.model.learn import ModelsOutput, model_measures
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
 from transforms.time.event_time import TIMESTAMP
@@ -75,15 +75,14 @@ def aggregation(
         {"name": "a", "key": list(key), "window": dict(window), "statistics": dict(statistics or {})}
     )
     figures = column_measures(spec, columns)
-    regressions = [
-        RegressionMeasure(name, LinearRegressionSpec.model_validate({"kind": "linear_regression"} | dict(model)))
-        for name, model in (models or {}).items()
-    ]
+    written = {name: {"kind": "linear_regression"} | dict(model) for name, model in (models or {}).items()}
+    asked = {name: specification_of(model["kind"]).model_validate(model) for name, model in written.items()}
+    learning = model_measures(asked, columns)
     keys = {name: ARROW[columns[name]] for name in key}
-    summary = Summary(keys, spec.window, distinct_measures([*figures.values(), *regressions]))
+    summary = Summary(keys, spec.window, distinct_measures([*figures.values(), *learning]))
     outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]
-    if regressions:
-        outputs.append(ModelsOutput(spec, summary, regressions))
+    if learning:
+        outputs.append(ModelsOutput(spec, summary, learning))
     return Aggregation(columns, summary, outputs)
 
 

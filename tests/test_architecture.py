@@ -1,6 +1,7 @@
 """The house: who may import whom, and what every file keeps to."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from transforms.model.kind import kinds
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dataflow", "transforms", "runners", "containers")
@@ -77,6 +80,38 @@ def test_only_the_registry_knows_kinds_of_sinks(path: Path) -> None:
         if parts[:2] == ["transforms", "storage"] and len(parts) > 2 and parts[2] in SINK_FOLDERS:
             is_own = place.startswith(f"transforms/storage/{parts[2]}/")
             assert is_own or place == "transforms/storage/sinks.py", f"{place} imports {name}"
+
+
+def spellings(name: str) -> set[str]:
+    """A name of the job file, however a source writes it: in small letters, without what is between the words."""
+    return {name, name.replace("_", ""), name.replace("_", " "), name.replace("_", "-")}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "transforms/model" not in relative(path)], ids=relative)
+def test_nothing_outside_the_models_knows_a_kind_of_model(path: Path) -> None:
+    """Neither its modules nor its name, nor what only it is asked and gives: whoever wants to know asks the kind."""
+    for name in imports(path):
+        assert not name.startswith("transforms.model.kinds."), f"{relative(path)} imports {name}"
+    text = path.read_text(encoding="utf-8").lower()
+    found = sorted(word for word in WORDS_OF_KINDS if re.search(rf"\b{re.escape(word)}", text))
+    assert found == [], f"{relative(path)} names what only a kind of model knows"
+
+
+WORDS_OF_KINDS = {
+    *(word for name in kinds() for word in spellings(name)),
+    *("regression", "coefficient", "features", "fit_intercept", "forgetting_factor", "rmse"),
+}
+"""The kinds as the job file calls them, and what the first of them is asked and gives."""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "transforms/model" in relative(path)], ids=relative)
+def test_a_kind_of_model_knows_no_other(path: Path) -> None:
+    """What kinds share knows none of them, and finds them where they declare themselves."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    inside = parts[3] if parts[2:3] == ("kinds",) and len(parts) > 3 else None
+    for name in imports(path):
+        if name.startswith("transforms.model.kinds."):
+            assert name.split(".")[3] == inside, f"{relative(path)} imports {name}"
 
 
 def test_imports_have_no_circles() -> None:

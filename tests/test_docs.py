@@ -17,6 +17,7 @@ from dataflow.job.spec import schema
 from dataflow.main import cli, main
 from tests.faults.scenarios import SCENARIOS
 from transforms.aggregation.family import all_statistics
+from transforms.model.kind import kinds
 from transforms.preprocessing.spec import STEPS
 from transforms.record.dead_letter import REASONS
 
@@ -96,13 +97,15 @@ def test_the_steps_of_the_readme_run(checkout: Path, monkeypatch: pytest.MonkeyP
     assert call(["run", str(path), "--set", f"preprocess={json.dumps(steps)}"]) == 0
 
 
-def test_every_step_statistic_and_reason_is_documented() -> None:
+def test_every_step_statistic_model_and_reason_is_documented() -> None:
     job_file = (ROOT / "docs" / "job-file.md").read_text(encoding="utf-8")
     records = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
     for step in STEPS:
         assert f"| `{step}: " in job_file, step
     for statistic in all_statistics():
         assert statistic.name in job_file, statistic
+    for kind in kinds():
+        assert f"{{kind: {kind}, " in job_file, kind
     for reason, meaning in REASONS.items():
         assert f"| `{reason}` | {meaning} |" in records, reason
 

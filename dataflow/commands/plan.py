@@ -12,6 +12,7 @@ from dataflow.execution.stored import places
 from dataflow.job.picture import draw
 from dataflow.job.plan import Job
 from dataflow.job.plugins import described
+from transforms.model.kind import model_of
 from transforms.specification import format_duration
 from transforms.time.zone import database_version
 
@@ -60,9 +61,7 @@ def graph_text(job: Job) -> str:
         lines.append(
             f"  aggregate   {spec.name}: by {key}, windows of {spec.window}, {job.spec.execution.bounded_shards} shards"
         )
-        lines += [
-            f"              model {name}: {m.target} ~ {' + '.join(m.features)}" for name, m in spec.models.items()
-        ]
+        lines += [f"              model {name}: {model_of(model).words}" for name, model in spec.models.items()]
     lines += [f"  store       {place}" for place in places(job)]
     if job.spec.retention:
         stays = (f"{table} {format_duration(duration)}" for table, duration in job.spec.retention.items())

@@ -17,8 +17,9 @@ from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.stored import newest_of, places, read_table, sums
 from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job, PlannedAggregation
-from dataflow.report import AggregationView, ModelView, ReportData, render
+from dataflow.report import AggregationView, ReportData, render
 from transforms.location import is_local, mistake, resolved
+from transforms.model.kind import model_of
 from transforms.process import durable
 from transforms.storage.error import told_as_sink_error
 from transforms.storage.tables import DEAD_LETTERS
@@ -100,7 +101,7 @@ def _view(job: Job, aggregation: PlannedAggregation) -> AggregationView:
         key=spec.key,
         window=str(spec.window),
         statistics=spec.statistics,
-        models={name: ModelView(target=model.target, features=model.features) for name, model in spec.models.items()},
+        models={name: model_of(model) for name, model in spec.models.items()},
         table=read_table(job, spec.name),
         models_table=read_table(job, f"{spec.name}_models") if spec.models else None,
     )

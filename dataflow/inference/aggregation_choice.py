@@ -9,12 +9,11 @@ from typing import Final
 from dataflow.inference.column_names import CALENDAR, CLOCKS, IDENTIFIERS, STRONG_KEYS, WEAK_KEYS
 from dataflow.inference.event_time import TimeCandidate, resolution, span
 from dataflow.inference.sample import Sample, SampledColumn
+from transforms.model.kind import ModelSpec, suggested
+from transforms.model.learn import model_columns
 
 RESERVED: Final = frozenset({"window_start", "window_end", "rows", "revision", "final"})
 """Columns that every table of an aggregation has; a key of such a name would collide."""
-
-MODEL_COLUMNS: Final = frozenset({"model", "n", "intercept", "r2", "rmse"})
-"""Columns that a table of models has beside them."""
 
 NUMERIC_STATISTICS: Final = ("count", "missing", "mean", "std", "min", "p50", "p95", "max")
 TEXT_STATISTICS: Final = ("distinct", "top5")
@@ -40,14 +39,6 @@ MOST_KEYS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A linear regression to try: which column from which."""
-
-    target: str
-    features: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class AggregationChoice:
     """The aggregation to begin with; `other_keys` could have been the key as well.
 
@@ -61,7 +52,7 @@ class AggregationChoice:
     span_micros: int
     statistics: Sequence[tuple[str, Sequence[str]]]
     derived: Mapping[str, SampledColumn]
-    model: Model | None
+    model: ModelSpec | None
 
 
 def choose_aggregation(sample: Sample, event_time: TimeCandidate) -> AggregationChoice:
@@ -75,7 +66,6 @@ def choose_aggregation(sample: Sample, event_time: TimeCandidate) -> Aggregation
     statistics = _choose_statistics([derived.get(column.name, column) for column in rest], event_time.column, key)
     named = {name for name, _ in statistics}
     numbers = [name for name, wanted in statistics if tuple(wanted) == NUMERIC_STATISTICS]
-    has_model = len(numbers) > 1 and not (key and key.name.casefold() in MODEL_COLUMNS)
     return AggregationChoice(
         _name(key),
         key,
@@ -84,7 +74,7 @@ def choose_aggregation(sample: Sample, event_time: TimeCandidate) -> Aggregation
         length,
         statistics,
         {made.name: column for column in rest if (made := derived.get(column.name)) and made.name in named},
-        Model(numbers[-1], numbers[:-1]) if has_model else None,
+        _choose_model(numbers, key),
     )
 
 
@@ -103,6 +93,15 @@ def choose_window(micros: int, resolution: int = 0) -> str:
         return "7d"
     fitting = {name: count for name, count in counts.items() if _FEWEST_WINDOWS <= count <= _MOST_WINDOWS} or counts
     return min(fitting, key=lambda name: abs(math.log(fitting[name] / _WINDOWS_TO_LOOK_AT)))
+
+
+def _choose_model(numbers: Sequence[str], key: SampledColumn | None) -> ModelSpec | None:
+    """A model to try, unless the key has the name of a column of its table."""
+    model = suggested(numbers)
+    if model is None or key is None:
+        return model
+    names = {name.casefold() for name in model_columns({"example": model})}
+    return None if key.name.casefold() in names else model
 
 
 def _rank_keys(columns: Sequence[SampledColumn], records: int) -> list[SampledColumn]:

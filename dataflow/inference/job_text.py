@@ -1,5 +1,6 @@
 """The job file as text: what was chosen, and in comments why and what else there is."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -178,12 +179,16 @@ def _aggregations(sample: Sample, choice: AggregationChoice) -> Iterator[str]:
     yield "    statistics:"
     yield from (f"      {scalar(name)}: [{', '.join(wanted)}]" for name, wanted in choice.statistics)
     if choice.model is not None:
-        features = ", ".join(map(scalar, choice.model.features))
+        asked = choice.model.model_dump(mode="json", exclude_unset=True)
         yield "    # models:"
-        yield (
-            "    #   example: {kind: linear_regression,"
-            f" target: {scalar(choice.model.target)}, features: [{features}]}}"
-        )
+        yield f"    #   example: {{{', '.join(f'{name}: {_flow(value)}' for name, value in asked.items())}}}"
+
+
+def _flow(value: object) -> str:
+    """A value of a specification on one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    return scalar(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _why_key(choice: AggregationChoice) -> Iterator[str]:

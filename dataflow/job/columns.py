@@ -14,6 +14,7 @@ from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column
 from transforms.errors import SourceError
+from transforms.model.learn import columns_read
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
 
@@ -135,8 +136,7 @@ def _needed(spec: JobSpec) -> Iterator[str]:
     for aggregation in spec.aggregations:
         yield from aggregation.key
         yield from aggregation.statistics
-        for model in aggregation.models.values():
-            yield from (model.target, *model.features)
+        yield from columns_read(aggregation.models)
 
 
 def _read_by(step: Any) -> Iterator[str]:

@@ -23,7 +23,7 @@ from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import LogSpec
 from transforms.errors import LogError, SourceError
-from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
+from transforms.model.learn import MODEL, ModelsOutput, model_columns, model_measures
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
@@ -205,7 +205,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
 def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> PlannedAggregation:
     """The summary and the outputs of an aggregation over `columns`."""
     figures = column_measures(spec, columns)
-    models = tuple(RegressionMeasure(name, model) for name, model in spec.models.items())
+    models = model_measures(spec.models, columns)
     key = {name: ARROW[columns[name]] for name in spec.key}
     summary = Summary(key, spec.window, distinct_measures([*figures.values(), *models]))
     outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from dataflow.job.document import Document
 from dataflow.job.problem import Place, Problem
+from transforms.model.kind import ModelSpec, specification_of
 from transforms.preprocessing.spec import STEPS
 from transforms.specification import OneOf
 from transforms.storage.sinks import SINKS
@@ -71,7 +72,7 @@ def _sentence(item: Any, place: Place, document: Document, root: type[BaseModel]
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
-        known = sorted(_known_fields(loc[:-1], root))
+        known = sorted(_known_fields(loc[:-1], root, document.content))
         return f"is not a known field; {_nearest(place[-1], known) or 'there are ' + ', '.join(known)}"
     if kind in ("unknown_step", "unknown_sink"):
         named = next(iter(value)) if isinstance(value, dict) and value else value
@@ -116,8 +117,8 @@ def _nearest(name: object, known: list[str]) -> str | None:
     return f"did you mean `{nearest[0]}`?" if nearest else None
 
 
-def _known_fields(loc: tuple[Any, ...], root: type[BaseModel]) -> set[str]:
-    """The fields of the specification at a location."""
+def _known_fields(loc: tuple[Any, ...], root: type[BaseModel], content: Any) -> set[str]:
+    """The fields of the specification at a location of a content."""
     models: set[Any] = {root}
     for part in loc:
         following: set[Any] = set()
@@ -125,6 +126,10 @@ def _known_fields(loc: tuple[Any, ...], root: type[BaseModel]) -> set[str]:
             if isinstance(part, str) and part in model.model_fields:
                 following |= set(_models_in(model.model_fields[part].annotation))
         models = following or models
+        if (isinstance(content, dict) and part in content) or (isinstance(content, list) and isinstance(part, int)):
+            content = content[part]
+        if ModelSpec in models and isinstance(content, dict):
+            models = {specification_of(content.get("kind"))}
     return {field.alias or name for model in models for name, field in model.model_fields.items()}
 
 

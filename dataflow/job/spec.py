@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, model_validator
 from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.spec import AnyModelSpec
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
 from transforms.storage.sinks import SinkSpec
@@ -46,7 +46,7 @@ class SourceSpec(Spec):
 class Aggregation(AggregationSpec):
     """Statistics and models for every key and window."""
 
-    models: dict[str, LinearRegressionSpec] = Field(default_factory=dict)
+    models: dict[str, AnyModelSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "Aggregation":

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflow.report.charts import FigureId
-from dataflow.report.data import AggregationView
+from dataflow.report.data import AggregationView, statistic_column
 from dataflow.report.keys import IntArray
 from dataflow.report.prediction import FloatArray, predict_one_step_ahead
 
@@ -90,16 +90,18 @@ def align(
     ranks, starts, ends = ranks[is_kept], starts[is_kept], ends[is_kept]
 
     def read(figure: FigureId) -> FloatArray:
-        if figure.column != "predicted" or figure.model is None:
+        if figure.model is None or not figure.is_prediction:
             return sources[figure.model].figure(figure.column, len(ranks))
-        features = view.models[figure.model].features
+        prediction = view.models[figure.model].prediction
+        if prediction is None:
+            raise AssertionError(f"{figure.model} predicts nothing")
         return predict_one_step_ahead(
             keys=ranks,
             starts=starts,
             ends=ends,
-            intercept=read(FigureId("intercept", figure.model)),
-            coefficients=[read(FigureId(f"coefficient_{feature}", figure.model)) for feature in features],
-            feature_means=[read(FigureId(f"{feature}_mean")) for feature in features],
+            figures=[read(FigureId(name, figure.model)) for name in prediction.figures],
+            means=[read(FigureId(statistic_column(column, "mean"))) for column in prediction.inputs],
+            predict=prediction.predict,
         )
 
     columns = {figure: read(figure) for figure in figures}

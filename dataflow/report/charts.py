@@ -13,20 +13,19 @@ COLOURS: Final = 8
 DASHES: Final = ([1, 0], [6, 3], [2, 2])
 SLOTS: Final = COLOURS * len(DASHES)
 
-_MODEL_WORDS: Final = {
-    "n": "Rows fitted",
-    "r2": "R², share of variance explained",
-    "rmse": "Root mean squared error",
-}
-_MODEL_AMOUNTS: Final = frozenset({"n", "rmse"})
-
 
 @dataclass(frozen=True, slots=True)
 class FigureId:
-    """A column of figures: of the aggregation's table, or of one of its models."""
+    """A column of figures: of the aggregation's table, or of one of its models, or what that model predicts."""
 
     column: str
     model: str | None = None
+    is_prediction: bool = False
+
+
+def predicted_by(model: str) -> FigureId:
+    """What a model predicts, beside its figures."""
+    return FigureId("predicted", model, is_prediction=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +42,24 @@ class Chart:
 
 
 def statistic_words(statistic: str) -> str:
-    """Spells out a statistic of the job file, or a figure of a model.
+    """Spells out a statistic of the job file.
 
     >>> statistic_words("p99.9"), statistic_words("p2"), statistic_words("std")
     ('99.9th percentile', '2nd percentile', 'Standard deviation')
     """
     name = statistic.replace("_", ".")
     declared = statistic_of(name)
-    if declared is not None:
-        return declared.title_of(name)
-    return _MODEL_WORDS.get(statistic, statistic.capitalize())
+    return declared.title_of(name) if declared is not None else statistic.capitalize()
 
 
-def line_kind(statistic: str) -> Literal["line", "line_from_zero"]:
-    """Chooses whether the vertical axis of a statistic begins at zero: where its zero means something."""
+def is_amount(statistic: str) -> bool:
+    """Whether the zero of a statistic of the job file means something."""
     declared = statistic_of(statistic.replace("_", "."))
-    is_amount = declared.is_amount if declared is not None else statistic in {"rows", *_MODEL_AMOUNTS}
+    return declared is not None and declared.is_amount
+
+
+def line_kind(is_amount: bool) -> Literal["line", "line_from_zero"]:
+    """Chooses whether the vertical axis begins at zero: where a figure's zero means something."""
     return "line_from_zero" if is_amount else "line"
 
 

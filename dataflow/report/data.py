@@ -6,16 +6,10 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from transforms.model.kind import Model
+
 # Every record read ends in exactly one of these, so they add up to `read`.
 LEDGER_TERMS = ("accepted", "dead", "filtered", "duplicate", "late")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelView:
-    """What one model predicts, and from what: column names as in the job file."""
-
-    target: str
-    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +37,7 @@ class AggregationView:
     key: tuple[str, ...]
     window: str
     statistics: Mapping[str, tuple[str, ...]]
-    models: Mapping[str, ModelView]
+    models: Mapping[str, Model]
     table: pa.Table
     models_table: pa.Table | None
 

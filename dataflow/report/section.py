@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflow.report.cells import Cell, Grid, cell, first_rows, ranking_cell
-from dataflow.report.charts import Chart, FigureId, line_kind, statistic_words
-from dataflow.report.data import AggregationView, ModelView, statistic_column
+from dataflow.report.charts import Chart, FigureId, is_amount, line_kind, predicted_by, statistic_words
+from dataflow.report.data import AggregationView, statistic_column
 from dataflow.report.keys import value_text
 from dataflow.report.series import FIGURE_BYTES, Series, build_series
+from transforms.model.kind import Figure, Model, Prediction
 
 PREVIEW_ROWS = 10
 # Latest values are written out for each key, so they may take this share of what the figures may take.
@@ -101,11 +102,9 @@ def _figures(view: AggregationView) -> list[FigureId]:
     names = ["rows", *(name for _, _, name in _statistics(view) if _is_numeric(view.table.schema.field(name).type))]
     figures = [FigureId(name) for name in names]
     for name, model in view.models.items():
-        present = [] if view.models_table is None else view.models_table.column_names
-        figures += [FigureId(column, name) for column, _ in _model_columns(model) if column in present]
-        if _can_predict(view, model):
-            observed = FigureId(f"{model.target}_mean")
-            figures += [FigureId("predicted", name), *([] if observed in figures else [observed])]
+        figures += [FigureId(figure.name, name) for figure in model.figures if _is_drawn(view, figure)]
+        if (prediction := _tried(view, model)) is not None:
+            figures += [predicted_by(name), _observed(prediction)]
     return list(dict.fromkeys(figures))
 
 
@@ -122,7 +121,7 @@ def _panels(view: AggregationView, figures: Sequence[FigureId]) -> Iterator[Pane
     at = {figure: position for position, figure in enumerate(figures)}
     statistics = [
         Chart(
-            kind=line_kind(statistic),
+            kind=line_kind(is_amount(statistic)),
             title=f"{statistic_words(statistic)} of {column}",
             column=name,
             positions=(at[FigureId(name)],),
@@ -136,54 +135,59 @@ def _panels(view: AggregationView, figures: Sequence[FigureId]) -> Iterator[Pane
         yield _model_panel(view, name, model, at)
 
 
-def _model_panel(view: AggregationView, name: str, model: ModelView, at: dict[FigureId, int]) -> Panel:
+def _model_panel(view: AggregationView, name: str, model: Model, at: dict[FigureId, int]) -> Panel:
     charts = [
-        Chart(kind=line_kind(column), title=title, column=column, positions=(at[FigureId(column, name)],))
-        for column, title in _model_columns(model)
-        if FigureId(column, name) in at
+        Chart(
+            kind=line_kind(figure.is_amount),
+            title=figure.title,
+            column=figure.name,
+            positions=(at[FigureId(figure.name, name)],),
+        )
+        for figure in model.figures
+        if FigureId(figure.name, name) in at
     ]
-    predicted, observed = FigureId("predicted", name), FigureId(f"{model.target}_mean")
-    if predicted in at:
-        title = f"Mean {model.target}: observed against predicted"
-        positions = (at[predicted], at[observed])
+    note, prediction = model.note, _tried(view, model)
+    if prediction is not None:
+        title = f"Mean {prediction.target}: observed against predicted"
+        observed = _observed(prediction)
+        positions = (at[predicted_by(name)], at[observed])
         charts.append(Chart(kind="scatter", title=title, column=observed.column, positions=positions))
-    note = f"Predicts {model.target} from {_listed(model.features)}; fitted anew for each window and key."
-    if predicted in at:
         note += " Observed against predicted is one step ahead: what was known before a window began, tried on it."
     return Panel(f"Model {name}", note, tuple(charts), _lack(view, model))
 
 
-def _model_columns(model: ModelView) -> Iterator[tuple[str, str]]:
-    """Yields (table column, title) of each figure of a model."""
-    for feature in model.features:
-        yield f"coefficient_{feature}", f"Coefficient of {feature}"
-    yield "intercept", "Intercept"
-    yield "r2", statistic_words("r2")
-    yield "rmse", statistic_words("rmse")
-    yield "n", statistic_words("n")
+def _is_drawn(view: AggregationView, figure: Figure) -> bool:
+    """Whether a figure of a model is stored, and a number."""
+    schema = view.models_table.schema if view.models_table is not None else pa.schema([])
+    return figure.name in schema.names and _is_numeric(schema.field(figure.name).type)
 
 
-def _lack(view: AggregationView, model: ModelView) -> str:
+def _observed(prediction: Prediction) -> FigureId:
+    return FigureId(statistic_column(prediction.target, "mean"))
+
+
+def _lack(view: AggregationView, model: Model) -> str:
     """Says what is missing for observed against predicted."""
     if view.models_table is None:
         return "The models of this aggregation are not stored, so there is nothing to draw."
-    missing = _missing_means(view, model)
+    missing = _missing_means(view, model.prediction)
     if not missing:
         return ""
     add = _listed([f"`mean` to the statistics of `{column}`" for column in missing])
     return f"To see observed against predicted here, add {add} in the job file."
 
 
-def _missing_means(view: AggregationView, model: ModelView) -> list[str]:
-    columns = dict.fromkeys((model.target, *model.features))
-    return [column for column in columns if f"{column}_mean" not in view.table.column_names]
+def _missing_means(view: AggregationView, prediction: Prediction | None) -> list[str]:
+    columns = dict.fromkeys((prediction.target, *prediction.inputs) if prediction is not None else ())
+    return [column for column in columns if statistic_column(column, "mean") not in view.table.column_names]
 
 
-def _can_predict(view: AggregationView, model: ModelView) -> bool:
-    if view.models_table is None or _missing_means(view, model):
-        return False
-    fitted = {f"coefficient_{feature}" for feature in model.features} | {"intercept"}
-    return fitted <= set(view.models_table.column_names)
+def _tried(view: AggregationView, model: Model) -> Prediction | None:
+    """How the model is tried on later windows, if all that this needs is stored."""
+    prediction = model.prediction
+    if prediction is None or view.models_table is None or _missing_means(view, prediction):
+        return None
+    return prediction if set(prediction.figures) <= set(view.models_table.column_names) else None
 
 
 def _facts(view: AggregationView, key_count: int) -> str:

@@ -1,4 +1,4 @@
-"""A package from outside adds a kind of sink and a statistic; a job file names it, and no file of ours changes."""
+"""A package from outside adds kinds of sinks and models, and statistics: a job names it; no file of ours changes."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from tests.dataflow.jobs import JSON_LINES, ROOT, Ended, changed, in_process_of_
 from tests.dataflow.live_job import JOB, Feed
 
 PLUGIN = f"{ROOT}/tests/plugin"
-FIGURES = [{**JSON_LINES["aggregations"][0], "statistics": {"value": ["min", "max", "range"]}}]
+MODELS = {"usual": {"kind": "mean_of", "column": "value"}}
+FIGURES = [{**JSON_LINES["aggregations"][0], "statistics": {"value": ["min", "max", "range"]}, "models": MODELS}]
 
 
 def with_plugin(*arguments: str | Path) -> Ended:
@@ -23,7 +24,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for name in files for line in (folder / name).read_text().splitlines()]
 
 
-def test_a_job_runs_with_a_sink_and_a_statistic_of_a_plugin(tmp_path: Path) -> None:
+def test_a_job_runs_with_a_sink_a_model_and_a_statistic_of_a_plugin(tmp_path: Path) -> None:
     sinks = [{"lines": {"path": "lines"}}]
     job = written(
         tmp_path, changed(JSON_LINES, plugins=["example"], sinks=sinks, aggregations=FIGURES, report="r.html")
@@ -37,6 +38,7 @@ def test_a_job_runs_with_a_sink_and_a_statistic_of_a_plugin(tmp_path: Path) -> N
     assert len(found) == 7
     assert all(row["value_range"] == row["value_max"] - row["value_min"] > 0 for row in found)
     assert sum(row["read"] for row in rows(tmp_path / "lines/ledger")) == 1000
+    assert {(row["model"], row["n"] > 0) for row in rows(tmp_path / "lines/by_key_models")} == {("usual", True)}
     assert "Range" in (tmp_path / "r.html").read_text()
 
 

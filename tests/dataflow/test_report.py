@@ -17,14 +17,17 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from dataflow.report import AggregationView, ModelView, ReportData, render
+from dataflow.report import AggregationView, ReportData, render
 from tests.browser import open_chromium
+from transforms.model.kind import model_of
+from transforms.model.kinds.linear_regression import LinearRegressionSpec
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ATTACK = "</script><script>alert(1)</script>"
 SAME: dict[str | None, str] = {text: text for text in (ATTACK, "\"'`&amp;<b>", "東京 ✈", "{{ 7 * 7 }}")}
 HOSTILE = {**SAME, "null": '"null"', "": '""', None: "null", "\u202exe": '"\\u202exe"'}
 NO_LETTERS = pa.table({"reason": [], "stage": [], "letters": pa.array([], pa.int64()), "example_detail": []})
+ARRIVAL = LinearRegressionSpec(kind="linear_regression", target="delay", features=("gap",))
 DELAYS = {"delay": ("count", "mean", "p95"), "gap": ("mean",)}
 
 
@@ -49,7 +52,7 @@ def aggregation(
         key=("key",),
         window="1d",
         statistics=statistics,
-        models={"arrival": ModelView(target="delay", features=("gap",))} if has_models else {},
+        models={"arrival": model_of(ARRIVAL)} if has_models else {},
         table=pa.table({**identity, "rows": rows, **figures, "final": [True] * count}),
         models_table=pa.table({**identity, **models}) if has_models else None,
     )

@@ -1,6 +1,6 @@
-"""Models as figures of an aggregation: measured, merged and fitted beside its statistics."""
+"""Models as figures of an aggregation: measured, merged and learnt beside its statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -13,78 +13,96 @@ from transforms.aggregation.groups import Groups, group
 from transforms.aggregation.spec import AggregationSpec, missing
 from transforms.aggregation.summary import SLICE, Summary, key_column
 from transforms.aggregation.timeline import Windows, bounds, in_order, no_windows, published
-from transforms.model.comoments import CoMoments
-from transforms.model.linear_regression import columns, fit
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kind import Figure, ModelSpec, model_of
+from transforms.model.learner import Learner, Memory
 from transforms.record.batch import one_batch
-from transforms.specification import NUMERIC, ColumnType
+from transforms.specification import ColumnType
 
 MODEL: Final = "model"
+_OURS: Final = frozenset({"window_start", "window_end", MODEL, "revision", "final"})
+"""Columns of every table of models; the key's are beside them."""
 
 
 @dataclass(frozen=True, slots=True)
-class RegressionMeasure:
-    """The co-moments that a linear regression is fitted from."""
+class ModelMeasure:
+    """What one model of an aggregation keeps, and the columns of the table that it fills."""
 
     model: str
-    spec: LinearRegressionSpec
+    figures: tuple[Figure, ...]
+    learner: Learner
 
     @property
     def name(self) -> str:
-        return f"{self.model}|regression"
+        return f"{self.model}|{self.learner.name}"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.spec.features, self.spec.target)
-
-    @property
-    def moments(self) -> CoMoments:
-        return CoMoments(len(self.columns))
+        return self.learner.columns
 
     @property
     def schema(self) -> pa.Schema:
-        return self.moments.schema
+        return self.learner.schema
 
     def measure(self, batch: pa.RecordBatch, groups: Groups, arrival: Arrival) -> State:
-        return self.moments.measure([batch[name] for name in self.columns], groups)
+        return self.learner.measure(batch, groups, arrival)
 
     def merge(self, state: State, groups: Groups) -> State:
-        return self.moments.merge(state, groups)
+        return self.learner.merge(state, groups)
 
-    def fade(self, state: State, factors: npt.NDArray[np.float64]) -> State:
-        """The state with each group's rows weighing `factors` times as much."""
-        n, weight, pivot, delta, factor = self.moments.arrays(state)
-        return self.moments.state(n, weight * factors, pivot, delta, factor * np.sqrt(factors)[:, None])
+
+def model_measures(models: Mapping[str, ModelSpec], columns: Mapping[str, ColumnType]) -> tuple[ModelMeasure, ...]:
+    """The measure behind every model of an aggregation over `columns`."""
+    bound = {name: model_of(spec) for name, spec in models.items()}
+    return tuple(ModelMeasure(name, tuple(m.figures), m.learner(columns)) for name, m in bound.items())
+
+
+def columns_read(models: Mapping[str, ModelSpec]) -> set[str]:
+    """The columns of records that models read."""
+    return {given.column for spec in models.values() for given in model_of(spec).inputs}
 
 
 def problems(
-    models: Mapping[str, LinearRegressionSpec], columns: Mapping[str, ColumnType]
+    models: Mapping[str, ModelSpec], columns: Mapping[str, ColumnType]
 ) -> list[tuple[tuple[str | int, ...], str]]:
-    """What does not fit these columns: the place within `models`, and a sentence."""
+    """What does not fit these columns, or each other: the place within `models`, and a sentence."""
     found: list[tuple[tuple[str | int, ...], str]] = []
     for name, spec in models.items():
-        features = (((name, "features", i), feature) for i, feature in enumerate(spec.features))
-        for place, column in [((name, "target"), spec.target), *features]:
-            if column not in columns:
-                found.append((place, missing(column, columns)))
-            elif columns[column] not in NUMERIC:
-                found.append((place, f"a model needs numbers, and {column} is a {columns[column]}"))
-    return found
+        for given in model_of(spec).inputs:
+            kind = columns.get(given.column)
+            if kind is None:
+                found.append(((name, *given.place), missing(given.column, columns)))
+            elif kind not in given.takes:
+                sentence = f"a model needs {given.needs}, and {given.column} is a {kind}"
+                found.append(((name, *given.place), sentence))
+    return [*found, *_colliding(models)]
 
 
-def model_columns(models: Mapping[str, LinearRegressionSpec]) -> set[str]:
-    """The columns of AGGREGATION_models behind its key; no key may have such a name."""
-    coefficients = {f"coefficient_{feature}" for spec in models.values() for feature in spec.features}
-    return coefficients | {MODEL, "n", "intercept", "r2", "rmse"} if models else set()
+def _colliding(models: Mapping[str, ModelSpec]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    filled: dict[str, tuple[pa.DataType, str]] = {}
+    for name, spec in models.items():
+        taken = set(_OURS)
+        for figure in model_of(spec).figures:
+            kind, other = filled.setdefault(figure.name, (figure.type, name))
+            if figure.name in taken:
+                yield (name,), f"its table would have two columns named {figure.name}"
+            elif kind != figure.type:
+                yield (name,), f"its column {figure.name} holds {figure.type}, and that of {other} holds {kind}"
+            taken.add(figure.name)
+
+
+def model_columns(models: Mapping[str, ModelSpec]) -> set[str]:
+    """The columns of AGGREGATION_models after its key; no key may have such a name."""
+    figures = {figure.name for spec in models.values() for figure in model_of(spec).figures}
+    return figures | {MODEL} if models else set()
 
 
 @dataclass(frozen=True)
 class ModelsOutput:
-    """The table AGGREGATION_models: the aggregation's key, model, n, intercept, coefficient_FEATURE …, r2, rmse."""
+    """The table AGGREGATION_models: the aggregation's key, model, the figures of its models."""
 
     spec: AggregationSpec
     summary: Summary
-    measures: Sequence[RegressionMeasure]
+    measures: Sequence[ModelMeasure]
     shows_early: ClassVar[bool] = False
 
     @property
@@ -96,29 +114,39 @@ class ModelsOutput:
         return self.rows(no_windows(self.summary), None)[0].schema
 
     def rows(self, windows: Windows, memory: pa.RecordBatch | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-        lasting = [measure for measure in self.measures if measure.spec.memory == "all"]
+        lasting = [measure for measure in self.measures if measure.learner.memory is not None]
         learnt = learn(self.summary, lasting, windows.slices, memory) if lasting else None
-        features = list(dict.fromkeys(f"coefficient_{f}" for m in self.measures for f in m.spec.features))
+        figures = self._figures()
         tables = []
         for measure in self.measures:
             if learnt is not None and measure in lasting:
                 state = recall(self.summary, measure, learnt, windows.partial)
             else:
                 state = self.summary.state(windows.partial, measure)
-            fitted = columns(fit(state, measure.spec), measure.spec)
+            finished, own = measure.learner.finish(state), {figure.name for figure in measure.figures}
             size = len(windows.starts)
-            unused = {name: pa.nulls(size, pa.float64()) for name in features if name not in fitted}
-            named = {MODEL: pa.array([measure.model] * size, pa.string())} | fitted | unused
-            order = [MODEL, "n", "intercept", *features, "r2", "rmse"]
-            keyed = bounds(windows, self.summary) | {name: named[name] for name in order} | published(windows)
-            tables.append(pa.RecordBatch.from_arrays(list(keyed.values()), names=list(keyed)))
+            named = {
+                figure.name: finished[figure.name] if figure.name in own else pa.nulls(size, figure.type)
+                for figure in figures
+            }
+            keyed = bounds(windows, self.summary) | {MODEL: pa.array([measure.model] * size, pa.string())}
+            columns = keyed | named | published(windows)
+            types = {name: values.type for name, values in columns.items()} | {f.name: f.type for f in figures}
+            tables.append(pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(list(types.items()))))
         joined = one_batch(tables)
         ordered = in_order(dict(zip(joined.schema.names, joined.columns, strict=True)), self.spec.key, [MODEL])
         return ordered, None if learnt is None else last_of_each_key(self.summary, learnt)
 
+    def _figures(self) -> list[Figure]:
+        """The columns that its models fill, in their order."""
+        named: dict[str, Figure] = {}
+        for figure in (figure for measure in self.measures for figure in measure.figures):
+            named.setdefault(figure.name, figure)
+        return sorted(named.values(), key=lambda figure: figure.place)
+
 
 def learn(
-    summary: Summary, measures: Sequence[RegressionMeasure], slices: pa.RecordBatch, memory: pa.RecordBatch | None
+    summary: Summary, measures: Sequence[ModelMeasure], slices: pa.RecordBatch, memory: pa.RecordBatch | None
 ) -> pa.RecordBatch:
     """What each key has learnt up to and including each of its slices, `memory` being what it knew before.
 
@@ -136,9 +164,10 @@ def learn(
         later = np.flatnonzero(np.arange(size) - distance >= first)
         rows = group({"row": pa.array(np.concatenate((np.arange(size), later)))})
         for i, measure in enumerate(measures):
-            factors = measure.spec.forgetting_factor ** (ordinals[later] - ordinals[later - distance]).astype(float)
+            forgets = _memory(measure)
+            factors = forgets.factor ** (ordinals[later] - ordinals[later - distance]).astype(float)
             before = {name: values.take(pa.array(later - distance)) for name, values in states[i].items()}
-            faded = measure.fade(before, factors)
+            faded = forgets.fade(before, factors)
             both = {name: pa.concat_arrays([values, faded[name]]) for name, values in states[i].items()}
             states[i] = dict(measure.merge(both, rows))
         distance *= 2
@@ -147,7 +176,7 @@ def learn(
     return pa.RecordBatch.from_arrays(columns, schema=known.schema)
 
 
-def recall(summary: Summary, measure: RegressionMeasure, learnt: pa.RecordBatch, windows: pa.RecordBatch) -> State:
+def recall(summary: Summary, measure: ModelMeasure, learnt: pa.RecordBatch, windows: pa.RecordBatch) -> State:
     """What the key of each window knew at the window's last slice, faded by the steps since it last learnt."""
     keys = [SLICE, *map(key_column, summary.key)]
     asked = learnt.num_rows + np.arange(windows.num_rows)
@@ -159,19 +188,26 @@ def recall(summary: Summary, measure: RegressionMeasure, learnt: pa.RecordBatch,
     place[order] = order[latest]
     source = place[asked]
     ordinals = summary.window.ordinals(as_numpy(both[SLICE]))
-    factors = measure.spec.forgetting_factor ** (ordinals[asked] - ordinals[source]).astype(float)
+    forgets = _memory(measure)
+    factors = forgets.factor ** (ordinals[asked] - ordinals[source]).astype(float)
     state = {name: learnt[f"{measure.name}|{name}"].take(pa.array(source)) for name in measure.schema.names}
-    return measure.fade(state, factors)
+    return forgets.fade(state, factors)
 
 
 def last_of_each_key(summary: Summary, learnt: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows that later windows go on from."""
+    """The rows that later windows continue from."""
     first = _run_starts(summary, learnt)
     last = np.flatnonzero(np.diff(first, append=-1))
     return learnt.take(pa.array(last))
 
 
-def _fields(measure: RegressionMeasure) -> list[str]:
+def _memory(measure: ModelMeasure) -> Memory:
+    if measure.learner.memory is None:
+        raise AssertionError(f"{measure.name} has no memory")
+    return measure.learner.memory
+
+
+def _fields(measure: ModelMeasure) -> list[str]:
     return [f"{measure.name}|{name}" for name in measure.schema.names]
 
 

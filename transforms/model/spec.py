@@ -1,39 +1,20 @@
-"""What a model is asked to learn."""
+"""What a model is asked, as the job file writes it: the specification of its kind."""
 
-from typing import Annotated, Any, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import PlainValidator, SerializeAsAny
 
-from transforms.specification import Number, Spec
-
-
-def _served(kind: Any) -> Any:
-    if kind != "linear_regression":
-        raise ValueError("must be `linear_regression`, the one kind of model that this version serves")
-    return kind
+from transforms.model.kind import ModelSpec, kinds, specification_of
 
 
-class LinearRegressionSpec(Spec):
-    """A linear regression of `target` on `features`, fitted for every key and window.
+def _of_its_kind(value: Any) -> ModelSpec:
+    if isinstance(value, ModelSpec):
+        return value
+    return specification_of(value.get("kind") if isinstance(value, dict) else None).model_validate(value)
 
-    `memory: window` learns from the window's rows alone; `memory: all` from all rows of the key up to the
-    window's end, those of a window k steps ago weighing `forgetting_factor`**k.
-    """
 
-    kind: Annotated[Literal["linear_regression"], BeforeValidator(_served)]
-    target: str
-    features: tuple[str, ...] = Field(min_length=1)
-    alpha: Number = Field(default=0.0, ge=0, allow_inf_nan=False)
-    fit_intercept: bool = True
-    memory: Literal["window", "all"] = "window"
-    forgetting_factor: Number = Field(default=1.0, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "LinearRegressionSpec":
-        if self.target in self.features:
-            raise ValueError(f"features must not hold the target, {self.target}")
-        if len(set(self.features)) < len(self.features):
-            raise ValueError("features must name each column once")
-        if self.memory == "window" and "forgetting_factor" in self.model_fields_set:
-            raise ValueError("forgetting_factor needs `memory: all`")
-        return self
+_SPECS: Final[Any] = reduce(or_, (kind.spec for kind in kinds().values()))
+AnyModelSpec = Annotated[SerializeAsAny[ModelSpec], PlainValidator(_of_its_kind, json_schema_input_type=_SPECS)]
+"""A model of a job file: `kind` says which specification it is held to, and so what its errors are."""

@@ -1,8 +1,10 @@
-"""A plugin as a user would write it: a kind of sink and a statistic, from outside."""
+"""A plugin as a user would write it: a kind of sink, a statistic and a kind of model, from outside."""
 
 from streamgauge_example.lines import LinesSink
 from streamgauge_example.spread import FAMILY
+from tests.kinds_of_models.mean_of import KIND
 from transforms.aggregation import family
+from transforms.model import kind
 from transforms.storage import sinks
 
 
@@ -10,3 +12,4 @@ def register() -> None:
     """Registers what the plugin adds."""
     sinks.register(LinesSink)
     family.register(FAMILY)
+    kind.register(KIND)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transforms.aggregation.accumulator import State
 from transforms.aggregation.groups import Groups, group
-from transforms.model.comoments import CoMoments
+from transforms.model.kinds.linear_regression.comoments import CoMoments
 
 
 def together(rows: int) -> Groups:

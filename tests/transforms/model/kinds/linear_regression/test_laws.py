@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests import laws
 from tests.laws import Figure, Subject, magnitudes
 from transforms.aggregation.summary import Summary
-from transforms.model.learn import RegressionMeasure
-from transforms.model.linear_regression import columns, fit
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression import LeastSquares, LinearRegression, LinearRegressionSpec
+from transforms.model.kinds.linear_regression.fit import columns, fit
+from transforms.model.learn import ModelMeasure
 
 TINY = 5e-324
 
@@ -22,13 +22,14 @@ TINY = 5e-324
 def subject(features: int) -> Subject:
     names = [f"x{i}" for i in range(features)]
     spec = LinearRegressionSpec(kind="linear_regression", target="y", features=tuple(names))
-    measure = RegressionMeasure("m", spec)
+    learner = LeastSquares(spec)
+    measure = ModelMeasure("m", tuple(LinearRegression(spec).figures), learner)
 
     def figures(summary: Summary, partial: pa.RecordBatch, rows: pa.RecordBatch) -> dict[str, Figure]:
         """n, the means and the centred products: the state, free of how each mean is kept in two parts."""
-        n, weight, pivot, delta, factor = measure.moments.arrays(summary.state(partial, measure))
+        n, weight, pivot, delta, factor = learner.moments.arrays(summary.state(partial, measure))
         found = {"n": Figure(n.tolist()), "weight": Figure(weight.tolist())}
-        centred = measure.moments.products(factor)
+        centred = learner.moments.products(factor)
         for i, column in enumerate(measure.columns):
             # Rows with a null elsewhere do not count, so this is more than the sum of those that do.
             sizes = np.array(magnitudes(summary, partial, rows, column))
@@ -99,7 +100,7 @@ def test_a_model_is_the_same_in_every_split(intercept: bool, alpha: float, seed:
     laws.assert_any_split_gives_the_one_pass_answer(measured, rows, chance)
     summary = measured.summary
     partials = [summary.summarize(piece) for piece in laws.split_at_random(rows, chance)]
-    spec = measured.measure.spec.model_copy(update={"alpha": alpha, "fit_intercept": intercept})
+    spec = measured.measure.learner.spec.model_copy(update={"alpha": alpha, "fit_intercept": intercept})
     fitted = []
     for partial in (laws.merged_at_random(summary, partials, chance), summary.summarize(rows)):
         state = summary.state(laws.in_order(partial), measured.measure)

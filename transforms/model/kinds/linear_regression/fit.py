@@ -7,6 +7,7 @@ is judged by its own spread. Where features are so nearly dependent that what a 
 how they differ, there is no answer, rather than one of wrong digits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ import pyarrow as pa
 
 from transforms.aggregation.accumulator import State, nullable
 from transforms.aggregation.doubles import HUGE, two_product, two_sum
-from transforms.model.comoments import CoMoments, Matrix
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression.comoments import CoMoments, Matrix
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 
 _EPSILON: Final = 2.0**-52
 _DEPENDENT: Final = 1e-13
@@ -183,7 +184,7 @@ def columns(fitted: Fit, spec: LinearRegressionSpec) -> dict[str, pa.Array]:
     }
 
 
-def estimator(row: dict[str, Any], spec: LinearRegressionSpec) -> Any:
+def estimator(row: Mapping[str, Any], spec: LinearRegressionSpec) -> Any:
     """A row of the models table as a fitted scikit-learn estimator.
 
     Returns:

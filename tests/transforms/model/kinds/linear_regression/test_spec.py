@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from transforms.model.kinds.linear_regression import LinearRegressionSpec
 from transforms.model.learn import problems
-from transforms.model.spec import LinearRegressionSpec
 
 PLAIN: dict[str, Any] = {"kind": "linear_regression", "target": "y", "features": ["x"]}
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from tests.transforms.model.reference_data import DATASETS
+from tests.transforms.model.kinds.linear_regression.reference_data import DATASETS
 from transforms.aggregation.groups import group
-from transforms.model.comoments import CoMoments
-from transforms.model.learn import RegressionMeasure
-from transforms.model.linear_regression import Fit, columns, estimator, fit
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression import LeastSquares
+from transforms.model.kinds.linear_regression.comoments import CoMoments
+from transforms.model.kinds.linear_regression.fit import Fit, columns, estimator, fit
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 
 Numbers = npt.NDArray[np.float64]
 batchings = pytest.mark.parametrize("parts", [1, 13])
@@ -197,8 +197,8 @@ def test_a_penalty_of_any_size_decides_between_dependent_features(alpha: float, 
 
 
 def test_faded_rows_of_any_units_weigh_what_they_should() -> None:
-    measure = RegressionMeasure("m", specification(2, memory="all", forgetting_factor=0.5))
-    moments, parts = measure.moments, 20
+    learner = LeastSquares(specification(2, memory="all", forgetting_factor=0.5))
+    moments, parts = learner.moments, 20
     x, y = shares(10, 400)
     part = np.arange(400) % parts
     together = group({"all": pa.array([0, 0])})
@@ -208,7 +208,7 @@ def test_faded_rows_of_any_units_weigh_what_they_should() -> None:
         groups = group({"all": pa.array(np.zeros(mine.sum(), np.int64))})
         new = moments.measure([pa.array(values) for values in (*x[mine].T, y[mine])], groups)
         if memory is not None:
-            faded = measure.fade(memory, np.array([0.5]))
+            faded = learner.fade(memory, np.array([0.5]))
             both = {name: pa.concat_arrays([faded[name], new[name]]) for name in new}
             new = moments.merge(both, together)
         memory = new
@@ -218,7 +218,7 @@ def test_faded_rows_of_any_units_weigh_what_they_should() -> None:
     centred = root[:, None] * (np.column_stack((x, y)) - middle)
     scale = np.linalg.norm(centred, axis=0)
     want = np.linalg.lstsq(centred[:, :2] / scale[:2], centred[:, 2], rcond=None)[0] / scale[:2]
-    got = fit(memory, measure.spec)
+    got = fit(memory, learner.spec)
     assert got.coefficients[0] == pytest.approx(want, rel=1e-10)
     misfit = centred[:, 2] - centred[:, :2] @ want
     assert got.rmse[0] == pytest.approx(np.sqrt(misfit @ misfit / weights.sum()), rel=1e-10)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, Ridge
 
 from transforms.aggregation.groups import group
-from transforms.model.comoments import CoMoments
-from transforms.model.linear_regression import Fit, columns, estimator, fit
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.kinds.linear_regression.comoments import CoMoments
+from transforms.model.kinds.linear_regression.fit import Fit, columns, estimator, fit
+from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 
 Numbers = npt.NDArray[np.float64]
 batchings = pytest.mark.parametrize("parts", [1, 13])
