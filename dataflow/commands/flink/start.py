@@ -174,7 +174,7 @@ def _built(start: Start, run: Any) -> tuple[Any, Any]:
     from runners import flink
 
     pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
-    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_untold=MOST_UNTOLD)
+    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_without_tick=MOST_UNTOLD)
     leased = replace(run.plan, lease=LEASE_SECONDS)
     build_live(pipeline, start.job, replace(run, following=patient, plan=leased))
     return flink.proto_of(pipeline), pipeline._options

@@ -195,7 +195,7 @@ def test_a_log_whose_end_cannot_be_read_is_not_repaired_and_says_so(tmp_path: Pa
     large(tmp_path)
     file = Path(log_file(str(tmp_path)))
     spoil_page(file, leaves(file)[-1])
-    with pytest.raises(LogError, match="cannot be repaired, for the pages that say where it ends"):
+    with pytest.raises(LogError, match="cannot be repaired, because the pages that say where it ends"):
         repair(str(tmp_path))
     with pytest.raises(LogError, match=r"damaged.*--repair"):
         LogWriter(str(tmp_path))
