@@ -144,7 +144,7 @@ def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.db").unlink()
     spoil(tmp_path, "CREATE TABLE other (a)")
     for refused in (LogWriter, LogReader):
-        with pytest.raises(LogError, match="no log of Streamgauge"):
+        with pytest.raises(LogError, match="not a Streamgauge log"):
             refused(str(tmp_path))
 
 
