@@ -8,11 +8,11 @@ Failure                   caught where a command ends, which exits with its code
 │  ├─ LogLost             its files were removed or replaced while they were open
 │  └─ LogDamaged          its content is not what was written
 └─ SinkError           1  a sink cannot be used or written
-      ├─ SqlSinkError        the sink is a database
-      ├─ TableLost           what a live job has stored is gone or damaged; for databases SqlTableGone
-      ├─ TakenOver           another launch or attempt may now write; for databases SqlOvertaken, for topics KafkaFenced
-      ├─ NotShared           a worker's state folder is not the launch's
-      └─ StateRefused     2  the state of a live job does not fit the job
+   ├─ SqlSinkError        the sink is a database
+   ├─ TableLost           what a live job has stored is gone or damaged; for databases SqlTableGone
+   ├─ TakenOver           another launch or attempt may now write; for databases SqlOvertaken, for topics KafkaFenced
+   ├─ NotShared           a worker's state folder is not the launch's
+   └─ StateRefused     2  the state of a live job does not fit the job
       └─ CheckpointDamaged
 """
 

@@ -69,7 +69,7 @@ def send_files(
     clock = None if event_time is None else TimeField(event_time, unit)
     blocks: Iterator[Block] = (block for file in files for block in read_blocks(file))
     held: list[Block] = []
-    client = Client(host, port, name, token, give_up_after=patience, tell=lambda text: click.echo(text, err=True))
+    client = Client(host, port, name, token, give_up_after=patience, report=lambda text: click.echo(text, err=True))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with client:

@@ -21,16 +21,16 @@ class SourceCursor:
     """What is left to read of a source: everything from `chunk`, or nothing once `ended`; and the progress so far.
 
     Args:
-            chunk: the first chunk that was not read.
-            progress: the source's progress through everything before `chunk`; it has `watermark` and `to_json`.
-            position: the position of the first record of `chunk`.
-            kept_at: when the last tick with a checkpoint was sent, in s since the epoch.
-            is_kept: whether that tick was at `chunk`.
-            told: the watermark of the last tick.
-            untold: how many portions were sent since the last tick.
-            began: where the job began, in the source's own terms; None: at the source's own beginning.
-            shift: the offset added to the names of ticks; 0 in a first launch. A later launch exceeds the name of the
-                checkpoint from which it resumes, because that checkpoint's files carry its name.
+        chunk: the first chunk that was not read.
+        progress: the source's progress through everything before `chunk`; it has `watermark` and `to_json`.
+        position: the position of the first record of `chunk`.
+        kept_at: when the last tick with a checkpoint was sent, in s since the epoch.
+        is_kept: whether that tick was at `chunk`.
+        told: the watermark of the last tick.
+        untold: how many portions were sent since the last tick.
+        began: where the job began, in the source's own terms; None: at the source's own beginning.
+        shift: the offset added to the names of ticks; 0 in a first launch. A later launch exceeds the name of the
+            checkpoint from which it resumes, because that checkpoint's files carry its name.
     """
 
     chunk: int

@@ -23,8 +23,8 @@ class Portion:
     """What was read at a time: good records, dead letters, ledger entries, and the source cursor after them.
 
     Args:
-            records: how many records were read.
-            received: when the newest of them arrived (µs since the epoch).
+        records: how many records were read.
+        received: when the newest of them arrived (µs since the epoch).
     """
 
     batches: Sequence[pa.RecordBatch]

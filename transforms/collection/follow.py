@@ -28,17 +28,17 @@ class Following:
     """How a source is followed.
 
     Args:
-            control: a file in which `stop` or `finish` asks the job to end.
-            drains: whether all windows close when the job ends; it cannot resume afterwards.
-            keep_every: seconds between checkpoints.
-            pace: seconds to keep a bundle open while there is nothing new; resuming takes milliseconds.
-            hold: seconds to keep a bundle open while data keeps arriving, unless a tick is due; Flink keeps state for
-                every resume, so fewer are better. 0: each portion is handed over at once.
-            pause: seconds that the runner waits after a tick before it resumes the source; otherwise a runner that
-                advances the watermark only between bundles would hold it back.
-            most_without_tick: the most portions without a tick: their partial results wait unmerged until the next one.
-            linger: least seconds between two portions: more portions would only queue up in the runner.
-            windows: each aggregation's window, and its wait (µs) for late records; they decide when ticks are due.
+        control: a file in which `stop` or `finish` asks the job to end.
+        drains: whether all windows close when the job ends; it cannot resume afterwards.
+        keep_every: seconds between checkpoints.
+        pace: seconds to keep a bundle open while there is nothing new; resuming takes milliseconds.
+        hold: seconds to keep a bundle open while data keeps arriving, unless a tick is due; Flink keeps state for
+            every resume, so fewer are better. 0: each portion is handed over at once.
+        pause: seconds that the runner waits after a tick before it resumes the source; otherwise a runner that
+            advances the watermark only between bundles would hold it back.
+        most_without_tick: the most portions without a tick: their partial results wait unmerged until the next one.
+        linger: least seconds between two portions: more portions would only queue up in the runner.
+        windows: each aggregation's window, and its wait (µs) for late records; they decide when ticks are due.
     """
 
     control: str

@@ -69,7 +69,7 @@ def check_expression(sql: str, columns: Mapping[str, ColumnType]) -> Expression:
     """Checks that `sql` is one scalar expression over `columns`, and finds its type.
 
     Raises:
-            ExpressionError: says in one sentence what is wrong.
+        ExpressionError: says in one sentence what is wrong.
     """
     for node in _nodes_of(sql):
         kind = node["class"]
@@ -243,6 +243,6 @@ def columns_of(sql: str) -> frozenset[str]:
     """The names that an expression uses.
 
     Raises:
-            ExpressionError: if it is not valid SQL.
+        ExpressionError: if it is not valid SQL.
     """
     return frozenset(str(node["column_names"][-1]) for node in _nodes_of(sql) if node["class"] == "COLUMN_REF")

@@ -43,7 +43,7 @@ class AppliedFunction:
         """The batch with the function's columns, without the rows that failed; and the reasons of these.
 
         Raises:
-                ValueError: if this process cannot import the function, which is not the fault of a record.
+            ValueError: if this process cannot import the function, which is not the fault of a record.
         """
         return self._apply(self.function, batch, 0)
 
@@ -99,7 +99,7 @@ def plan_function(name: str, columns: Columns) -> AppliedFunction:
     """Finds the function and learns its columns by calling it on an empty frame.
 
     Raises:
-            ValueError: if it cannot be imported, or fails on an empty frame.
+        ValueError: if it cannot be imported, or fails on an empty frame.
     """
     empty = pa.record_batch([pa.nulls(0, ARROW[kind]) for kind in columns.values()], names=list(columns))
     frame = to_frame(empty)

@@ -63,7 +63,7 @@ def plan_step(step: Spec, columns: Columns) -> Step:
     """Binds a step to its input columns.
 
     Raises:
-            StepError: if it names a missing column, or one of the wrong type, or cannot work.
+        StepError: if it names a missing column, or one of the wrong type, or cannot work.
     """
     name = specs.step_name(step)
     planned: Step = _PLANS[str(name)](step, columns)

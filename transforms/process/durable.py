@@ -12,7 +12,7 @@ def aside(path: str) -> Iterator[BinaryIO]:
     """A new file next to `path`; `put_in_place` then renames it to `path`.
 
     Raises:
-            OSError: if the disk refuses; the new file is removed.
+        OSError: if the disk refuses; the new file is removed.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
@@ -29,7 +29,7 @@ def put_in_place(path: str) -> None:
     """Renames the file that `aside` wrote to `path`, in one step.
 
     Raises:
-                OSError: if the disk refuses: `path` is the old file, or the new one, which a power cut may still undo.
+        OSError: if the disk refuses: `path` is the old file, or the new one, which a power cut may still undo.
     """
     try:
         os.replace(f"{path}.new", path)
@@ -50,7 +50,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """A new file that replaces `path` once it is completely written.
 
     Raises:
-            OSError: like `aside` and `put_in_place`; a reader never sees a part of the content.
+        OSError: like `aside` and `put_in_place`; a reader never sees a part of the content.
     """
     with aside(path) as file:
         yield file
@@ -61,7 +61,7 @@ def write_text(path: str, text: str) -> None:
     """Writes a text as the content of a file, completely or not at all.
 
     Raises:
-            OSError: like `replacing`.
+        OSError: like `replacing`.
     """
     with replacing(path) as file:
         file.write(text.encode())

@@ -45,7 +45,7 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Recor
     """Runs one query over the named Arrow tables and returns its whole result, rows in input order.
 
     Raises:
-            duckdb.Error: the engine's error.
+        duckdb.Error: the engine's error.
     """
     database = connection()
     for name, table in tables.items():

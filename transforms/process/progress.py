@@ -37,18 +37,18 @@ class Bulletin:
     """The status of a live job in this process; any thread may write and read it.
 
     Args:
-            watermark: the watermark (µs); None before anything is read.
+        watermark: the watermark (µs); None before anything is read.
         position: the position of the next record to read.
-            end: the position after the last record in the source.
-            lag_s: seconds between the receipt and the reading of the newest record that was read.
-            heard: when something was last read, by the monotonic clock; None before anything is read.
-            ledger: the ledger's totals of everything stored since the job began.
-            reasons: dead letters by reason, since the job began.
-            checkpoint: when the newest checkpoint was taken, in s since the epoch.
-            trouble: the error of a source or a sink that cannot be reached; empty when all is well.
-            stored: rows of windows that this process stored; they are numbered from 1.
-            stored_by_table: the same for each table.
-            forgotten: the greatest number of a row that is no longer kept.
+        end: the position after the last record in the source.
+        lag_s: seconds between the receipt and the reading of the newest record that was read.
+        heard: when something was last read, by the monotonic clock; None before anything is read.
+        ledger: the ledger's totals of everything stored since the job began.
+        reasons: dead letters by reason, since the job began.
+        checkpoint: when the newest checkpoint was taken, in s since the epoch.
+        trouble: the error of a source or a sink that cannot be reached; empty when all is well.
+        stored: rows of windows that this process stored; they are numbered from 1.
+        stored_by_table: the same for each table.
+        forgotten: the greatest number of a row that is no longer kept.
     """
 
     watermark: int | None = None

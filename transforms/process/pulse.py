@@ -17,7 +17,7 @@ class Pulse:
     """The beats of a process, and the gaps between them.
 
     Args:
-            clock: returns seconds, and never goes back.
+        clock: returns seconds, and never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):

@@ -35,8 +35,8 @@ class Version:
 
     Args:
         number: its number, from 1.
-            content: its content.
-            newest: the number of the newest version; greater than `number` if the versions after it are damaged.
+        content: its content.
+        newest: the number of the newest version; greater than `number` if the versions after it are damaged.
     """
 
     number: int
@@ -57,7 +57,7 @@ def read(folder: str) -> Version | None:
     """The newest undamaged version; None if none was ever written.
 
     Raises:
-            Damaged: if there are versions and all are damaged.
+        Damaged: if there are versions and all are damaged.
         OSError: if the folder cannot be read.
     """
     numbers: Sequence[int] = ()
@@ -79,8 +79,8 @@ def content(folder: str) -> dict[str, Any]:
     """The content of the newest undamaged version, which is JSON.
 
     Raises:
-            FileNotFoundError: if there are no versions.
-            Damaged: if all are damaged.
+        FileNotFoundError: if there are no versions.
+        Damaged: if all are damaged.
     """
     version = read(folder)
     if version is None:
@@ -93,8 +93,8 @@ def write(folder: str, number: int, content: bytes) -> None:
     """Writes the version with this number durably; it becomes the newest.
 
     Raises:
-            VersionTaken: if that version or a later one exists.
-            OSError: if the disk refuses; nothing has changed.
+        VersionTaken: if that version or a later one exists.
+        OSError: if the disk refuses; nothing has changed.
     """
     os.makedirs(folder, exist_ok=True)
     aside = f"{folder}/.{uuid.uuid4().hex}"

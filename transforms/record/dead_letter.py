@@ -59,8 +59,8 @@ def dead_letters(
     """Dead letters of one stage as a batch of SCHEMA.
 
     Args:
-            positions: the position of each record in its source.
-            payloads: the original bytes, one each.
+        positions: the position of each record in its source.
+        payloads: the original bytes, one each.
         event_times: µs since the epoch where known.
 
     `attempts` is 1 and `failed_at` null: the sink sets both when it stores the letters, because a kernel has no

@@ -217,7 +217,7 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
     """A Consumer or Producer.
 
     Args:
-            hear: receives the client's errors that it retries by itself.
+        hear: receives the client's errors that it retries by itself.
 
     Raises:
         KafkaUnusable: if a setting is wrong.
@@ -233,8 +233,8 @@ def answered(ask: Callable[[float], Any], deadline: float) -> Any:
     """The brokers' answer; the question is repeated while a partition moves from one broker to another.
 
     Args:
-            ask: takes the seconds that remain, and raises the client's exception.
-            deadline: by the monotonic clock.
+        ask: takes the seconds that remain, and raises the client's exception.
+        deadline: by the monotonic clock.
     """
     module = client_module()
     moving = {getattr(module.KafkaError, name) for name in MOVING}

@@ -57,7 +57,7 @@ def registry_client(spec: RegistrySpec) -> Any:
     """A client that asks once and raises each error.
 
     Raises:
-            KafkaUnusable: if the specification does not yield a client.
+        KafkaUnusable: if the specification does not yield a client.
     """
     try:
         return client_module(".schema_registry").SchemaRegistryClient(_settings(spec))

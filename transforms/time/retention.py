@@ -12,7 +12,7 @@ def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
     """When each checkpoint was taken, in s, all by the same clock.
 
     Args:
-            checkpoints: `taken`, by the machine's clock (s), and `source`, whose `progress` may have `elapsed` (µs).
+        checkpoints: `taken`, by the machine's clock (s), and `source`, whose `progress` may have `elapsed` (µs).
 
     >>> moments([{"taken": 50.0, "source": {"progress": {"elapsed": 3_000_000}}}])
     [3.0]

@@ -57,11 +57,11 @@ class Tick:
     """A checkpoint barrier: everything before `chunk` has been sent.
 
     Args:
-            name: identifies the tick, by `name_of`.
+        name: identifies the tick, by `name_of`.
         chunk: the first chunk that has not been read.
-            watermark: the watermark (µs).
+        watermark: the watermark (µs).
         keeps: whether to keep a checkpoint here.
-            source: what the source needs to resume from here.
+        source: what the source needs to resume from here.
     """
 
     name: int

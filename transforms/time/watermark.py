@@ -48,8 +48,8 @@ class WatermarkSpec(Spec):
         """Progress after a chunk.
 
         Args:
-                elapsed: how long (µs) collectors had been listening when the chunk was committed.
-                latest: the greatest event time (µs) of each source with readable records in the chunk.
+            elapsed: how long (µs) collectors had been listening when the chunk was committed.
+            latest: the greatest event time (µs) of each source with readable records in the chunk.
         """
         heard = dict(before.heard)
         for source, time in latest.items():

@@ -40,8 +40,8 @@ class Zone:
     """A clock: its offsets from UTC, and when they change.
 
     Args:
-            changes: when the offset changes, in µs since the epoch, increasing.
-            offsets: µs ahead of UTC: before the first change, and from each change on.
+        changes: when the offset changes, in µs since the epoch, increasing.
+        offsets: µs ahead of UTC: before the first change, and from each change on.
     """
 
     def __init__(self, changes: Longs, offsets: Longs):

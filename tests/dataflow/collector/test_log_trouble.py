@@ -147,7 +147,7 @@ def test_a_collector_whose_log_is_gone_acknowledges_nothing_more_and_ends(tmp_pa
         talk.say(b"never\n")
         answers = talk.rest()
         assert not answers.startswith(b"OK") and b"OK 11" not in answers
-        assert b"ERR log_failed the log cannot be written any more" in answers
+        assert b"ERR log_failed the log can no longer be written" in answers
         assert idle.rest().startswith(b"ERR log_failed ")
         _, err = collector.process.communicate(timeout=PATIENCE_SECONDS)
         assert collector.process.returncode == 1

@@ -263,8 +263,8 @@ def test_without_a_collector_it_gives_up_in_the_end() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         said: list[str] = []
-        client = Client("127.0.0.1", taken.getsockname()[1], "s", give_up_after=0.5, tell=said.append)
-        with pytest.raises(ClientError, match="Connection refused; given up after"):
+        client = Client("127.0.0.1", taken.getsockname()[1], "s", give_up_after=0.5, report=said.append)
+        with pytest.raises(ClientError, match="Connection refused; gave up after"):
             client.connect()
         assert len(said) > 1
 

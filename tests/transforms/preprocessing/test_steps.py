@@ -76,7 +76,7 @@ UNFIT: dict[str, list[object]] = {
 def test_fill_refuses_a_value_of_another_type(column: str, value: object) -> None:
     place, sentence = refusal({"fill": {column: value}})
     assert place == ("fill", column)
-    assert sentence.endswith(f"is not a {COLUMNS[column]}, which is what {column} is")
+    assert sentence.endswith(f"is not a {COLUMNS[column]}, which is the type of {column}")
 
 
 def test_clip_moves_numbers_to_the_nearer_bound_and_leaves_null() -> None:

@@ -44,7 +44,7 @@ def unpacked(raw: IO[bytes], path: str) -> Iterator[IO[bytes]]:
     """The decompressed content of an opened file.
 
     Raises:
-            EOFError: if the compressed data ends before its last member or frame does; raised when that end is read.
+        EOFError: if the compressed data ends before its last member or frame does; raised when that end is read.
         OSError, zlib.error: if it is damaged.
     """
     packing = packing_of(path)

@@ -36,7 +36,7 @@ def list_files(spec: FilesSpec, base: str) -> list[tuple[str, str]]:
     """(path, source) of every file, in the order in which they arrived: that of `paths`, and of names within a glob.
 
     Raises:
-            SourceError: if a file or a glob's match does not exist, or its folder cannot be reached.
+        SourceError: if a file or a glob's match does not exist, or its folder cannot be reached.
     """
     found: dict[Hashable, _Match] = {}
     for path in spec.paths:
@@ -58,7 +58,7 @@ def local_matches(pattern: str) -> list[str]:
     """The files that a local pattern names, sorted, each once: of a file that links reach twice, the name without them.
 
     Raises:
-            OSError: if a folder cannot be listed.
+        OSError: if a folder cannot be listed.
     """
     parts = pattern.split(os.sep)
     depth = next((index for index, part in enumerate(parts) if _is_glob(part)), len(parts) - 1)

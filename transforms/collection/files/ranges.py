@@ -29,9 +29,9 @@ class FileRange:
     """A part of a file: bytes of its (decompressed) text, or rows of Parquet; `end` None: to the end.
 
     Args:
-            stamp: the file's stamp when it was listed; the file that is read must match it.
-            opens: whether a record begins at `start`; only for the first range of a text is this known beforehand.
-            header: the names of the columns, for CSV and Parquet.
+        stamp: the file's stamp when it was listed; the file that is read must match it.
+        opens: whether a record begins at `start`; only for the first range of a text is this known beforehand.
+        header: the names of the columns, for CSV and Parquet.
     """
 
     path: str
@@ -94,7 +94,7 @@ def open_listed(path: str, source: str, listed: Stamp) -> Iterator[IO[bytes]]:
     A file named by a URL is checked only if reading it fails: a check takes time, and one after many ranges is enough.
 
     Raises:
-            SourceError: if the file is damaged, cut short, changed, or removed, at opening or during reading.
+        SourceError: if the file is damaged, cut short, changed, or removed, at opening or during reading.
     """
     try:
         with open_raw(path) as raw, unpacked(raw, path) as file:
@@ -111,7 +111,7 @@ def check_urls(parts: list[FileRange]) -> None:
     """Checks every file that ranges name by a URL again, after they were read.
 
     Raises:
-            SourceError: if one of them is not the file that was listed, or is gone.
+        SourceError: if one of them is not the file that was listed, or is gone.
     """
     for part in {part.path: part for part in parts if is_url(part.path)}.values():
         try:

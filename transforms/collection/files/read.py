@@ -61,9 +61,9 @@ class FileReader:
     """Reads ranges of files of one format; free of Beam.
 
     Args:
-            keep_payload: carry each record's original bytes along, for steps that may still refuse it.
-            batch_rows: the most rows of a batch; None: as many as a block holds.
-            threads: how many blocks are parsed at once; compiled code, Arrow and numpy release the interpreter lock.
+        keep_payload: carry each record's original bytes along, for steps that may still refuse it.
+        batch_rows: the most rows of a batch; None: as many as a block holds.
+        threads: how many blocks are parsed at once; compiled code, Arrow and numpy release the interpreter lock.
     """
 
     format: Format
@@ -81,7 +81,7 @@ class FileReader:
         """All records of the ranges, block by block, in order; `threads` blocks are parsed in parallel.
 
         Raises:
-                SourceError: if a file is damaged, or not the file that was listed; discard earlier results then.
+            SourceError: if a file is damaged, or not the file that was listed; discard earlier results then.
         """
         parts = list(parts)
         yield from side_by_side((step for part in parts for step in self._steps(part)), self.threads)

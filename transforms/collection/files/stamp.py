@@ -23,11 +23,11 @@ class Stamp:
     """The facts about a file at one moment.
 
     Args:
-            identity: the inode, or a store's identifier of a version; empty where there is neither.
-            node: the machine on which the inode is valid; empty for a URL.
-            size: in bytes; None where the store does not report it.
-            modified: the modification time as the system reports it.
-            tail: a digest of the last bytes, for a file that may grow: appending leaves these bytes unchanged.
+        identity: the inode, or a store's identifier of a version; empty where there is neither.
+        node: the machine on which the inode is valid; empty for a URL.
+        size: in bytes; None where the store does not report it.
+        modified: the modification time as the system reports it.
+        tail: a digest of the last bytes, for a file that may grow: appending leaves these bytes unchanged.
     """
 
     identity: tuple[tuple[str, str], ...]
@@ -58,7 +58,7 @@ def stamp_of(path: str, *, may_grow: bool = False) -> Stamp:
     """The stamp of a file as it is now; with its tail, if the file may grow.
 
     Raises:
-            OSError: if the file cannot be examined.
+        OSError: if the file cannot be examined.
     """
     now = _url_stamp(path) if is_url(path) else _stamp(os.stat(path))
     if may_grow and now.size is not None and (now.node or not now.identity):
@@ -70,7 +70,7 @@ def check_opened(path: str, source: str, listed: Stamp, raw: IO[bytes]) -> None:
     """Checks a local file after reading, by its open handle: `path` may name another file by now.
 
     Raises:
-            SourceError: if it is not the file that was listed.
+        SourceError: if it is not the file that was listed.
     """
     _compare(path, source, listed, _stamp(os.fstat(raw.fileno())))
 
@@ -79,8 +79,8 @@ def check_named(path: str, source: str, listed: Stamp) -> None:
     """Checks the file that a path or URL names now.
 
     Raises:
-            OSError: if it cannot be examined.
-            SourceError: if it is not the file that was listed.
+        OSError: if it cannot be examined.
+        SourceError: if it is not the file that was listed.
     """
     _compare(path, source, listed, _url_stamp(path, again=True) if is_url(path) else _stamp(os.stat(path)))
 

@@ -23,7 +23,7 @@ class AheadReader:
         """The next messages of each partition: from the reading that was started, or read now if it began elsewhere.
 
         Raises:
-                SourceError: like the reader.
+            SourceError: like the reader.
         """
         begun, self._begun = self._begun, None
         if begun is not None:

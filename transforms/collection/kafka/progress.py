@@ -29,8 +29,8 @@ class KafkaProgress:
     """The progress of a topic.
 
     Args:
-            watermark: as it was reported (µs); NEVER until it is known.
-            elapsed: how long (µs) the topic was listened to.
+        watermark: as it was reported (µs); NEVER until it is known.
+        elapsed: how long (µs) the topic was listened to.
     """
 
     watermark: int = NEVER
@@ -58,9 +58,9 @@ class KafkaProgress:
         """The progress after a reading.
 
         Args:
-                partitions: the new progress of partitions that had messages, with any `heard`.
-                listened: how long (µs) the reading listened.
-                with_more: partitions that may have more to read, and so are not silent.
+            partitions: the new progress of partitions that had messages, with any `heard`.
+            listened: how long (µs) the reading listened.
+            with_more: partitions that may have more to read, and so are not silent.
         """
         elapsed = self.elapsed + listened
         now = {

@@ -69,10 +69,10 @@ class KafkaReader:
 
     def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):
         """Args:
-                group: the consumer group to use if the specification names none.
+            group: the consumer group to use if the specification names none.
 
         Raises:
-                SourceError: if the specification does not yield a client.
+            SourceError: if the specification does not yield a client.
         """
         self._spec = spec
         self._topic = spec.topic
@@ -163,13 +163,13 @@ class KafkaReader:
         """The next messages of each partition, as soon as there are some.
 
         Args:
-                offsets: where to start; the `next` offsets of the last reading continue without a seek.
-                timeout: seconds to wait while there are no messages.
-                limit_bytes: about how much to read at most.
-                until: the offset in each partition at which to stop; partitions that have reached it are not read.
+            offsets: where to start; the `next` offsets of the last reading continue without a seek.
+            timeout: seconds to wait while there are no messages.
+            limit_bytes: about how much to read at most.
+            until: the offset in each partition at which to stop; partitions that have reached it are not read.
 
         Raises:
-                SourceError: if an offset no longer exists, or the brokers refuse the request.
+            SourceError: if an offset no longer exists, or the brokers refuse the request.
         """
         began = time.monotonic()
         wanted = {number: at for number, at in offsets.items() if until is None or at < until[number]}

@@ -50,10 +50,10 @@ class Fetched:
     """Consecutive messages of one partition.
 
     Args:
-            offsets: increasing, with gaps where a topic was compacted or a transaction ended.
-            timestamps: when each was created or appended, as the topic is configured (µs); NO_TIME where it has none.
-            values: None is a tombstone.
-            next: the offset at which to resume: after the last message, or further if nothing follows it.
+        offsets: increasing, with gaps where a topic was compacted or a transaction ended.
+        timestamps: when each was created or appended, as the topic is configured (µs); NO_TIME where it has none.
+        values: None is a tombstone.
+        next: the offset at which to resume: after the last message, or further if nothing follows it.
     """
 
     partition: int
@@ -68,9 +68,9 @@ class Reading:
     """What one reading of a topic returned, each partition once, and how long it listened.
 
     Args:
-            listened: how long (µs) the reader listened.
-            with_more: partitions that may already have more to read.
-            is_full: whether the reading reached its size limit, so that more can be read at once.
+        listened: how long (µs) the reader listened.
+        with_more: partitions that may already have more to read.
+        is_full: whether the reading reached its size limit, so that more can be read at once.
     """
 
     fetched: Sequence[Fetched]
@@ -103,9 +103,9 @@ class KafkaParser:
     `out_of_orderness`, and never less than the watermark reported before the reading.
 
     Args:
-            max_future: records further ahead of their message's timestamp become dead letters `future`; None: no limit.
+        max_future: records further ahead of their message's timestamp become dead letters `future`; None: no limit.
         overlay: repairs by source and offset.
-            avro: decodes the values to JSON; None: they are JSON.
+        avro: decodes the values to JSON; None: they are JSON.
     """
 
     topic: str

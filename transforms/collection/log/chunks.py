@@ -54,7 +54,7 @@ class ChunkParser:
     record's chunk, which is the key of its ledger row; and WATERMARK, the watermark before that chunk.
 
     Args:
-                max_future: records further ahead of their receive time become dead letters `future`; None: no limit.
+        max_future: records further ahead of their receive time become dead letters `future`; None: no limit.
         overlay: repairs by position.
     """
 

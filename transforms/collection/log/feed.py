@@ -26,7 +26,7 @@ class LogFeed:
     """The collector's log.
 
     Args:
-            hold: announces to the collector what the job still needs.
+        hold: announces to the collector what the job still needs.
     """
 
     folder: str
@@ -77,7 +77,7 @@ def log_portion(reader: LogReader, parser: ChunkParser, cursor: SourceCursor, en
     """The next chunks before chunk `end`; None: there are none.
 
     Raises:
-            LogError: if the log no longer holds them, or is not the log that was read so far.
+        LogError: if the log no longer holds them, or is not the log that was read so far.
     """
     chunks = chunks_from(reader, cursor, end)
     return portion_of(chunks, parser.parse(chunks, cursor.progress), cursor) if chunks else None

@@ -175,7 +175,7 @@ def complete(database: sqlite3.Connection) -> None:
     """Adds to a log what logs of earlier versions lack.
 
     Raises:
-            sqlite3.OperationalError: if the disk has no room for it; the log is unchanged.
+        sqlite3.OperationalError: if the disk has no room for it; the log is unchanged.
     """
     if not has_copies(database):
         try:
@@ -206,7 +206,7 @@ def next_of(database: sqlite3.Connection, source: str, folder: str) -> int:
     """The number of a session's next record, from 0.
 
     Raises:
-            LogDamaged: if the number is no longer known.
+        LogDamaged: if the number is no longer known.
     """
     row = database.execute("SELECT next FROM session WHERE source = ?", (source,)).fetchone()
     known = [] if row is None else [row[0]]

@@ -24,10 +24,10 @@ class Hold:
     """The part of a log that one job holds.
 
     Args:
-            folder: the folder of the log.
-            reader: the job's name among the log's readers.
-            manifest: the folder whose newest version lists the job's checkpoints.
-            retain: minimum age (s) that the oldest checkpoint must reach before a newer one replaces it.
+        folder: the folder of the log.
+        reader: the job's name among the log's readers.
+        manifest: the folder whose newest version lists the job's checkpoints.
+        retain: minimum age (s) that the oldest checkpoint must reach before a newer one replaces it.
     """
 
     folder: str
@@ -39,7 +39,7 @@ class Hold:
         """Announces that chunks before `passed` are no longer needed.
 
         Raises:
-                OSError: if the announcement cannot be written.
+            OSError: if the announcement cannot be written.
         """
         announce(self.folder, self.reader, passed, self.retain)
 

@@ -25,7 +25,7 @@ def lock(folder: str) -> IO[str]:
     """Makes the caller the only writer of a log until the returned file is closed.
 
     Raises:
-            LogError: if another process holds the lock, or the folder cannot be written.
+        LogError: if another process holds the lock, or the folder cannot be written.
     """
     try:
         file = open(os.path.join(folder, LOCK), "w")  # noqa: SIM115  # held until it is closed
@@ -69,7 +69,7 @@ class OpenFiles:
         """Checks that the names still lead to the open files.
 
         Raises:
-                LogLost: if a name does not.
+            LogLost: if a name does not.
         """
         for path, known in zip(self.paths, self.known, strict=True):
             if (found := _identity(path)) != known:

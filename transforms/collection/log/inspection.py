@@ -27,7 +27,7 @@ def summarize(folder: str) -> LogSummary:
     """Counts the contents of a log.
 
     Raises:
-            LogError: if there is no log, its format is newer than this program's, or it cannot be read to its end.
+        LogError: if there is no log, its format is newer than this program's, or it cannot be read to its end.
     """
     with closing(open_to_read(folder)) as database:
         try:

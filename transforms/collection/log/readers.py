@@ -26,9 +26,9 @@ class Reader:
     """A reader of a log.
 
     Args:
-            passed: the reader needs no chunk before this one; 0 if its announcement cannot be read.
-            retain: how far back (s) it holds the log on purpose; None if it has not said.
-            silent: seconds since its last announcement.
+        passed: the reader needs no chunk before this one; 0 if its announcement cannot be read.
+        retain: how far back (s) it holds the log on purpose; None if it has not said.
+        silent: seconds since its last announcement.
     """
 
     name: str

@@ -26,8 +26,8 @@ class LogReader:
     """Reads a log while a collector writes to it.
 
     Raises:
-            LogError: if there is no log, or its format is newer than this program's. All methods raise LogDamaged if
-                what they need is damaged, and LogLost if the log was removed or replaced meanwhile.
+        LogError: if there is no log, or its format is newer than this program's. All methods raise LogDamaged if
+            what they need is damaged, and LogLost if the log was removed or replaced meanwhile.
     """
 
     def __init__(self, folder: str):

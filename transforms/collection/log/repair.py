@@ -34,7 +34,7 @@ def repair(folder: str) -> list[Lost]:
     """Makes a log whole.
 
     Returns:
-            The chunks that were given up.
+        The chunks that were given up.
 
     Raises:
         LogError: if there is no log, a collector writes to it, it cannot be repaired, or the disk refuses.

@@ -147,18 +147,18 @@ class LogWriter:
         """Appends lines in one commit, durable on return; without parts it is a heartbeat.
 
         Args:
-                parts: runs, and the lines of each; every line ends with a newline.
+            parts: runs, and the lines of each; every line ends with a newline.
             received: the wall clock, in µs.
-                elapsed: µs since a collector first listened; at least the value of the chunk before.
-                sessions: the number of the next record of each of these sources.
+            elapsed: µs since a collector first listened; at least the value of the chunk before.
+            sessions: the number of the next record of each of these sources.
 
         Returns:
             The position of the first record.
 
         Raises:
-                sqlite3.Error: nothing was appended; the disk may be full, or another program may hold the file.
-                LogLost: if the log was removed or replaced; the lines are in a file that no longer has a name.
-                ValueError: if `elapsed` decreases.
+            sqlite3.Error: nothing was appended; the disk may be full, or another program may hold the file.
+            LogLost: if the log was removed or replaced; the lines are in a file that no longer has a name.
+            ValueError: if `elapsed` decreases.
         """
         if elapsed < self.elapsed:
             raise ValueError(f"elapsed must not go back from {self.elapsed}, is {elapsed}")
@@ -235,10 +235,10 @@ class LogWriter:
         """Prunes on a full disk, using the space of the reserve, and returns free pages to the disk.
 
         Returns:
-                Whether the disk has more room than before.
+            Whether the disk has more room than before.
 
         Raises:
-                sqlite3.OperationalError: if the disk lacks even the space to forget something.
+            sqlite3.OperationalError: if the disk lacks even the space to forget something.
         """
         end = self._end_of_forgettable(older_than)
         if self.extent.first_chunk >= end and self._pages("freelist_count") * self._pages("page_size") < WORKING_BYTES:

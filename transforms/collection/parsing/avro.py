@@ -42,8 +42,8 @@ class AvroDecoder:
     """Decodes Avro messages to JSON.
 
     Args:
-            numbers: fields in which a time stays the number that Avro stores.
-            wanted: the fields that are read; None: all, because unknown fields are refused.
+        numbers: fields in which a time stays the number that Avro stores.
+        wanted: the fields that are read; None: all, because unknown fields are refused.
     """
 
     registry: RegistrySpec
@@ -62,7 +62,7 @@ class AvroDecoder:
         """Messages as JSON objects; those that cannot be decoded are added to `refused`. Tombstones stay tombstones.
 
         Args:
-                takes_json: whether a message that is not Avro counts as JSON, as a repaired one may.
+            takes_json: whether a message that is not Avro counts as JSON, as a repaired one may.
 
         Raises:
             SourceError: if the registry cannot be used.

@@ -51,8 +51,8 @@ def parse_csv(
     """The columns of every line; lines that are not records are added to `refused` and null in every column.
 
     Args:
-            lines: consecutive lines of a file, which begin and end with a record.
-            alone: whether the lines are instead independent of each other.
+        lines: consecutive lines of a file, which begin and end with a record.
+        alone: whether the lines are instead independent of each other.
     """
     _refuse_unquotable(lines, refused, alone=alone)
     keep = np.ones(len(lines), bool)

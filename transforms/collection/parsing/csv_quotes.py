@@ -36,8 +36,8 @@ def quoted_lines(octets: Octets, starts: npt.NDArray[np.integer]) -> tuple[Rows,
     """The quotes of a block and of its lines.
 
     Returns:
-                The places of the quotes; the number of quotes before each line; whether each line has an odd number of
-                them; and the lines with a quote inside a value, or with text after a quoted one.
+        The places of the quotes; the number of quotes before each line; whether each line has an odd number of
+        them; and the lines with a quote inside a value, or with text after a quoted one.
     """
     quotes = np.flatnonzero(octets == _QUOTE)
     first = np.searchsorted(quotes, starts)
@@ -53,7 +53,7 @@ def joined(data: bytes, offsets: npt.NDArray[np.integer], suspects: Rows) -> Ite
     """The ranges of lines that form one record: (its first line's start, its last line's end).
 
     Args:
-            data: begins and ends with a record.
+        data: begins and ends with a record.
         offsets: where each line begins, and the last one ends.
         suspects: lines that may leave a quote open.
     """
@@ -71,12 +71,12 @@ def bytes_joined(block: bytes, size: int, ahead: bytes, read: Callable[[int], by
     """How many of the bytes after a block belong to its last record.
 
     Args:
-            block: begins with a record; its first `size` bytes are the block.
-            ahead: the bytes after the block that have been read.
-            read: reads further bytes.
+        block: begins with a record; its first `size` bytes are the block.
+        ahead: the bytes after the block that have been read.
+        read: reads further bytes.
 
     Returns:
-            The bytes after the block that have been read by now, and how many of them belong to the block.
+        The bytes after the block that have been read by now, and how many of them belong to the block.
     """
     if block.rfind(b'"', max(0, size - LONGEST_JOINED), size) < 0:
         return ahead, 0
@@ -88,10 +88,10 @@ def first_record(file: IO[bytes], start: int, ahead: bytes) -> tuple[int, bytes]
     """The start of the first record that begins at or after `start`, which is the start of a line.
 
     Args:
-            ahead: the bytes after `start` that have been read; `file` is positioned after them.
+        ahead: the bytes after `start` that have been read; `file` is positioned after them.
 
     Returns:
-            The place, and the bytes after it that have been read by now.
+        The place, and the bytes after it that have been read by now.
     """
     ahead, end = _look_ahead(ahead, file.read)
     if end <= 0:
@@ -166,7 +166,7 @@ def _end_of_inside(data: bytes, start: int, end: int, *, is_all: bool) -> int:
         is_all: whether nothing follows `end`.
 
     Returns:
-            The beginning of the line after it; `_WRONG`: there is none; `_UNKNOWN`: only bytes after `end` decide.
+        The beginning of the line after it; `_WRONG`: there is none; `_UNKNOWN`: only bytes after `end` decide.
     """
     at, lacking = start, _WRONG if is_all else _UNKNOWN
     while True:

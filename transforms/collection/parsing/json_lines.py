@@ -11,7 +11,7 @@ def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> Rows:
     If an object has a name twice, the first one counts.
 
     Args:
-            refused: lines that are already refused and must not be examined, such as invalid UTF-8.
+        refused: lines that are already refused and must not be examined, such as invalid UTF-8.
     """
     # Importing the compiler takes half a second and 125 MB, which jobs on Parquet need not spend.
     from transforms.collection.parsing.json_columns import read_columns

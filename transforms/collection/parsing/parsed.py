@@ -59,11 +59,11 @@ def conform(
     """Makes a batch of the good rows, and dead letters of the others.
 
     Args:
-            rows: the columns, with the types in `schema`. Records without a row are all refused.
-            refused: records that are already refused; the first reason found for a record counts.
-            positions: the positions of all records.
-            originals: returns the original bytes of some records, for dead letters.
-            carried: what batches carry along for all records, for steps that may still refuse them; None: nothing.
+        rows: the columns, with the types in `schema`. Records without a row are all refused.
+        refused: records that are already refused; the first reason found for a record counts.
+        positions: the positions of all records.
+        originals: returns the original bytes of some records, for dead letters.
+        carried: what batches carry along for all records, for steps that may still refuse them; None: nothing.
     """
     refused = dict(refused)
     values, places = rows

@@ -47,8 +47,8 @@ class Registry:
         """The schema with this number.
 
         Raises:
-                Unreadable: if there is no such schema, or it is not Avro.
-                SourceError: if the registry refuses the request, or was unreachable for `patience` seconds.
+            Unreadable: if there is no such schema, or it is not Avro.
+            SourceError: if the registry refuses the request, or was unreachable for `patience` seconds.
         """
         with self._lock:
             found = self._patiently(lambda: self._client.get_schema(number))

@@ -166,7 +166,7 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
     """A column without nulls as timestamp[us, UTC].
 
     Args:
-            values: timestamps, or numbers in `unit` (s, ms, us, ns) since the epoch; fractions of a µs are cut off.
+        values: timestamps, or numbers in `unit` (s, ms, us, ns) since the epoch; fractions of a µs are cut off.
     """
     if unit is None:
         plain = values.cast(pa.int64()).to_numpy(zero_copy_only=False)

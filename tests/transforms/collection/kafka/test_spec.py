@@ -34,7 +34,7 @@ def spec(**fields: Any) -> KafkaSpec:
         ({"schema_registry": {"url": "http://r"}}, "", "schema_registry goes with format avro, not jsonl"),
         ({"settings": {"group.id": "x"}}, "settings", "must not have group.id: write group"),
         ({"settings": {"sasl.password": "x"}}, "settings", "must not have sasl.password: write security.password_env"),
-        ({"settings": {"isolation.level": "x"}}, "settings", "must not have isolation.level, which exactly-once"),
+        ({"settings": {"isolation.level": "x"}}, "settings", "must not have isolation.level, on which exactly-once"),
         ({"settings": {"ssl.keystore.password": "x"}}, "settings", "a job file must not hold secrets"),
         ({"security": {"protocol": "sasl_ssl"}}, "security", "security.mechanism is required with protocol sasl_ssl"),
         (

@@ -165,7 +165,7 @@ def test_a_gap_is_found(tmp_path: Path) -> None:
         fill(writer, 3)
     spoil(tmp_path, "DELETE FROM chunk WHERE id = 2")
     assert damage(str(tmp_path)) == [f"{tmp_path}: chunk 3 does not follow the one before it"]
-    with pytest.raises(LogError, match="chunk 2 is gone"):
+    with pytest.raises(LogError, match="chunk 2 is missing"):
         everything(tmp_path)
 
 

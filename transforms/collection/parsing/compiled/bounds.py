@@ -26,7 +26,7 @@ def find_lines(octets: Octets, words: npt.NDArray[np.uint64], starts: Ints, unre
     """Writes the start of each line but the first to `starts`, and the lines that are not UTF-8 to `unreadable`.
 
     Args:
-            words: the octets in groups of eight, as many as are full; most hold no newline and only ASCII.
+        words: the octets in groups of eight, as many as are full; most hold no newline and only ASCII.
     """
     newlines = odd = 0
     begin = 0

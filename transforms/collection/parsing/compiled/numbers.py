@@ -38,9 +38,9 @@ def read_numbers(octets: Octets, bounds: Ints, kind: int, numbers: Longs, floats
 
     Args:
         kind: INT64, FLOAT64 or BOOL.
-            numbers: receives the values: integers, or 1 and 0 for booleans.
-            floats: the same memory, which receives values as float64.
-            verdicts: receives the verdict on each: TAKEN, WRONG_TYPE, OUT_OF_RANGE or UNSURE.
+        numbers: receives the values: integers, or 1 and 0 for booleans.
+        floats: the same memory, which receives values as float64.
+        verdicts: receives the verdict on each: TAKEN, WRONG_TYPE, OUT_OF_RANGE or UNSURE.
     """
     is_float = kind != INT64 and kind != BOOL
     for row in range(len(verdicts)):

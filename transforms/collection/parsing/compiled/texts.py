@@ -202,8 +202,8 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
     """The end of the value that begins at `at`, or `broken_at`.
 
     Args:
-            scratch: receives texts after its used part.
-            nesting: receives the open brackets; at least as long as the line.
+        scratch: receives texts after its used part.
+        nesting: receives the open brackets; at least as long as the line.
     """
     depth = 0
     while True:

@@ -34,7 +34,7 @@ def read_usual_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
     The character after the time must end it, as a quote does.
 
     Args:
-            may_lack_offset: whether a time without an offset is in UTC; otherwise it is NONE.
+        may_lack_offset: whether a time without an offset is in UTC; otherwise it is NONE.
     """
     none = Time(start, NONE, 0)
     year = _number(octets, start, 4)
