@@ -35,7 +35,7 @@ ANY_ADDRESS: Final = ("0.0.0.0", "::")
 
 @contextmanager
 def serving(
-    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, anew: bool = False
+    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, from_nothing: bool = False
 ) -> Iterator[str]:
     """Serves the page of a job until the context ends; yields its URL.
 
@@ -43,14 +43,14 @@ def serving(
         serve: HOST:PORT; without a host, only this machine has access; port 0 is any free one.
         say: receives the sentence that says where the page is.
         bulletin: the job's status.
-        anew: whether the job starts from nothing, whatever was before.
+        from_nothing: whether the job starts from nothing, whatever was before.
 
     Raises:
         UsageError: if the address is invalid or taken.
     """
     host, port = parse_address(serve)
     listener = _listen(host, port)
-    if not anew:
+    if not from_nothing:
         recall(job, bulletin)
     shown = f"[{host}]" if ":" in host else "localhost" if host in ("127.0.0.1", *ANY_ADDRESS) else host
     url = f"http://{shown}:{listener.getsockname()[1]}"

@@ -71,7 +71,7 @@ class KafkaSource:
             if not first[number] <= at <= end[number]:
                 raise SourceError(
                     f"{self.spec.topic}/{number} holds offsets {first[number]:,} to {end[number]:,}, and this job"
-                    f" resumes at {at:,}; was the topic deleted and created again, or did its retention expire? `--begin-anew`"
+                    f" resumes at {at:,}; was the topic created again, or did its retention expire? `--begin-anew`"
                     " empties the job's tables and begins with what the topic holds"
                 )
         return resumed(checkpoint, KafkaProgress.from_json(checkpoint.source["progress"]))

@@ -263,7 +263,7 @@ def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_
     assert bulletin.totals()[0]["read"] == 6
     for anew in (False, True):
         bulletin = Bulletin()
-        with serving(job, "127.0.0.1:0", lambda sentence: None, bulletin, anew=anew):
+        with serving(job, "127.0.0.1:0", lambda sentence: None, bulletin, from_nothing=anew):
             assert bulletin.totals()[0].get("read", 0) == (0 if anew else 6)
 
 
