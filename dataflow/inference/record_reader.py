@@ -71,9 +71,7 @@ def _lines(file: DataFile, excerpt: Excerpt) -> list[bytes]:
     """The lines that are complete in the excerpt."""
     lines = excerpt.data.removeprefix(UTF_8_MARK).split(b"\n")
     if not excerpt.whole and len(lines) == 1:
-        raise InferenceError(
-            f"{file.path} has a first line that is too long: it exceeds the part of the file that is read"
-        )
+        raise InferenceError(f"{file.path} has a first line longer than the part of the file that is read")
     if not excerpt.whole or not lines[-1]:
         lines.pop()  # incomplete in the excerpt, or empty after the last newline
     return lines

@@ -10,7 +10,7 @@ from runners.flink_rest import FlinkError
 from runners.prism_binary import PrismError, beam_version, cached
 from tests.runners.test_prism_binary import fake
 
-SWITCHED = "DirectRunner would never close a window of an endless source, so it is not DirectRunner"
+SWITCHED = "DirectRunner would never close a window of an endless source, so Prism is used instead"
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_a_flink_that_does_not_answer_is_refused(endless: bool) -> None:
 
 def test_flags_that_do_nothing_are_told() -> None:
     notes = diagnose(["--direct_num_workers=2", "--direct_running_mode=multi_threading"], endless=True).notes
-    assert notes == (SWITCHED, "Prism takes no notice of --direct_num_workers, --direct_running_mode")
+    assert notes == (SWITCHED, "Prism ignores --direct_num_workers, --direct_running_mode")
 
 
 def test_a_prism_of_somebody_elses_may_be_open_to_the_network(tmp_path: Path) -> None:
@@ -73,5 +73,5 @@ def test_a_prism_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_flags_that_beam_cannot_read_are_refused() -> None:
-    with pytest.raises(FlagError, match="is none of"):
+    with pytest.raises(FlagError, match="is not one of"):
         diagnose(["--runner=Nobody"], endless=True)

@@ -117,7 +117,7 @@ def test_a_reader_that_is_silent_for_long_is_named_and_can_be_forgotten_meanwhil
             fill(talk)
             ended = streamgauge("collect", "--log", log, "--forget-reader", "retired")
             assert (ended.code, ended.err) == (0, "")
-            assert ended.out.startswith("the log keeps nothing more for reader retired;")
+            assert ended.out.startswith("the log no longer keeps chunks for reader retired;")
             assert talk.socket.recv(3) == b"OK\n"
         assert readers(str(log)) == {"job": 1_000_000}
         assert err.said.count("a silent reader") == 1

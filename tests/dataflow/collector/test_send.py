@@ -69,7 +69,7 @@ def test_sent_again_nothing_is_sent_and_a_longer_file_goes_on(tmp_path: Path) ->
     with collecting(tmp_path / "log") as collector:
         assert "sent 1,000 records" in send(collector.port, file).out
         assert "sent 0 records" in (again := send(collector.port, file)).out
-        assert "1,000 were there before" in again.out
+        assert "1,000 were sent before" in again.out
         write(tmp_path, "a.jsonl", text(numbered(0, 1500)))
         assert "sent 500 records" in send(collector.port, file).out
         write(tmp_path, "a.jsonl", text(numbered(0, 10)))
@@ -229,7 +229,7 @@ def test_a_signal_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
             sender.send_signal(number)
             ended = finished(sender)
             assert ended.code == 130
-            assert "records are acknowledged; sent again, it goes on there" in ended.message
+            assert "records are acknowledged; `send` again resumes there" in ended.message
         assert send(collector.port, file, "--source", "s").code == 0
         assert logged(collector.log) == {"s": numbered(0, 5000)}
 
