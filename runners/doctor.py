@@ -45,10 +45,10 @@ def diagnose(flags: Sequence[str], *, endless: bool) -> Diagnosis:
     if not endless and named != "PrismRunner":
         return Diagnosis(direct.name(flags))
     if named is not None and named not in ENDLESS and "." not in named:
-        where = (
-            "which runs in this process, never" if named in IN_PROCESS else "does not run endless sources, so it never"
+        where = "runs in this process, never" if named in IN_PROCESS else "does not run endless sources, so it never"
+        raise NeverCloses(
+            f"--runner={named}, which {where} closes a window of an endless source: omit --runner to use Prism"
         )
-        raise NeverCloses(f"--runner={named}, {where} closes a window of an endless source: omit --runner to use Prism")
     if named == "FlinkRunner":
         raise NeverCloses("--runner=FlinkRunner: a live job needs a running cluster, --flink_master=HOST:PORT")
     if named not in (None, "PrismRunner"):

@@ -199,9 +199,9 @@ def _statistics(metadata: Any) -> dict[str, tuple[bool, Any, Any]]:
         group = metadata.row_group(place)
         for leaf in range(group.num_columns):
             chunk = group.column(leaf)
-            told = chunk.statistics
-            never_null = told is not None and told.has_null_count and told.null_count == 0
-            low, high = _least_and_greatest(chunk, told)
+            statistics = chunk.statistics
+            never_null = statistics is not None and statistics.has_null_count and statistics.null_count == 0
+            low, high = _least_and_greatest(chunk, statistics)
             if place and chunk.path_in_schema in facts:
                 before, least, greatest = facts[chunk.path_in_schema]
                 never_null = never_null and before

@@ -42,7 +42,7 @@ def test_podman_does_where_docker_does_not_answer(tmp_path: Path, monkeypatch: p
 def test_a_failing_build_is_told_with_its_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, "docker", "echo step 1; echo no space left on device; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match="docker build failed; it said last:\nstep 1\nno space left on device"):
+    with pytest.raises(EngineError, match="docker build failed; its last lines:\nstep 1\nno space left on device"):
         Engine("docker", "amd64").watch("build", ".")
 
 

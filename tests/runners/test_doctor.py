@@ -39,14 +39,16 @@ def test_prism_asked_for_by_name_needs_no_note(a_prism_that_was_built: Path) -> 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "direct", "FnApiRunner", "directrunner", "BundleBasedDirectRunner"])
 def test_a_runner_that_never_closes_a_window_is_refused_when_asked_for_by_name(name: str) -> None:
-    with pytest.raises(NeverCloses, match=rf"^--runner={name}, .* never closes a window .*: leave --runner out, and"):
+    with pytest.raises(
+        NeverCloses, match=rf"^--runner={name}, .* never closes a window .*: omit --runner to use Prism"
+    ):
         diagnose([f"--runner={name}", "--streaming"], endless=True)
 
 
 def test_a_live_job_runs_on_prism_and_on_flink_only(a_prism_that_was_built: Path) -> None:
     with pytest.raises(NeverCloses, match=r"^--runner=my.own.Runner: live jobs run on Prism and on Flink in this vers"):
         diagnose(["--runner=my.own.Runner"], endless=True)
-    with pytest.raises(NeverCloses, match=r"^--runner=FlinkRunner: a live job needs a cluster that is there"):
+    with pytest.raises(NeverCloses, match=r"^--runner=FlinkRunner: a live job needs a running cluster"):
         diagnose(["--runner=FlinkRunner"], endless=True)
 
 

@@ -171,8 +171,8 @@ def test_what_is_no_job_server_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.jar"
     text.write_text("no jar")
     for path, words in (
-        (tmp_path / "none.jar", "is no file"),
-        (text, "is no jar"),
+        (tmp_path / "none.jar", "is not a file"),
+        (text, "is not a jar"),
         (jar(tmp_path / "other.jar", "a.class"), "is not a job server of Beam for Flink"),
     ):
         with pytest.raises(FlinkError, match=f"^--flink_job_server_jar: .*{words}"):

@@ -65,7 +65,7 @@ def test_without_any_prism_the_error_names_every_way() -> None:
 
 def test_a_named_prism_that_is_missing_is_not_replaced_by_another(tmp_path: Path) -> None:
     fake(cached())
-    with pytest.raises(PrismError, match=r"^--prism_location: .*/gone is no file; run `make prism`"):
+    with pytest.raises(PrismError, match=r"^--prism_location: .*/gone is not a file; run `make prism`"):
         locate([f"--prism_location={tmp_path / 'gone'}"])
 
 

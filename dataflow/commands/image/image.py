@@ -65,9 +65,9 @@ def push(registry: str, image: str | None) -> None:
         on = engine.find()
         here = checkout.read()
         source = image or _tags(here, None)[0]
-        told = images.mismatch(source, on)
-        if told is not None:
-            raise UsageError(told)
+        why = images.mismatch(source, on)
+        if why is not None:
+            raise UsageError(why)
         names = _tags(here, registry) if image is None else (f"{registry.rstrip('/')}/{image.rpartition('/')[2]}",)
         for name in names:
             on.ask("tag", source, name)
@@ -97,8 +97,8 @@ def inspect(image: str | None, *, sbom: bool) -> int:
             click.echo(on.look(name, "cat", str(BILL)))
             return 0
         found = images.read(name, on)
-        told = images.disagreement(found.labels, name)
-        holds = images.contents(name, on) if told is None else {}
+        why = images.disagreement(found.labels, name)
+        holds = images.contents(name, on) if why is None else {}
     except EngineError as error:
         raise UsageError(str(error)) from None
     _line("image", f"{name}  {found.identity}")
@@ -110,8 +110,8 @@ def inspect(image: str | None, *, sbom: bool) -> int:
         _line("sbom", _bill(holds["sbom"]))
     for label, value in sorted(found.labels.items()):
         _line("label", f"{label}={value}")
-    _line("fits", told or "yes: it can run what this Python submits")
-    return 1 if told else 0
+    _line("fits", why or "yes: it can run what this Python submits")
+    return 1 if why else 0
 
 
 def _bill(summary: dict[str, object] | None) -> str:

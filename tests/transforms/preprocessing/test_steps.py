@@ -216,7 +216,7 @@ def test_split_takes_no_column_s_place() -> None:
     assert refusal({"apply": f"{HERE}:take_a_reserved_name"}) == (("apply",), "'@position' is reserved")
     with pytest.raises(StepError, match="there already is a column `split`"):
         plan(SPLIT, {**COLUMNS, "split": "string"})
-    with pytest.raises(StepError, match="split differs from Split in nothing but case"):
+    with pytest.raises(StepError, match="split differs from Split only in case"):
         plan(SPLIT, {**COLUMNS, "Split": "string"})
 
 
