@@ -54,8 +54,8 @@ def _head(data: DataFiles, sample: Sample) -> Iterator[str]:
     yield f"# A first job file: `init` wrote it from {first}, {seen}."
     yield "# Choices are guesses from that sample: `check` says whether the job is valid, `plan` shows its tables."
     if sample.bad:
-        verb = "line was" if sample.bad == 1 else "lines were"
-        yield f"# {sample.bad:,} {verb} not a readable record: in a run each of these is a dead letter."
+        what = "line was not a readable record" if sample.bad == 1 else "lines were not readable records"
+        yield f"# {sample.bad:,} {what}: in a run each of these is a dead letter."
 
 
 def _source(data: DataFiles) -> Iterator[str]:

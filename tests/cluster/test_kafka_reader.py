@@ -206,10 +206,10 @@ def test_an_offset_that_retention_took_is_an_error_that_says_so(server: Broker) 
     produce(server, topic, [b"x" * 10_000] * 500)
     with reader_of(server, topic) as reader:
         low = until(lambda: reader.beginnings([0])[0], "retention")
-        with pytest.raises(SourceError, match=rf"offset 0 of {topic}/0 is not there any more: .* holds \d+ to 500"):
+        with pytest.raises(SourceError, match=rf"offset 0 of {topic}/0 no longer exists: .* holds \d+ to 500"):
             reader.read({0: 0}, 20)
         assert low < 500
-    with reader_of(server, topic) as reader, pytest.raises(SourceError, match=r"offset 9999 .* made anew"):
+    with reader_of(server, topic) as reader, pytest.raises(SourceError, match=r"offset 9999 .* created again"):
         reader.read({0: 9999}, 20)
 
 

@@ -76,7 +76,7 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     (parquet("gs://bucket/x"), "cannot be written: Please install gcsfs to access Google Storage"),
     (parquet("foo://bucket/x"), "sinks[0].parquet.path: foo://bucket/x cannot be written: Protocol not known: foo"),
     (parquet("https://host/x"), "sinks[0].parquet.path: https://host/x can be read but not written"),
-    (parquet("memory://x"), "sinks[0].parquet.path: memory://x would be gone when the run ends"),
+    (parquet("memory://x"), "sinks[0].parquet.path: memory://x would be lost when the run ends"),
     (parquet("simplecache::s3://bucket/x"), "must not hold `::`"),
     ({"dead_letters": {"path": "s3://bucket/x"}}, "dead_letters.path: s3://bucket/x cannot be written: Install s3fs"),
     ({"dead_letters": {"path": "foo://bucket/x"}}, "dead_letters.path: foo://bucket/x cannot be written"),

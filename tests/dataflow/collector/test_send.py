@@ -277,7 +277,7 @@ def test_a_client_notices_another_log(tmp_path: Path) -> None:
         collector.kill()
         collector.log = tmp_path / "another"
         collector.start()
-        with pytest.raises(ClientError, match="is the log another one"):
+        with pytest.raises(ClientError, match="was the log replaced"):
             client.send([b"c"])
             client.flush()
         client.close()

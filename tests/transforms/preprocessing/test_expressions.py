@@ -118,7 +118,7 @@ QUERIES = ["query('SELECT 1')", "json_execute_serialized_sql('x')", "pg_sleep(1)
 
 @pytest.mark.parametrize("sql", [*WORDS, *SESSION, *FILES, *QUERIES])
 def test_files_and_the_world_outside_are_refused(sql: str) -> None:
-    with pytest.raises(ExpressionError, match=r"^(there is no column|there is no function|must hold scalar functions)"):
+    with pytest.raises(ExpressionError, match=r"^(there is no column|there is no function|must use scalar functions)"):
         check_expression(sql, COLUMNS)
 
 
