@@ -1,1 +1,1 @@
-"""The box: what ships. `requirements.txt` locks every package that a worker runs with."""
+"""The container image. `requirements.txt` locks every package that a worker uses."""

@@ -14,13 +14,13 @@ PACKAGE: Final = "github.com/apache/beam/sdks/v2/python/container"
 
 
 def cached(architecture: str) -> Path:
-    """Where it lies once it is built."""
+    """The path of the built program."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches, "streamgauge", f"boot-{version('apache-beam')}-{architecture}", "boot")
 
 
 def build(architecture: str) -> Path:
-    """Builds it, unless it is there. It is linked statically, so that it runs on every base image.
+    """Builds the program, unless it exists. It is linked statically, so that it runs on every base image.
 
     Raises:
         EngineError: if it cannot be built.
@@ -33,7 +33,7 @@ def build(architecture: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
         here = Path(folder)
-        # `go install` would put another platform's program into a folder of its own choice.
+        # `go install` would choose the folder for another platform's program.
         (here / "tools.go").write_text(f'//go:build tools\n\npackage tools\n\nimport _ "{PACKAGE}"\n')
         _go(here, architecture, "mod", "init", "streamgauge.invalid/boot")
         _go(here, architecture, "get", f"{PACKAGE}@v{version('apache-beam')}")
@@ -47,5 +47,5 @@ def _go(folder: Path, architecture: str, *arguments: str) -> None:
     environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off", **platform}
     ran = subprocess.run(["go", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
-        said = ran.stderr.strip().splitlines() or ["it says nothing"]
+        said = ran.stderr.strip().splitlines() or ["it printed nothing"]
         raise EngineError(f"go {' '.join(arguments[:2])} failed: {said[-1]}")

@@ -1,5 +1,5 @@
-"""Builds the image: fills a folder with all that goes in, lets the engine build there without a network, and looks
-whether what came out is what was meant."""
+"""Builds the image: fills a folder with its contents, lets the engine build there without a network, and checks that
+the result is the intended image."""
 
 import shutil
 import subprocess
@@ -18,14 +18,14 @@ from containers.engine import Engine, EngineError
 _HERE: Final = Path(__file__).parent
 MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 NEWEST_GLIBC: Final = 31
-"""Of the packages' wheels, 2.31: every Debian and Ubuntu that is still maintained has a newer one."""
+"""The glibc of the packages' wheels, 2.31: every maintained Debian and Ubuntu has a newer one."""
 
 _VERSIONS: Final = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What an image is made of."""
+    """The ingredients of an image."""
 
     checkout: Checkout
     version: str
@@ -50,8 +50,8 @@ def default_base() -> str:
     return f"python:{image.submitter()[0]}-slim-bookworm"
 
 
-def build(recipe: Recipe, on: Engine, tell: Callable[[str], None]) -> Built:
-    """Builds and checks an image, and gives it its tags only then.
+def build(recipe: Recipe, on: Engine, report: Callable[[str], None]) -> Built:
+    """Builds and checks an image, and tags it only then.
 
     Raises:
         EngineError: if anything fails; no tag is set or moved then.
@@ -60,13 +60,13 @@ def build(recipe: Recipe, on: Engine, tell: Callable[[str], None]) -> Built:
     _check_base(recipe.base, on)
     with tempfile.TemporaryDirectory(prefix="streamgauge-image-") as name:
         folder = Path(name, "context")
-        tell(f"collecting packages for linux/{on.architecture}")
+        report(f"collecting packages for linux/{on.architecture}")
         prepare(folder, recipe, on.architecture)
-        tell(f"building on {recipe.base}")
+        report(f"building on {recipe.base}")
         named = Path(name, "image")
         on.watch("build", *_flags(recipe, on), f"--iidfile={named}", str(folder))
         identity = named.read_text().strip()
-    tell("checking")
+    report("checking")
     found = check(identity, recipe, on)
     for tag in recipe.tags:
         on.ask("tag", identity, tag)
@@ -74,10 +74,10 @@ def build(recipe: Recipe, on: Engine, tell: Callable[[str], None]) -> Built:
 
 
 def prepare(folder: Path, recipe: Recipe, architecture: str) -> None:
-    """Fills a folder with all that the image is made of: any builder can build it there, without a network.
+    """Fills a folder with all parts of the image: any builder can build it there, without a network.
 
     Raises:
-        EngineError: if a package or a program cannot be had.
+        EngineError: if a package or a program is not available.
     """
     programs = folder / "bin"
     programs.mkdir(parents=True)
@@ -96,10 +96,10 @@ def prepare(folder: Path, recipe: Recipe, architecture: str) -> None:
 
 
 def check(identity: str, recipe: Recipe, on: Engine) -> dict[str, Any]:
-    """Runs an image without a network, rights or a place to write to, and compares it with what was meant.
+    """Runs an image without network, privileges or writable folders, and compares it with the recipe.
 
     Raises:
-        EngineError: if it is something else, with both values.
+        EngineError: if they differ; gives both values.
     """
     on.look(identity, "python", "-m", "pip", "check")
     found = image.contents(identity, on)
@@ -120,7 +120,7 @@ def _check_base(base: str, on: Engine) -> None:
         python = on.look(base, "python3", "-c", _VERSIONS).splitlines()[-1]
     except EngineError as error:
         raise EngineError(
-            f"the base image {base} has no Python, or cannot be had; name another with --base\n{error}"
+            f"the base image {base} has no Python, or is not available; name another with --base\n{error}"
         ) from None
     if python != image.submitter()[0]:
         raise EngineError(
@@ -142,12 +142,12 @@ def _flags(recipe: Recipe, on: Engine) -> list[str]:
         "BEAM": beam,
     }
     flags = ["--network=none", *(f"--build-arg={name}={value}" for name, value in arguments.items())]
-    # An image in the format of OCI has no health check; podman writes that one unless it is told otherwise.
+    # An image in OCI format has no health check, and that is podman's default format.
     return [*flags, "--format=docker"] if on.program == "podman" else flags
 
 
 def _platforms(architecture: str) -> list[str]:
-    """Every platform whose wheels run there: PEP 600, and the names before it."""
+    """Every platform whose wheels run there: PEP 600, and the older names."""
     machine = MACHINES.get(architecture)
     if machine is None:
         raise EngineError(f"Beam has no packages for linux/{architecture}, only for {' and '.join(MACHINES)}")
@@ -156,7 +156,7 @@ def _platforms(architecture: str) -> list[str]:
 
 
 def _wheel(root: Path, target: Path) -> None:
-    """Our own wheel, of a copy: a build leaves files behind, and takes up those of an earlier one."""
+    """Our own wheel, built from a copy: a build leaves files, and would include those of an earlier one."""
     with tempfile.TemporaryDirectory(prefix="streamgauge-wheel-") as name:
         copy = Path(name, "streamgauge")
         copy.mkdir()
@@ -168,7 +168,7 @@ def _wheel(root: Path, target: Path) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    """This machine's pip, with its index, its certificates and its passwords: all that stays here."""
+    """Runs this machine's pip, with its index, certificates and passwords, none of which enter the image."""
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:

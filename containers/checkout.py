@@ -1,4 +1,4 @@
-"""The checkout that an image is made of: its commit, and whether that is all there is to it."""
+"""The checkout from which an image is built: its commit, and whether it has uncommitted changes."""
 
 import subprocess
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ FILES: Final = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What git knows of it; all None without git."""
+    """What git knows of a checkout; all None without git."""
 
     root: Path
     commit: str | None = None
     committed: str | None = None
-    """When, ISO 8601."""
+    """The time of the commit, in ISO 8601."""
 
     clean: bool = True
     source: str | None = None
 
 
 def read(root: Path = ROOT) -> Checkout:
-    """Looks at a checkout.
+    """Reads the facts of a checkout.
 
     Raises:
-        EngineError: if it is none.
+        EngineError: if the folder is not a checkout.
     """
     missing = [name for name in FILES if not (root / name).exists()]
     if missing:
         raise EngineError(
-            f"an image is built in a checkout of Streamgauge, and {root} is none: {missing[0]} is missing"
+            f"an image is built in a checkout of Streamgauge, and {root} is not one: {missing[0]} is missing"
         )
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:

@@ -1,6 +1,6 @@
-"""What an image holds, told from within: `python -m containers.contents` prints it as JSON.
+"""The contents of an image, determined inside it: `python -m containers.contents` prints them as JSON.
 
-`image build` compares it with what it meant to build, and `image inspect` shows it.
+`image build` compares them with the intended ones, and `image inspect` shows them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The container engine of this machine: docker's command line, or podman's, and what it says when it fails."""
+"""The container engine of this machine: docker's command line, or podman's, and its error messages."""
 
 import json
 import shutil
@@ -10,29 +10,29 @@ from typing import Any, Final
 
 PROGRAMS: Final = ("docker", "podman")
 PATIENCE_SECONDS: Final = 600
-"""A pull or a push of the image over a slow line; nothing here takes longer."""
+"""Enough for a pull or a push of the image over a slow line, the longest operations here."""
 
 SEALED: Final = ("--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp:rw,exec,size=256m")
-"""How a look into an image is run: it reaches nothing, changes nothing and may nothing."""
+"""Options for running a program of an image for inspection: no network, no writable files, no privileges."""
 
 
 class EngineError(ValueError):
-    """There is no engine that answers, or it could not do what it was asked; says what to do."""
+    """No engine answers, or an engine failed; says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One that answers: the program that speaks to it, and the platform that its images run on."""
+    """An engine that answers: the program that controls it, and the platform of its images."""
 
     program: str
     architecture: str
-    """As Go and image registries name it: amd64, arm64."""
+    """In the terms of Go and image registries: amd64, arm64."""
 
     def ask(self, *arguments: str) -> str:
-        """What the engine answers.
+        """The engine's answer to a command.
 
         Raises:
-            EngineError: if it fails, with what it said.
+            EngineError: if it fails; quotes its message.
         """
         ran = _run([self.program, *arguments])
         if ran.returncode:
@@ -40,10 +40,10 @@ class Engine:
         return ran.stdout.strip()
 
     def watch(self, *arguments: str) -> None:
-        """Lets the engine work, and people see it on a terminal; its last words count if it fails.
+        """Runs a command of the engine and shows its output on a terminal.
 
         Raises:
-            EngineError: if it does, with its last lines.
+            EngineError: if it fails; quotes its last lines.
         """
         lines: list[str] = []
         with subprocess.Popen(
@@ -55,17 +55,17 @@ class Engine:
                 if sys.stderr.isatty():
                     sys.stderr.write(line)
         if running.returncode:
-            raise EngineError("\n".join([f"{self.program} {arguments[0]} failed; it said last:", *lines]))
+            raise EngineError("\n".join([f"{self.program} {arguments[0]} failed; its last lines:", *lines]))
 
     def has(self, image: str) -> bool:
         """Whether an image is on this machine."""
         return not _run([self.program, "image", "inspect", image]).returncode
 
     def inspect(self, image: str) -> Mapping[str, Any]:
-        """What the engine knows of an image on this machine.
+        """The engine's facts about an image on this machine.
 
         Raises:
-            EngineError: if it is not there.
+            EngineError: if it does not exist.
         """
         ran = _run([self.program, "image", "inspect", image])
         if ran.returncode:
@@ -73,7 +73,7 @@ class Engine:
         return dict(json.loads(ran.stdout)[0])
 
     def look(self, image: str, program: str, *arguments: str) -> str:
-        """What a program of an image prints, run without a network and with nothing to write to.
+        """The output of a program in an image, run without a network and without writable files.
 
         Raises:
             EngineError: if it cannot be run, or fails.
@@ -87,7 +87,7 @@ def find() -> Engine:
     Raises:
         EngineError: if there is none.
     """
-    told = []
+    silent = []
     for program in PROGRAMS:
         if shutil.which(program) is None:
             continue
@@ -96,9 +96,9 @@ def find() -> Engine:
         )
         if not ran.returncode and ran.stdout.strip():
             return Engine(program, ran.stdout.strip().rpartition("/")[2])
-        told.append(f"{program} does not answer ({_said(ran)})")
-    if told:
-        raise EngineError(f"{'; '.join(told)}: is its engine running, and may this user speak to it?")
+        silent.append(f"{program} does not answer ({_said(ran)})")
+    if silent:
+        raise EngineError(f"{'; '.join(silent)}: is its engine running, and may this user access it?")
     raise EngineError(f"there is no container engine: install Docker or Podman ({' or '.join(PROGRAMS)} on PATH)")
 
 
@@ -112,5 +112,5 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 
 def _said(ran: "subprocess.CompletedProcess[str]") -> str:
-    lines = (ran.stderr.strip() or ran.stdout.strip()).splitlines() or ["it says nothing"]
+    lines = (ran.stderr.strip() or ran.stdout.strip()).splitlines() or ["it printed nothing"]
     return " / ".join(lines[-3:])

@@ -1,8 +1,8 @@
-"""What a container of the image does, by its arguments: a Beam worker, a pool of them, or a command of ours.
+"""Selects what a container of the image does by its arguments: a Beam worker, a pool of workers, or a command of ours.
 
 Beam calls an image with flags of its boot program (`--id=… --provision_endpoint=…`, `--worker_pool`); `pool` is our
-own pool, which listens where it is told; everything else is `python -m dataflow.main`. This process becomes the one
-that does the work, so that it hears the engine's signals.
+own pool, which listens on a given address; everything else is `python -m dataflow.main`. This process is replaced by
+the one that does the work, so that it receives the engine's signals.
 """
 
 import os

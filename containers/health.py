@@ -1,8 +1,8 @@
-"""Does a container do what it is there for? `python -m containers.health` ends with 0 if so, else 1 and the reason.
+"""Checks that a container does its work: `python -m containers.health` exits with 0, or with 1 and the reason.
 
-What is asked depends on what runs in the container: a collector must answer a client, a live job that serves a page
-must say that it is well, a worker pool must speak HTTP/2, a worker must have its process and that a connection to the
-runner. Any other command is well as long as it runs, which the engine sees itself.
+The check depends on what runs in the container: a collector must answer a client, a live job with a page must report
+that it is well, a worker pool must speak HTTP/2, and a worker must have its process with a connection to the runner.
+Any other command is well as long as it runs, which the engine sees itself.
 """
 
 import socket
@@ -15,18 +15,18 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 3.0
 POOL_PORT: Final = 50000
-"""Where Beam's boot lets its pool listen: sdks/python/container/boot.go."""
+"""The address of the pool that Beam's boot program starts: sdks/python/container/boot.go."""
 
 _HARNESS: Final = "apache_beam.runners.worker.sdk_worker_main"
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How a client of HTTP/2 begins, with empty settings: RFC 9113, 3.4."""
+"""The first bytes of an HTTP/2 client, with empty settings: RFC 9113, 3.4."""
 
 _SETTINGS: Final = 4
 _ESTABLISHED: Final = "01"
 
 
 def ailment(processes: Mapping[int, Sequence[str]]) -> str | None:
-    """What is wrong with a container in which these processes run (their arguments by id); None: nothing."""
+    """What is wrong with a container with these processes (their arguments by id); None if nothing is."""
     for arguments in processes.values():
         if "dataflow.main" in arguments and "collect" in arguments:
             return _collector(arguments)
@@ -47,11 +47,11 @@ def _collector(arguments: Sequence[str]) -> str | None:
         return None
     try:
         with socket.create_connection(where, PATIENCE_SECONDS) as connection:
-            connection.sendall(b"HELLO {}\n")  # refused for its lack of a source, and nothing of it is kept
+            connection.sendall(b"HELLO {}\n")  # refused because it has no source; leaves no trace
             answer = connection.recv(64)
     except OSError as error:
         return f"the collector does not answer: {error}"
-    return None if answer.startswith(b"ERR") else "the collector does not answer as one"
+    return None if answer.startswith(b"ERR") else "what answers is not a collector"
 
 
 def _page(address: str) -> str | None:
@@ -92,7 +92,7 @@ def _worker(processes: Mapping[int, Sequence[str]]) -> str | None:
 
 
 def _place(host: str, port: str) -> tuple[str, int] | None:
-    """Where to ask; None: at a port that nobody knows."""
+    """The address to check; None if the port is not known."""
     everywhere = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}
     return (everywhere.get(host, host.strip("[]")), int(port)) if port.isdigit() and int(port) else None
 

@@ -1,4 +1,4 @@
-"""What an image says of itself, and whether it can run what this Python submits."""
+"""The labels of an image, and whether it can run what this Python submits."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def submitter() -> tuple[str, str]:
 
 
 def read(image: str, on: Engine | None = None) -> Image:
-    """Looks at an image on this machine.
+    """Reads the facts of an image on this machine.
 
     Raises:
         EngineError: if there is no engine, or no such image.
@@ -52,7 +52,7 @@ def read(image: str, on: Engine | None = None) -> Image:
 
 
 def mismatch(image: str, on: Engine | None = None) -> str | None:
-    """Why an image cannot run what this Python submits; None: it can. Reads labels only, and starts nothing.
+    """Why an image cannot run what this Python submits; None if it can. Only reads labels, and starts nothing.
 
     Raises:
         EngineError: if there is no engine, or the image is not on this machine.
@@ -61,10 +61,10 @@ def mismatch(image: str, on: Engine | None = None) -> str | None:
 
 
 def disagreement(labels: Mapping[str, str], image: str) -> str | None:
-    """What the labels of an image and this process disagree about, in one sentence; None: nothing."""
+    """The disagreement between the labels of an image and this process, in one sentence; None if they agree."""
     missing = [label for label in (PYTHON_LABEL, BEAM_LABEL) if not labels.get(label)]
     if missing:
-        return f"{image} is no image of ours: it has no label {missing[0]}"
+        return f"{image} is not a Streamgauge image: it has no label {missing[0]}"
     python, beam = submitter()
     if minor(labels[PYTHON_LABEL]) != python:
         return f"{image} has Python {labels[PYTHON_LABEL]} and this is {python}: workers could not read what it sends"
@@ -82,10 +82,10 @@ def minor(python: str) -> str:
 
 
 def contents(image: str, on: Engine) -> dict[str, Any]:
-    """What the image tells from within; see `containers.contents`.
+    """The contents of the image, determined inside it; see `containers.contents`.
 
     Raises:
-        EngineError: if it cannot be run, or is none of ours.
+        EngineError: if it cannot be run, or is not a Streamgauge image.
     """
     return dict(json.loads(on.look(image, "python", "-m", "containers.contents")))
 

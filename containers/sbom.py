@@ -1,6 +1,6 @@
-"""Completes the bill of materials that a tool made of the Python packages: `python -m containers.sbom IN OUT`.
+"""Completes a tool's bill of materials of the Python packages: `python -m containers.sbom IN OUT`.
 
-Runs inside the image's build, and adds what that tool does not see: Python itself, the base image's Debian packages,
+Runs during the image's build, and adds what that tool does not see: Python itself, the base image's Debian packages,
 and the Go modules in the programs that were copied in.
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import quote
 PROGRAMS: Final = Path("/opt/apache/beam")
 _DPKG: Final = Path("/var/lib/dpkg/status")
 _RELEASE: Final = Path("/etc/os-release")
-# What a Go program says of itself, in its own bytes: https://pkg.go.dev/runtime/debug#BuildInfo
+# The build information in the bytes of a Go program: https://pkg.go.dev/runtime/debug#BuildInfo
 _MODULE: Final = re.compile(rb"\n(?:mod|dep)\t([^\t\n]+)\t(v[^\t\n]+)")
 
 

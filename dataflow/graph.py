@@ -140,7 +140,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
     }
     books["parcels"] = parcels | "Closed" >> beam.Flatten()
     kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan, seeds=run.carried)
-    return kept | "Announce" >> beam.ParDo(source.behind()).with_output_types(pa.RecordBatch)
+    return kept | "Announce" >> beam.ParDo(source.after_checkpoint()).with_output_types(pa.RecordBatch)
 
 
 def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -> Any:

@@ -1,8 +1,8 @@
 """The local runner for bounded jobs: Beam's in-process runner, with one worker.
 
-`DirectRunner` on its own tries other runners first, silently; here it is always the in-process one, so that what
-runs is what was asked for. Parallelism is the reader's, which parses on every core: the embedded engine and numpy
-release the interpreter lock for nearly all their work. More workers can be asked for with Beam's own flags.
+Beam's `DirectRunner` silently tries other runners first; here it is always the in-process one, so that the requested
+runner is the one that runs. The reader provides the parallelism and parses on every core: the embedded engine and
+numpy release the interpreter lock for nearly all their work. Beam's own flags can request more workers.
 """
 
 import os
@@ -17,7 +17,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from runners import flink, prism
 from runners.flags import IN_PROCESS
-from runners.flags import FlagError as FlagError  # callers know it from here
+from runners.flags import FlagError as FlagError  # callers import it from here
 from runners.flags import options_of as options_of
 from runners.worker import quieten
 
@@ -25,16 +25,16 @@ LOCAL_NAMES = (None, *IN_PROCESS)
 
 
 def is_local(flags: Sequence[str]) -> bool:
-    """Whether these flags ask for the in-process runner, which is what no flags do."""
+    """Whether these flags ask for the in-process runner, which is also the default."""
     return options_of(flags).view_as(StandardOptions).runner in LOCAL_NAMES
 
 
 def check(flags: Sequence[str]) -> None:
-    """Looks whether `pipeline` could run a job with these flags now.
+    """Checks whether `pipeline` could run a job with these flags now.
 
     Raises:
         FlagError: if Beam does not understand the flags.
-        FlinkError: if they name a cluster that does not answer, has no room, or fits no jar that is there.
+        FlinkError: if they name a cluster that does not answer, has no room, or has no matching jar here.
     """
     options_of(flags)
     if flink.is_cluster(flags):
@@ -55,9 +55,9 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     if not any(flag.startswith("--direct_running_mode") for flag in flags) and direct.direct_num_workers != 1:
         direct.direct_running_mode = "multi_threading"
     if direct.direct_running_mode == "multi_processing":
-        # Left to itself the runner would start Beam's own worker program, which logs all it does.
+        # By default the runner would start Beam's own worker program, which logs everything.
         direct.direct_running_mode = None
-        # Ctrl-C in a terminal reaches the workers too: they must not each complain of it. And they import what we can.
+        # Ctrl-C in a terminal reaches the workers too, and each would report it. They import from the same path.
         path = shlex.quote(os.pathsep.join(filter(None, sys.path)))
         command = f"trap '' INT; PYTHONPATH={path} exec {shlex.quote(sys.executable)} -m runners.worker {os.getpid()}"
         workers = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
@@ -67,7 +67,7 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
 
 
 def name(flags: Sequence[str]) -> str:
-    """What executes the job, for people."""
+    """The name of what executes the job."""
     asked = options_of(flags).view_as(StandardOptions).runner
     if asked == "PrismRunner":
         return "Prism (on this machine)"

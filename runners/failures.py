@@ -1,7 +1,7 @@
-"""What the programs below a job say when it fails: they say it in texts, and this is where texts become types.
+"""Turns the failure texts of the programs that run a job into types.
 
-Beam's workers give a traceback, at times with a step's name after it; Prism a sentence of its own or a worker's text;
-Flink a stack trace of Java, perhaps around one of Python.
+Beam's workers return a traceback, sometimes followed by a step's name; Prism returns its own sentence or a worker's
+text; Flink returns a stack trace of Java, perhaps around one of Python.
 """
 
 import re
@@ -16,12 +16,12 @@ _OF_THE_SAVEPOINT: Final = ("annot map checkpoint/savepoint state", "ollback to"
 _CAUSED: Final = re.compile(r"^\s*Caused by: (.*)$", re.MULTILINE)
 _CLASSES: Final = re.compile(r"^(?:\[?[A-Za-z ]+\]?: |(?:[\w$]+\.)+[\w$]+(?:: |$))+")
 _PYTHON: Final = re.compile(r"^((?:\w+\.)+\w+|\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
-"""What a traceback of Python ends in: classes of modules have these before their names, built-in ones are called so."""
+"""The end of a Python traceback: classes have the module before their names, except the built-in ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An exception of Python as a text has it: the name of its class, and its message."""
+    """A Python exception from a text: the name of its class, and its message."""
 
     name: str
     message: str
@@ -29,7 +29,7 @@ class Raised:
 
 
 def raised_in(text: str) -> list[Raised]:
-    """The exceptions that a worker's text names, the last one last.
+    """The exceptions in a worker's text, in order.
 
     >>> raised_in("Traceback\\n  File a\\nx.y.SinkError: disk full [while running 'Store']")[0].message
     'disk full'
@@ -48,17 +48,17 @@ def without_step(message: str) -> str:
 
 
 def is_of_prism(text: str) -> bool:
-    """Whether Prism itself failed: it says so, and never when something fails that it ran."""
+    """Whether Prism itself failed: its texts say so, unlike those of a failure in what it ran."""
     return any(word in text for word in _OF_PRISM)
 
 
 def is_of_savepoint(text: str) -> bool:
-    """Whether Flink failed because a savepoint is not one of the job, or is not there."""
+    """Whether Flink failed because a savepoint does not belong to the job, or does not exist."""
     return any(word in text for word in _OF_THE_SAVEPOINT)
 
 
 def root_cause(trace: str) -> str:
-    r"""What a stack trace of Java, perhaps around one of Python, is about, in one line.
+    r"""The root cause in a stack trace of Java, perhaps around one of Python, in one line.
 
     >>> root_cause("java.lang.RuntimeException: outer\n\tat a.B\nCaused by: java.io.IOException: disk full\n\tat c.D")
     'disk full'

@@ -1,4 +1,4 @@
-"""Flags as Beam's options, and what they ask for."""
+"""Flags as Beam's options, and what they request."""
 
 import io
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Final
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 IN_PROCESS: Final = ("DirectRunner", "direct", "FnApiRunner")
-"""Names of what runs bounded jobs in this process, and never closes a window of an endless one."""
+"""Names of the runners that run bounded jobs in this process, and never close a window of an endless one."""
 
 
 class FlagError(ValueError):
@@ -16,31 +16,31 @@ class FlagError(ValueError):
 
 
 def options_of(flags: Sequence[str]) -> PipelineOptions:
-    """Flags as Beam's options; those that it does not know are for somebody else.
+    """Flags as Beam's options; flags that Beam does not know are ignored here.
 
     Raises:
         FlagError: for a flag whose value cannot be read, and for a runner that does not exist.
     """
-    told = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(printed):
             options = PipelineOptions(list(flags))
             options.get_all_options()
-    except SystemExit:  # argparse's answer, behind a screen full of usage
-        raise FlagError(told.getvalue().strip().rpartition("error: ")[2]) from None
+    except SystemExit:  # argparse prints the usage and then the error
+        raise FlagError(printed.getvalue().strip().rpartition("error: ")[2]) from None
     runner = options.view_as(StandardOptions).runner
     known = (None, *IN_PROCESS, *StandardOptions.KNOWN_RUNNER_NAMES)
     if "." not in str(runner) and str(runner).lower() not in {str(name).lower() for name in known}:
-        raise FlagError(f"argument --runner: {runner} is none of {', '.join(StandardOptions.KNOWN_RUNNER_NAMES)}")
+        raise FlagError(f"argument --runner: {runner} is not one of {', '.join(StandardOptions.KNOWN_RUNNER_NAMES)}")
     return options
 
 
 def runner_named(flags: Sequence[str]) -> str | None:
-    """The runner that these flags name; None: they leave it to us."""
+    """The runner that these flags name; None if they name none."""
     name = options_of(flags).view_as(StandardOptions).runner
     return None if name is None else str(name)
 
 
 def is_given(flags: Sequence[str], name: str) -> bool:
-    """Whether flags name this option, be it with its default."""
+    """Whether flags name this option, even with its default value."""
     return any(flag.partition("=")[0] == f"--{name}" for flag in flags)

@@ -1,6 +1,6 @@
-"""Jobs on a Flink cluster: submitted over its REST API as one jar that carries the job; nothing stays behind here.
+"""Jobs on a Flink cluster: submitted over its REST API as one jar that contains the job; nothing is left here.
 
-Settings that a job needs on Flink are put where its user has said nothing; each says what happens without it.
+Settings that a job needs on Flink are added if the user gives none; each comment says what happens otherwise.
 """
 
 import os
@@ -28,40 +28,40 @@ from runners.flink_rest import ENDED, START_SECONDS, Flink, FlinkError, job_fail
 
 ADDRESS: Final = "localhost:8081"
 POOL: Final = "localhost:50000"
-"""Where a TaskManager looks for workers when nobody says: a pool beside it, in its pod or on its machine."""
+"""The default place where a TaskManager looks for workers: a pool in its pod or on its machine."""
 
 RUNNING_SECONDS: Final = 120.0
-"""How long the parts of a job may take to run; a container for the first worker takes most of it."""
+"""How long the parts of a job may take to start; starting a container for the first worker takes longest."""
 
 WORKERS: Final = "sdk_worker_parallelism"
-"""Beam's option of how many processes for Python a TaskManager has for a job."""
+"""Beam's option for the number of Python processes that a TaskManager has per job."""
 
 MOST_SUBTASKS: Final = 128
-"""Flink's state is cut into so many parts for ever, whatever the parallelism: a rescale beyond is refused."""
+"""Flink's state keeps this number of parts for ever, whatever the parallelism: more parallelism is refused."""
 
 SETTINGS: Final[Mapping[str, object]] = {
     "job_server_timeout": 100_000_000,  # s: the streams of a job would end with it, after 5 minutes
-    "max_parallelism": MOST_SUBTASKS,  # else it depends on the first parallelism, and a rescale may not fit
+    "max_parallelism": MOST_SUBTASKS,  # otherwise the first parallelism decides it, and may rule out a later one
 }
 ENDLESS: Final[Mapping[str, object]] = {
-    "finish_bundle_before_checkpointing": True,  # else the first bundle often never ends, and nothing comes out
-    "max_bundle_time_mills": 100,  # ms: a window waits for the end of a bundle, which would be a second
-    "operator_chaining": False,  # else sources have other names at another parallelism, and no savepoint fits
+    "finish_bundle_before_checkpointing": True,  # otherwise the first bundle often never ends, and nothing is emitted
+    "max_bundle_time_mills": 100,  # ms: a window waits for the end of a bundle; the default is a second
+    "operator_chaining": False,  # otherwise the parallelism changes the names of sources, and no savepoint fits
     "checkpointing_interval": 10_000,  # ms
-    "min_pause_between_checkpoints": 1_000,  # ms: a slow disk would do nothing else
+    "min_pause_between_checkpoints": 1_000,  # ms: otherwise a slow disk would do nothing else
     "fail_on_checkpointing_errors": False,  # a full disk costs checkpoints, not the job
-    "retain_externalized_checkpoints_on_cancellation": True,  # what is cancelled can be gone on from
-    "number_of_execution_retries": 1_000_000,  # a job that fails is started again
+    "retain_externalized_checkpoints_on_cancellation": True,  # a cancelled job can be resumed
+    "number_of_execution_retries": 1_000_000,  # a job that fails is restarted
     "execution_retry_delay": 1_000,  # ms
 }
 
 
 @dataclass(frozen=True)
 class FlinkTarget:
-    """Where a job is submitted to, in what, and what runs there.
+    """A cluster to submit a job to, the jar for it, and what runs there.
 
     Args:
-        workers: processes for Python that a TaskManager has for the job; 0: Beam takes one less than it has cores.
+        workers: Python processes that a TaskManager has for the job; 0: Beam uses one less than the cores.
     """
 
     flink: Flink
@@ -73,20 +73,20 @@ class FlinkTarget:
 
 
 def is_cluster(flags: Sequence[str]) -> bool:
-    """Whether these flags ask for a Flink that is there already."""
+    """Whether these flags name a running Flink cluster."""
     options = options_of(flags)
     flink = options.view_as(FlinkRunnerOptions)
     return options.view_as(StandardOptions).runner == "FlinkRunner" and flink.flink_master not in MAGIC_HOST_NAMES
 
 
 def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> FlinkTarget:
-    """The cluster and the jar that flags name, fit for each other and for a job of this parallelism.
+    """The cluster and the jar that flags name, checked against each other and for a job of this parallelism.
 
     Args:
-        own: slots that are taken now, and free before the job needs them.
+        own: slots that are taken now, and will be free before the job needs them.
 
     Raises:
-        FlinkError: if nobody answers, the cluster is too small, or there is no jar for it.
+        FlinkError: if the cluster does not answer or is too small, or there is no jar for it.
     """
     options = options_of(flags).view_as(FlinkRunnerOptions)
     flink = Flink(options.flink_master if options.flink_master not in MAGIC_HOST_NAMES else ADDRESS)
@@ -103,9 +103,9 @@ def target_of(flags: Sequence[str], parallelism: int, *, own: int = 0) -> FlinkT
 
 
 def workers_of(flags: Sequence[str], flink: Flink, parallelism: int) -> int:
-    """Processes for Python that a TaskManager has for a job: as many as it may have subtasks of a step.
+    """Python processes that a TaskManager has for a job: as many as it may have subtasks of a step.
 
-    With one, which is Beam's default, all its slots would share a core. Flags may say another number.
+    With one, which is Beam's default, all its slots would share a core. Flags may give another number.
 
     Raises:
         FlinkError: if the flag is not a count.
@@ -119,41 +119,41 @@ def workers_of(flags: Sequence[str], flink: Flink, parallelism: int) -> int:
 
 
 def notes_of(target: FlinkTarget) -> list[str]:
-    """What is worth knowing about a target, a sentence each."""
+    """Notes on a target, each in a sentence."""
     ours = version("apache-beam")
     notes = [f"Flink {target.version} at {target.flink.address}, {target.free} of {target.slots} slots free"]
     if target.jar.beam and target.jar.beam != ours:
         notes.append(f"{target.jar.path.name} is Beam {target.jar.beam} and this is Beam {ours}: not an official pair")
     if target.workers > 1:
-        notes.append(f"up to {target.workers} processes for Python beside each TaskManager, about 430 MB each")
+        notes.append(f"up to {target.workers} Python processes for each TaskManager, about 430 MB each")
     return notes
 
 
 def versions() -> str:
-    """What workers must have as this process has it."""
+    """The versions that workers must share with this process."""
     return f"Python {sys.version_info[0]}.{sys.version_info[1]} and Beam {version('apache-beam')}"
 
 
 def parallelism_of(flags: Sequence[str]) -> int:
-    """The parallelism that flags ask for; 1 if they ask for none."""
+    """The parallelism that flags request; by default 1."""
     found = options_of(flags).view_as(FlinkRunnerOptions).parallelism
     return int(found) if found and int(found) > 0 else 1
 
 
 def image_of(flags: Sequence[str]) -> str | None:
-    """The container image that workers for Python run in; None: they run in none."""
+    """The container image in which Python workers run; None if they run outside containers."""
     portable = _settled(options_of(flags)).view_as(PortableOptions)
     return portable.environment_config if portable.environment_type == "DOCKER" else None
 
 
 def environment_of(flags: Sequence[str]) -> str:
-    """Where the work in Python is done, for people."""
+    """Where the Python workers run, in words."""
     portable = _settled(options_of(flags)).view_as(PortableOptions)
     return f"{portable.environment_type} {portable.environment_config or ''}".strip()
 
 
 def pipeline(flags: Sequence[str], name: str, *, endless: bool) -> beam.Pipeline:
-    """A pipeline for a job that `submit` takes.
+    """A pipeline for a job that `submit` accepts.
 
     Raises:
         FlagError: if Beam does not understand the flags.
@@ -164,16 +164,16 @@ def pipeline(flags: Sequence[str], name: str, *, endless: bool) -> beam.Pipeline
 
 
 def _settled(options: PipelineOptions) -> PipelineOptions:
-    options.view_as(StandardOptions).runner = None  # a runner's Java class of that name would be looked for
+    options.view_as(StandardOptions).runner = None  # otherwise Flink would look for a Java class of that name
     portable = options.view_as(PortableOptions)
-    if portable.environment_type in (None, "LOOPBACK"):  # who submits is not there when the job runs
+    if portable.environment_type in (None, "LOOPBACK"):  # the submitting process has ended when the job runs
         portable.environment_type = "EXTERNAL"
         portable.environment_config = portable.environment_config or POOL
     return options
 
 
 def new_id() -> str:
-    """An id for a job, known before the job is."""
+    """An id for a job, chosen before the job exists."""
     return secrets.token_hex(16)
 
 
@@ -186,7 +186,7 @@ def proto_of(built: beam.Pipeline) -> Any:
 def submit(
     proto: Any, options: PipelineOptions, target: FlinkTarget, job: str, parallelism: int, savepoint: str | None = None
 ) -> None:
-    """Starts a job under the id `job`, from nothing or from a savepoint, and leaves no jar behind.
+    """Starts a job under the id `job`, from nothing or from a savepoint, and removes the jar from the cluster.
 
     Raises:
         FlinkError: if the cluster refuses.
@@ -205,12 +205,12 @@ def submit(
             target.flink.cancel(started, START_SECONDS)
             raise FlinkError(f"{target.flink.address} runs jobs under ids of its own; Flink 1.19 to 2.2 do not")
     finally:
-        with suppress(FlinkError):  # the cluster forgets it at its own end
+        with suppress(FlinkError):  # the cluster removes it when it ends
             target.flink.forget_jar(uploaded)
 
 
 def encoded_options(options: PipelineOptions, parallelism: int, workers: int) -> Any:
-    """Options as the cluster takes them."""
+    """Options in the cluster's form."""
     found = options.get_all_options(retain_unknown_options=True)
     wanted = {**SETTINGS, **(ENDLESS if found["streaming"] else {})}
     default = PortableOptions().job_server_timeout
@@ -226,18 +226,18 @@ def encoded_options(options: PipelineOptions, parallelism: int, workers: int) ->
 
 
 _ATTACHED: "list[FlinkResult]" = []
-"""Jobs that this process waits for: they end with it."""
+"""The jobs that this process waits for; they end with it."""
 
 
 def abandon() -> None:
-    """Ends every job on a cluster that this process was to wait for, as far as the cluster answers."""
+    """Ends every job on a cluster that this process waits for, if the cluster answers."""
     while _ATTACHED:
         with suppress(FlinkError):
             _ATTACHED.pop().cancel()
 
 
 class RestRunner(FlinkRunner):
-    """Beam's runner for Flink, without a job server: what `submit` does, and then it waits if it is asked to."""
+    """Beam's runner for Flink, without a job server: submits as `submit` does, and waits on request."""
 
     def __init__(self, flags: Sequence[str] = ()) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ class RestRunner(FlinkRunner):
 
 
 class FlinkResult(PipelineResult):
-    """A job on a cluster, as Beam shows jobs."""
+    """A job on a cluster, in Beam's interface."""
 
     def __init__(self, flink: Flink, job: str) -> None:
         super().__init__(PipelineState.RUNNING)
@@ -263,7 +263,7 @@ class FlinkResult(PipelineResult):
 
     @property
     def state(self) -> str:
-        """How the job is now."""
+        """The present state of the job."""
         known = {"FINISHED": PipelineState.DONE, "CANCELED": PipelineState.CANCELLED, "FAILED": PipelineState.FAILED}
         return str(known.get(self._flink.state(self.job), PipelineState.RUNNING))
 
@@ -280,7 +280,7 @@ class FlinkResult(PipelineResult):
         return self.state
 
     def cancel(self) -> str:
-        """Ends the job as it is."""
+        """Ends the job at once."""
         self._flink.cancel(self.job, START_SECONDS)
         return self.state
 
@@ -295,5 +295,5 @@ def bounded_pipeline(flags: Sequence[str]) -> beam.Pipeline:
 
 
 def default_address() -> str:
-    """The cluster that commands mean when nobody says."""
+    """The default cluster of commands."""
     return os.environ.get("STREAMGAUGE_FLINK") or ADDRESS

@@ -1,4 +1,4 @@
-"""The job server's jar that a job is submitted in: which one it is, what it fits, and the copy that carries a job."""
+"""The job server's jar for submission: which one is used, what it fits, and the copy that contains a job."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from runners.flink_rest import FlinkError
 VARIABLE: Final = "STREAMGAUGE_FLINK_JAR"
 ENTRY: Final = "org.apache.beam.runners.flink.FlinkPipelineRunner"
 
-# These are what PortablePipelineJarUtils of Beam's Java runners looks for.
+# PortablePipelineJarUtils in Beam's Java runners looks for these names.
 _FOLDER: Final = "BEAM-PIPELINE"
 _PIPELINE: Final = f"{_FOLDER}/pipeline"
 _NAMED: Final = re.compile(r"beam-runners-flink-(\d+\.\d+)-job-server-([\w.]+)\.jar$")
@@ -24,7 +24,7 @@ _PARTS: Final = re.compile(r"META-INF/maven/org\.apache\.beam/beam-runners-flink
 
 @dataclass(frozen=True, slots=True)
 class JobServerJar:
-    """A job server's jar: the line of Flink that it is for, and its Beam; empty: it does not say."""
+    """A job server's jar: its line of Flink, and its Beam version; empty if it does not say."""
 
     path: Path
     flink: str
@@ -32,13 +32,13 @@ class JobServerJar:
 
 
 def locate(flags_jar: str | None, flink: str) -> JobServerJar:
-    """The jar to submit with to a Flink of this version.
+    """The jar for submission to a Flink of this version.
 
     The first of: `--flink_job_server_jar`, the variable STREAMGAUGE_FLINK_JAR, our cache, Beam's cache, Beam's own
     download.
 
     Raises:
-        FlinkError: if the one that was named is no such jar, or none can be had, or it is for another Flink.
+        FlinkError: if the named one is not such a jar, none is available, or it is for another Flink.
     """
     line = ".".join(flink.split(".")[:2])
     for named, by in ((flags_jar, "--flink_job_server_jar"), (os.environ.get(VARIABLE), VARIABLE)):
@@ -58,18 +58,18 @@ def cached(line: str) -> list[Path]:
 
 
 def examine(path: Path, by: str) -> JobServerJar:
-    """What a jar says of itself; `by` says who named it.
+    """Examines a jar; `by` says what named it.
 
     Raises:
-        FlinkError: if it is no job server for Flink.
+        FlinkError: if it is not a job server for Flink.
     """
     if not path.is_file():
-        raise FlinkError(f"{by}: {path} is no file; it names the jar of Beam's job server for Flink")
+        raise FlinkError(f"{by}: {path} is not a file; it must name the jar of Beam's job server for Flink")
     try:
         with zipfile.ZipFile(path) as jar:
             names = jar.NameToInfo
             if f"{ENTRY.replace('.', '/')}.class" not in names:
-                raise FlinkError(f"{by}: {path} is no job server of Beam's for Flink")
+                raise FlinkError(f"{by}: {path} is not a job server of Beam for Flink")
             flink, beam = "", ""
             if named := _NAMED.search(path.name):
                 flink, beam = named[1], named[2]
@@ -78,7 +78,7 @@ def examine(path: Path, by: str) -> JobServerJar:
                     said = dict(line.split("=", 1) for line in jar.read(name).decode().splitlines() if "=" in line)
                     flink, beam = found[1], said.get("version", beam)
     except (zipfile.BadZipFile, OSError):
-        raise FlinkError(f"{by}: {path} is no jar") from None
+        raise FlinkError(f"{by}: {path} is not a jar") from None
     return JobServerJar(path, flink, beam)
 
 
@@ -96,16 +96,16 @@ def _download(line: str) -> Path:
     try:
         url = JavaJarServer.path_to_beam_jar(f":runners:flink:{line}:job-server:shadowJar")
         return Path(JavaJarServer.local_jar(url))
-    except Exception as error:  # noqa: BLE001  # a network, a disk, a page that is not there: there is no jar
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # noqa: BLE001  # whether network, disk or missing page: there is no jar
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FlinkError(
-            f"submission needs the jar of Beam's job server for Flink {line}, and Beam could not download it ({told}):"
+            f"submission needs the jar of Beam's job server for Flink {line}, and Beam could not download it ({said}):"
             f" name one with --flink_job_server_jar or {VARIABLE}"
         ) from None
 
 
 def with_job(jar: JobServerJar, target: str, pipeline: Any, options: Any) -> None:
-    """Writes a copy of the jar that carries a job: its pipeline, its options, and the files that it names.
+    """Writes a copy of the jar that contains a job: its pipeline, its options, and the files that it names.
 
     Raises:
         FlinkError: if the disk refuses.
@@ -127,7 +127,7 @@ def with_job(jar: JobServerJar, target: str, pipeline: Any, options: Any) -> Non
 
 
 def _staged(archive: zipfile.ZipFile, dependency: Any) -> Any:
-    """A file that a worker needs, in the jar; others are where they say."""
+    """A file that a worker needs, as an artifact in the jar; other artifacts stay where they are."""
     from apache_beam.portability import common_urns
     from apache_beam.portability.api import beam_runner_api_pb2
 
@@ -144,5 +144,5 @@ def _staged(archive: zipfile.ZipFile, dependency: Any) -> Any:
 
 
 def names_of(pipeline: Any) -> Sequence[str]:
-    """What a savepoint of a pipeline names its state after: every transform, in the order of the graph."""
+    """The names by which a savepoint of a pipeline keys its state: every transform, in the order of the graph."""
     return sorted(pipeline.components.transforms)

@@ -1,4 +1,4 @@
-"""Flink's REST API: what a cluster knows of its jobs, and what it can be asked to do with them.
+"""Flink's REST API: queries about a cluster's jobs, and operations on them.
 
 https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/
 """
@@ -20,20 +20,20 @@ from runners.failures import is_of_savepoint, root_cause
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 20.0
-"""How long an answer may take; starting a job runs its main program first, and has a time of its own."""
+"""How long an answer may take; starting a job first runs its main program, and has a separate limit."""
 
 START_SECONDS: Final = 180.0
 ENDED: Final = ("FINISHED", "CANCELED", "FAILED")
 _PAUSE_SECONDS: Final = 0.2
 _MOST_RESTARTS: Final = 3
 _RESTART_SECONDS: Final = 15.0
-"""So often, and so long, a job may fail before it runs: its workers may be on their way."""
+"""How often, and for how long, a job may fail before it runs: its workers may still be starting."""
 
 _PIECE_BYTES: Final = 1 << 20
 
 
 class FlinkError(ValueError):
-    """A cluster that is not there, or does not do what it is asked; says what."""
+    """A cluster that does not answer, or refuses a request; says which."""
 
 
 class NoSuchJob(FlinkError):
@@ -45,17 +45,17 @@ class FlinkJobFailed(FlinkError):
 
 
 class SavepointUnfit(FlinkJobFailed):
-    """The job did not begin, since its savepoint is not one of it, or is not there."""
+    """The job did not start, because its savepoint belongs to another job or does not exist."""
 
 
 def job_failed(why: str) -> FlinkJobFailed:
-    """That a job failed, as an error of the kind that its reason is of."""
+    """The failure of a job, as an error whose class depends on the reason."""
     return (SavepointUnfit if is_of_savepoint(why) else FlinkJobFailed)(why)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A cluster: its Flink, and its slots."""
+    """A cluster: its version of Flink, and its slots."""
 
     version: str
     slots: int
@@ -65,7 +65,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class Flink:
-    """A cluster behind the address of its REST API, HOST:PORT or a URL."""
+    """A cluster, by the address of its REST API: HOST:PORT or a URL."""
 
     address: str
 
@@ -76,17 +76,17 @@ class Flink:
         except ValueError:
             valid = False
         if not valid:
-            raise FlinkError(f"{self.address} is no address of a Flink cluster, HOST:PORT")
+            raise FlinkError(f"{self.address} is not the address of a Flink cluster, HOST:PORT")
 
     @property
     def _url(self) -> str:
         return self.address if "://" in self.address else f"http://{self.address}"
 
     def overview(self) -> Overview:
-        """The cluster itself.
+        """The facts about the cluster.
 
         Raises:
-            FlinkError: if nobody answers, or somebody who is not Flink.
+            FlinkError: if there is no answer, or the answer is not Flink's.
         """
         found = self._get("overview")
         try:
@@ -94,7 +94,7 @@ class Flink:
                 found["flink-version"], found["slots-total"], found["slots-available"], found["taskmanagers"]
             )
         except (KeyError, TypeError):
-            raise FlinkError(f"{self.address} answers, and is no Flink") from None
+            raise FlinkError(f"{self.address} answers, but is not Flink") from None
 
     def slots_of_each(self) -> list[int]:
         """The slots of each TaskManager."""
@@ -121,22 +121,22 @@ class Flink:
         return dict(self._get(f"jobs/{job}/checkpoints", job))
 
     def restarts(self, job: str) -> int:
-        """How often a job was started again by the cluster, as far as it remembers."""
+        """How often the cluster restarted a job, as far as it remembers."""
         found = self._get(f"jobs/{job}/metrics?get=numRestarts", job)
         counted = int(float(found[0]["value"])) if found else 0
-        # The metric comes late; of failures there are the newest only.
+        # The metric appears late; of failures only the newest are listed.
         return max(counted, len(self._failures(job)))
 
     def _failures(self, job: str) -> list[Any]:
         return list(self._get(f"jobs/{job}/exceptions", job).get("exceptionHistory", {}).get("entries", []))
 
     def failure(self, job: str) -> tuple[float, str] | None:
-        """When a job, or a part of it, failed last (s), and why."""
+        """When a job, or a part of it, last failed (s), and why."""
         entries = self._failures(job)
         return (entries[0]["timestamp"] / 1e3, root_cause(entries[0]["stacktrace"])) if entries else None
 
     def upload(self, jar: str) -> str:
-        """Gives the cluster a jar; the name it has there."""
+        """Uploads a jar; returns its name on the cluster."""
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="jarfile"; filename="job.jar"\r\n'
@@ -151,7 +151,7 @@ class Flink:
         return str(found["filename"]).rpartition("/")[2]
 
     def start(self, jar: str, settings: Mapping[str, Any]) -> str:
-        """Runs an uploaded jar; the job's id."""
+        """Runs an uploaded jar; returns the job's id."""
         return str(self._post(f"jars/{jar}/run", settings, seconds=START_SECONDS)["jobid"])
 
     def forget_jar(self, jar: str) -> None:
@@ -159,7 +159,7 @@ class Flink:
         self._ask("DELETE", f"jars/{jar}")
 
     def savepoint(self, job: str, folder: str | None, seconds: float) -> str:
-        """Takes a savepoint of a job that goes on; where it is."""
+        """Takes a savepoint of a job, which keeps running; returns its path."""
         asked = {"target-directory": folder, "cancel-job": False}
         request = self._post(f"jobs/{job}/savepoints", _given(asked), job)["request-id"]
         return self._savepoint_of(job, request, seconds)
@@ -180,7 +180,7 @@ class Flink:
         return [(path, _moment(at)) for path, at in sorted(taken.items(), key=lambda entry: entry[1])]
 
     def stop(self, job: str, folder: str | None, seconds: float) -> str:
-        """Stops a job behind a savepoint; where that is."""
+        """Stops a job with a savepoint; returns its path."""
         asked = {"targetDirectory": folder, "drain": False}
         request = self._post(f"jobs/{job}/stop", _given(asked), job)["request-id"]
         location = self._savepoint_of(job, request, seconds)
@@ -188,13 +188,13 @@ class Flink:
         return location
 
     def cancel(self, job: str, seconds: float) -> None:
-        """Ends a job as it is."""
+        """Ends a job at once."""
         if self.state(job) not in ENDED:
             self._ask("PATCH", f"jobs/{job}?mode=cancel", about=job)
             self.wait_for(job, ENDED, seconds)
 
     def wait_for(self, job: str, states: Iterable[str], seconds: float) -> str:
-        """Waits for one of some states of a job; which one it was."""
+        """Waits until a job has one of these states; returns the state."""
         wanted = tuple(states)
 
         def reached() -> str | None:
@@ -207,7 +207,7 @@ class Flink:
         """Waits until every part of a job runs.
 
         Raises:
-            FlinkJobFailed: if it ends instead, or is started again and again.
+            FlinkJobFailed: if it ends instead, or is restarted repeatedly.
         """
 
         began = time.monotonic()
@@ -222,13 +222,13 @@ class Flink:
             if states and states <= {"RUNNING", "FINISHED"}:
                 return True
             if time.monotonic() - began > _RESTART_SECONDS and self.restarts(job) >= _MOST_RESTARTS:
-                raise job_failed(self.why(job, "started again and again"))
+                raise job_failed(self.why(job, "restarted repeatedly"))
             return False
 
         waited(runs, seconds, lambda: self.why(job, f"not running after {seconds:.0f} s"))
 
     def why(self, job: str, what: str) -> str:
-        """A sentence: what became of a job, and what failed last."""
+        """The state of a job and its last failure, in a sentence."""
         failure = self.failure(job)
         return f"job {job} of {self.address} is {what}" + (f": {failure[1]}" if failure else "")
 
@@ -260,7 +260,7 @@ class Flink:
         seconds: float = ANSWER_SECONDS,
         about: str = "",
     ) -> Any:
-        request = urllib.request.Request(  # http or https, as its user said
+        request = urllib.request.Request(  # http or https, as the user chose
             f"{self._url}/v1/{path}", data=body, headers=dict(headers or {}), method=method
         )
         local = urllib.parse.urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -272,23 +272,23 @@ class Flink:
             said = _errors(error.read())
             cause = root_cause(said)
             if about and (error.code == 404 or "FlinkJobNotFoundException" in said):
-                raise NoSuchJob(f"{self.address} knows no job {about}") from None
+                raise NoSuchJob(f"{self.address} does not know job {about}") from None
             raise FlinkError(f"{self.address} refuses: {cause or error.reason}") from None
         except (TimeoutError, urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-            raise FlinkError(f"no Flink answers at {self.address}: {told}") from None
+            said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+            raise FlinkError(f"no Flink answers at {self.address}: {said}") from None
         try:
             return json.loads(content) if content else {}
         except ValueError:
-            raise FlinkError(f"{self.address} answers, and is no Flink") from None
+            raise FlinkError(f"{self.address} answers, but is not Flink") from None
 
 
 def waited(found: Callable[[], T | None], seconds: float, otherwise: Callable[[], str]) -> T:
-    """The first answer that says something.
+    """The first answer that is not None.
 
     Raises:
-        FlinkError: with what `otherwise` says, when there was none for so long.
+        FlinkError: with the text of `otherwise`, if there is none in time.
     """
     deadline = time.monotonic() + seconds
     while True:

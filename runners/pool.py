@@ -1,9 +1,9 @@
-"""A pool of Beam's workers for Python: a cluster's programs ask it for one, and it starts a process.
+"""A pool of Beam's Python workers: a cluster's programs request a worker, and the pool starts a process.
 
 `python -m runners.pool --listen HOST:PORT`, and `--environment_type=EXTERNAL --environment_config=HOST:PORT` at
-submission. Beam has one too; this one listens where it is told instead of on every network interface, tells workers
-the job's options, keeps nobody waiting who writes to a pipe that is not read, its workers end with it, and it may serve
-any number of TaskManagers and jobs: they all call their workers by the same names.
+submission. Beam has a pool too; this one listens on a given address instead of every network interface, passes the
+job's options to workers, never blocks a worker on an unread output pipe, ends its workers when it ends, and may serve
+any number of TaskManagers and jobs, which all use the same names for their workers.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class _Worker:
     """Where its runner listens: HOST:PORT."""
 
     def leave_with_its_runner(self) -> None:
-        """Kills it if its runner goes in the next moments."""
+        """Kills the worker if its runner disappears in the next moments."""
         for _ in range(_LOOKS):
             if not self._has_runner():
                 self.process.kill()
@@ -59,7 +59,7 @@ class _Worker:
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts workers, each a process of its own, and sees to it that they leave with their runners."""
+    """Starts workers, each in a separate process, and ends them with their runners."""
 
     def __init__(self) -> None:
         self._workers: defaultdict[str, list[_Worker]] = defaultdict(list)
@@ -69,7 +69,9 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         try:
             environment = {**os.environ, **variables(request, _provision(request))}
         except grpc.RpcError as error:
-            return beam_fn_api_pb2.StartWorkerResponse(error=f"the cluster does not say what to run: {error.code()}")
+            return beam_fn_api_pb2.StartWorkerResponse(
+                error=f"the cluster does not provide what to run: {error.code()}"
+            )
         command = [sys.executable, "-m", "runners.worker", str(os.getpid())]
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         worker = _Worker(process, request.control_endpoint.url)
@@ -78,22 +80,22 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
-        """Ends a worker as soon as its runner has closed, as a runner does that asks for this.
+        """Ends a worker as soon as its runner has closed, which a runner that calls this is about to do.
 
-        The request names the worker only, and every job of every TaskManager counts its workers from `1-1`: those of
-        that name whose runner still listens are another's.
+        The request only names the worker, and every job of every TaskManager counts its workers from `1-1`: a worker of
+        that name whose runner still listens belongs to another job.
         """
         for worker in list(self._workers[request.worker_id]):
             threading.Thread(target=worker.leave_with_its_runner, daemon=True).start()
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def _wait_for(self, name: str, worker: _Worker) -> None:
-        worker.process.wait()  # so that no dead process stays in the table
+        worker.process.wait()  # reaps the process, so that no zombie remains
         self._workers[name].remove(worker)
 
 
 def variables(request: Any, provision: Any) -> Mapping[str, str]:
-    """What a worker finds in its environment: where its runner is, and the options of the job."""
+    """The environment variables of a worker: the addresses of its runner, and the job's options."""
 
     def said(endpoint: Any) -> str:
         return text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=endpoint.url))
@@ -116,24 +118,24 @@ def _provision(request: Any) -> Any:
 
 
 def serve(address: str) -> tuple[Any, int]:
-    """Starts a pool at HOST:PORT; the server and its port.
+    """Starts a pool at HOST:PORT; returns the server and its port.
 
     Raises:
-        OSError: if the address cannot be listened on.
+        OSError: if the pool cannot listen on the address.
     """
     server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(WorkerPool(), server)
     try:
         port = int(server.add_insecure_port(address))
     except RuntimeError:
-        raise OSError(f"{address}: cannot be listened on") from None
+        raise OSError(f"{address}: the pool cannot listen on this address") from None
     server.start()
     return server, port
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m runners.pool", description="A pool of workers for Python.")
+    parser = argparse.ArgumentParser(prog="python -m runners.pool", description="A pool of Python workers.")
     parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:50000", help="default: %(default)s")
     address = parser.parse_args(arguments).listen
     ended = threading.Event()

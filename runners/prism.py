@@ -1,7 +1,7 @@
-"""The local runner for endless jobs, and for others that ask for it: Beam's Prism, one program beside this process.
+"""The local runner for endless jobs, and for others on request: Beam's Prism, a separate program.
 
-The DoFns run in this process. Prism chooses its port, and ends with this process however that ends. What it prints
-goes no further, and its last words are told if it cannot start.
+The DoFns run in this process. Prism chooses its port, and ends with this process however that ends. Its output is not
+shown; if it cannot start, the error quotes its last line.
 """
 
 import json
@@ -38,10 +38,10 @@ from runners.prism_binary import locate
 from runners.worker import quieten
 
 YEARS: Final = 100_000_000
-"""Seconds: Beam ends the streams of a job, and so the job, after `job_server_timeout`, which is 5 minutes."""
+"""Seconds: Beam ends the streams of a job, and with them the job, after `job_server_timeout`, by default 5 minutes."""
 
 START_SECONDS: Final = 30
-"""How long Prism may take to say where it listens; it takes 0.1 s."""
+"""How long Prism may take to print its address; usually it takes 0.1 s."""
 
 WATCHED: Final = """
 "$@" </dev/null & prism=$!
@@ -51,7 +51,7 @@ read -r _
 kill -9 "$prism"
 wait
 """
-"""Prism with a watch beside it: its standard input ends when whoever holds the other end does, even by kill -9."""
+"""Prism with a watcher, which kills it when the watcher's input ends, as it does when this process ends in any way."""
 
 
 class PrismFailed(RuntimeError):
@@ -59,7 +59,7 @@ class PrismFailed(RuntimeError):
 
 
 class PrismResult(PipelineResult):
-    """A job on Prism. `cancel` may come from any thread; who waits is then told CANCELLED, and nothing is left over."""
+    """A job on Prism. Any thread may call `cancel`; a waiting thread then gets CANCELLED, and nothing remains."""
 
     def __init__(self, *job: Any, last_words: Callable[[], str], **settings: Any) -> None:
         super().__init__(*job, **settings)
@@ -67,12 +67,12 @@ class PrismResult(PipelineResult):
         self._cancelled = False
 
     def cancel(self) -> None:
-        """Stops the job. Bundles under way are abandoned; `wait_until_finish` returns."""
+        """Stops the job. Running bundles are abandoned; `wait_until_finish` returns."""
         self._cancelled = True
         super().cancel()
 
     def wait_until_finish(self, duration: int | None = None) -> str:
-        """Waits for the end of the job, at most `duration` ms, and gives its state.
+        """Waits for the end of the job, at most `duration` ms; returns its state.
 
         Raises:
             PrismFailed: if Prism failed or ended.
@@ -91,7 +91,7 @@ class PrismResult(PipelineResult):
 
 
 class LocalPrism(PrismRunner):
-    """Beam's Prism runner, with a Prism of its own for each job that goes when the job does, on the loopback only."""
+    """Beam's Prism runner, with a separate Prism per job, which ends with the job and listens only on the loopback."""
 
     def __init__(self, program: Path) -> None:
         super().__init__()
@@ -103,14 +103,14 @@ class LocalPrism(PrismRunner):
         return self._server
 
     def default_environment(self, options: PipelineOptions) -> Environment:
-        """This process, which has all that the job needs: Beam's way collects it in folders that nobody removes."""
+        """This process, which has all that the job needs: Beam would copy it to folders that are never removed."""
         if options.view_as(PortableOptions).environment_type == "LOOPBACK":
             return PythonLoopbackEnvironment(capabilities=python_sdk_capabilities())
         return super().default_environment(options)
 
     @staticmethod
     def start_and_replace_loopback_environments(pipeline: Any, options: PipelineOptions) -> list[Callable[[], object]]:
-        """Serves the DoFns of this process to Prism, as Beam does, but to nobody on the network."""
+        """Serves the DoFns of this process to Prism, as Beam does, but only on the loopback."""
         looped = [
             environment
             for environment in pipeline.components.environments.values()
@@ -132,10 +132,10 @@ class LocalPrism(PrismRunner):
         return [partial(server.stop, 1)]
 
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> PrismResult:
-        """Starts Prism and gives it the job.
+        """Starts Prism and submits the job to it.
 
         Raises:
-            PrismFailed: if it does not start, or does not take the job.
+            PrismFailed: if it does not start, or does not accept the job.
         """
         self._server = _Server(self._program)
         try:
@@ -145,9 +145,9 @@ class LocalPrism(PrismRunner):
             if isinstance(error, grpc.RpcError):
                 is_gone = error.code() == grpc.StatusCode.UNAVAILABLE
                 why = self._server.last_words() if is_gone else error.details()
-                raise PrismFailed(f"Prism did not take the job: {why}") from error
+                raise PrismFailed(f"Prism did not accept the job: {why}") from error
             raise
-        # The end of the worker's server comes first: its threads would complain of a Prism that is gone.
+        # The worker's server ends first: otherwise its threads would report the loss of Prism.
         ends = (*result._cleanup_callbacks, self._server.stop)
         return PrismResult(
             result._job_service,
@@ -168,13 +168,13 @@ def endless_pipeline(flags: Sequence[str]) -> beam.Pipeline:
     """
     options = options_of(flags)
     options.view_as(StandardOptions).streaming = True
-    # A split gives away the far half of a slow bundle's range: that of an endless one holds the watermark for ever.
+    # A split separates the far half of a slow bundle's range: that of an endless one holds the watermark for ever.
     options.view_as(DebugOptions).add_experiment("prism_disable_sdf_split")
     return _pipeline(flags, options)
 
 
 def bounded_pipeline(flags: Sequence[str]) -> beam.Pipeline:
-    """A pipeline for a job that ends, on Prism as well.
+    """A pipeline for a bounded job, on Prism as well.
 
     Raises:
         PrismError: if there is no Prism to run it on.
@@ -185,7 +185,7 @@ def bounded_pipeline(flags: Sequence[str]) -> beam.Pipeline:
 
 def _pipeline(flags: Sequence[str], options: PipelineOptions) -> beam.Pipeline:
     quieten()
-    threading.excepthook = _tell_all_but_lost_connections
+    threading.excepthook = _ignore_lost_connections
     options.view_as(StandardOptions).runner = None
     portable = options.view_as(PortableOptions)
     portable.environment_type = portable.environment_type or "LOOPBACK"
@@ -193,8 +193,8 @@ def _pipeline(flags: Sequence[str], options: PipelineOptions) -> beam.Pipeline:
     return beam.Pipeline(runner=LocalPrism(locate(flags)), options=options)
 
 
-def _tell_all_but_lost_connections(failure: threading.ExceptHookArgs) -> None:
-    """Beam's threads fail one by one at reading from a Prism that is gone; who waits for the job is told why."""
+def _ignore_lost_connections(failure: threading.ExceptHookArgs) -> None:
+    """Beam's threads fail one by one when Prism is gone; the thread that waits for the job reports the reason."""
     if not isinstance(failure.exc_value, grpc.RpcError):
         threading.__excepthook__(failure)
 
@@ -214,7 +214,7 @@ class _Server(JobServer):
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal is ours to answer
+            start_new_session=True,  # this process handles Ctrl-C in a terminal
         )
         endpoint: list[str] = []
         settled = threading.Event()
@@ -232,13 +232,13 @@ class _Server(JobServer):
             process.wait()
 
     def last_words(self) -> str:
-        """Why Prism ended, as far as it said; what it notes as it works is no reason."""
+        """Why Prism ended, as far as it printed a reason; its ordinary log lines do not count."""
         said = [words for words in map(_words, self._said) if words]
         fatal = [words for words in said if words.startswith(("panic:", "fatal error:"))]
         return (fatal or said[-1:] or ["it was killed, or ended without a word"])[0]
 
     def _listen(self, process: "subprocess.Popen[bytes]", endpoint: list[str], settled: threading.Event) -> None:
-        """Reads what Prism prints, to the end: with nobody to read it, it would stand still."""
+        """Reads all output of Prism: a full pipe would block it."""
         assert process.stderr
         for line in process.stderr:
             self._said.append(line.decode(errors="replace").strip())
@@ -249,7 +249,7 @@ class _Server(JobServer):
 
 
 def _words(line: str) -> str:
-    """What a line of Prism's says of a failure: a note in JSON does if it is an error, and any other text does."""
+    """The failure in a line of Prism's output: the message of a JSON line with level ERROR, or any other text."""
     try:
         note = json.loads(line)
         return str(note["msg"]) if note["level"] == "ERROR" else ""

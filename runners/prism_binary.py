@@ -1,7 +1,7 @@
-"""Where the program Prism is: the one that was named, the one that `make prism` built, or Beam's own download.
+"""Locates the program Prism: the named one, the one that `make prism` built, or Beam's own download.
 
-`python -m runners.prism_binary` is `make prism`. It builds the Go module of Beam's version with the lines of PATCHES
-changed.
+`python -m runners.prism_binary` is `make prism`. It builds the Go module of Beam's version with the changes in PATCHES
+applied.
 """
 
 import mmap
@@ -24,7 +24,7 @@ _INTERNAL: Final = "vendor/github.com/apache/beam/sdks/v2/go/pkg/beam/runners/pr
 
 
 class Patch(NamedTuple):
-    """Lines of Prism's source that are replaced, and why."""
+    """Lines of Prism's source to replace, and why."""
 
     why: str
     path: str
@@ -34,53 +34,53 @@ class Patch(NamedTuple):
 
 PATCHES: Final = (
     Patch(
-        "it listens on every network interface, and would run the job of anybody who reaches it",
+        "it listens on every network interface, and would run jobs of anyone who can reach it",
         f"{_INTERNAL}/jobservices/server.go",
         'fmt.Sprintf(":%d", port)',
         'fmt.Sprintf("localhost:%d", port)',
     ),
     Patch(
-        "a Flatten that takes longer than 0.1 s is asked for its progress, has no worker to ask, and ends the job",
+        "a request for the progress of a Flatten that takes longer than 0.1 s finds no worker, and ends the job",
         f"{_INTERNAL}/stage.go",
         "\t\t\tresp, err := b.Progress(ctx, wk)\n",
         "\t\t\tif wk == nil {\n\t\t\t\tcontinue progress\n\t\t\t}\n\t\t\tresp, err := b.Progress(ctx, wk)\n",
     ),
 )
 BUILD: Final = f"{len(PATCHES)}"
-"""Tells a Prism with these patches from one with fewer."""
+"""Distinguishes a Prism with these patches from one with fewer."""
 
 WAYS: Final = f"run `make prism`, which needs Go, or name it with --prism_location or {VARIABLE}"
 DOWNLOAD_SECONDS: Final = 20
-"""How long a download may stand still: Beam's own would wait for ever."""
+"""How long a download may stall: Beam's own would wait for ever."""
 
-# What a Go program says of itself, in its own bytes: https://pkg.go.dev/runtime/debug#BuildInfo
+# The build information in the bytes of a Go program: https://pkg.go.dev/runtime/debug#BuildInfo
 _BUILT_AS: Final = b"path\t" + PACKAGE.encode() + b"\n"
-# A version that Go made up for a commit between two releases, such as v2.76.1-0.2026…, says nothing.
+# A pseudo-version of a commit between two releases, such as v2.76.1-0.2026…, does not identify a release.
 _MODULE: Final = re.compile(rb"mod\tgithub\.com/apache/beam/sdks/v2\tv(\d+\.\d+\.\d+)(?:-RC\d+)?(?:\+\w+)?[\t\n]")
 
 
 class PrismError(ValueError):
-    """There is no Prism that could run the job, or it does not start; says what to do."""
+    """No Prism can run the job, or it does not start; says what to do."""
 
 
 def beam_version() -> str:
-    """The installed Beam's version, which Prism must have too."""
+    """The installed Beam's version, which must also be Prism's."""
     return version("apache-beam")
 
 
 def cached() -> Path:
-    """Where `make prism` puts it."""
+    """The path at which `make prism` puts Prism."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches, "streamgauge", f"prism-{beam_version()}-{BUILD}", "prism")
 
 
 def locate(flags: Sequence[str]) -> Path:
-    """The Prism to run a job with these flags on.
+    """The Prism for a job with these flags.
 
     The first of: `--prism_location`, the variable STREAMGAUGE_PRISM, what `make prism` built, Beam's own download.
 
     Raises:
-        PrismError: if the one that was named is no Prism of Beam's version, or if none is named and there is none.
+        PrismError: if the named one is not a Prism of Beam's version, or none is named and none is found.
         FlagError: if Beam does not understand the flags.
     """
     from apache_beam.options.pipeline_options import PrismRunnerOptions
@@ -98,43 +98,43 @@ def locate(flags: Sequence[str]) -> Path:
 
 
 def checked(program: Path, by: str) -> Path:
-    """The program itself, if it is a Prism that can run a job of this Beam; `by` says who named it.
+    """The program, if it is a Prism that can run a job of this Beam; `by` says what named it.
 
     Raises:
-        PrismError: if it is not.
+        PrismError: otherwise.
     """
-    told = f"{by}: {program}"
+    named = f"{by}: {program}"
     if not program.is_file():
-        raise PrismError(f"{told} is no file; {WAYS}")
+        raise PrismError(f"{named} is not a file; {WAYS}")
     if not os.access(program, os.X_OK):
-        raise PrismError(f"{told} is not executable; make it so with `chmod +x`")
+        raise PrismError(f"{named} is not executable; make it so with `chmod +x`")
     try:
         found = version_of(program)
     except OSError as error:
-        raise PrismError(f"{told} cannot be read: {error.strerror}") from None
+        raise PrismError(f"{named} cannot be read: {error.strerror}") from None
     if found not in ("", beam_version()):
-        raise PrismError(f"{told} is Prism {found} and Beam is {beam_version()}: they must be the same; {WAYS}")
+        raise PrismError(f"{named} is Prism {found} and Beam is {beam_version()}: they must be the same; {WAYS}")
     return program
 
 
 def version_of(program: Path) -> str:
-    """Which Beam a Prism belongs to; empty: it does not say, as when it was built from a checkout.
+    """The Beam version of a Prism; empty if it does not say, as when it was built from a checkout.
 
     Raises:
         PrismError: if the program is something else.
     """
     if program.stat().st_size == 0:
-        raise PrismError(f"{program} is no Prism; {WAYS}")
+        raise PrismError(f"{program} is not a Prism; {WAYS}")
     with open(program, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at = content.find(_BUILT_AS)
         if at < 0:
-            raise PrismError(f"{program} is no Prism; {WAYS}")
+            raise PrismError(f"{program} is not a Prism; {WAYS}")
         said = _MODULE.search(content, at, at + (1 << 16))
         return said[1].decode() if said else ""
 
 
 def build() -> Path:
-    """Builds Prism into the cache, unless it is there.
+    """Builds Prism in the cache, unless it exists.
 
     Raises:
         PrismError: if it cannot be built.
@@ -157,7 +157,9 @@ def build() -> Path:
         for patch in PATCHES:
             source = (here / patch.path).read_text()
             if source.count(patch.before) != 1:
-                raise PrismError(f"{patch.path} of Prism {beam_version()} is not the one that these patches are for")
+                raise PrismError(
+                    f"{patch.path} of Prism {beam_version()} is not the file for which these patches were made"
+                )
             (here / patch.path).write_text(source.replace(patch.before, patch.after))
         _go(here, "build", "-mod=vendor", "-o", "prism", PACKAGE)
         os.replace(here / "prism", target)
@@ -168,12 +170,12 @@ def _go(folder: Path, *arguments: str) -> None:
     environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
     ran = subprocess.run(["go", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
-        said = ran.stderr.strip().splitlines() or ["it says nothing"]
+        said = ran.stderr.strip().splitlines() or ["it printed nothing"]
         raise PrismError(f"go {' '.join(arguments)} failed: {said[-1]}")
 
 
 def _download(flags: Sequence[str]) -> Path:
-    """Beam's own Prism, from its own cache or from the page of its releases."""
+    """Beam's own Prism, from its cache or from the download page of its releases."""
     from apache_beam.runners.portability.prism_runner import PrismJobServer
 
     from runners.flags import options_of
@@ -181,9 +183,9 @@ def _download(flags: Sequence[str]) -> Path:
     try:
         with _impatient():
             return Path(PrismJobServer(options_of(flags))._get_executable_path())
-    except Exception as error:  # noqa: BLE001  # a network, a disk, an archive: whatever it was, there is no Prism
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise PrismError(f"an endless job needs Prism, and Beam could not download it ({told[0]}): {WAYS}") from None
+    except Exception as error:  # noqa: BLE001  # whether network, disk or archive: there is no Prism
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise PrismError(f"an endless job needs Prism, and Beam could not download it ({said[0]}): {WAYS}") from None
 
 
 @contextmanager

@@ -1,18 +1,18 @@
-"""Every failure of the stages that is not a bug; `dataflow.errors` adds those of jobs and commands.
+"""Every failure of the stages that is not a bug; `dataflow.errors` adds the failures of jobs and commands.
 
-Failure                   what is caught where a command ends, with its exit code
+Failure                   caught where a command ends, which exits with its code
 ├─ SourceError         2  a source cannot be read
-├─ LogError            2  a log cannot be used; an OSError, too
-│  ├─ LogMissing          there is none yet
-│  ├─ LogOther            it is not the one that was read so far
+├─ LogError            2  a log cannot be used; also an OSError
+│  ├─ LogMissing          there is no log yet
+│  ├─ LogOther            it is not the log that was read so far
 │  ├─ LogLost             its files were removed or replaced while they were open
-│  └─ LogDamaged          it does not hold what was written to it
+│  └─ LogDamaged          its content is not what was written
 └─ SinkError           1  a sink cannot be used or written
-   ├─ SqlSinkError        one that is a database
-   ├─ TableLost           what a live job has stored is gone or damaged; of databases SqlTableGone
-   ├─ TakenOver           another launch or attempt may write by now; of databases SqlOvertaken, of topics KafkaFenced
+   ├─ SqlSinkError        the sink is a database
+   ├─ TableLost           what a live job has stored is gone or damaged; for databases SqlTableGone
+   ├─ TakenOver           another launch or attempt may now write; for databases SqlOvertaken, for topics KafkaFenced
    ├─ NotShared           a worker's state folder is not the launch's
-   └─ StateRefused     2  a live job's state does not fit it
+   └─ StateRefused     2  the state of a live job does not fit the job
       └─ CheckpointDamaged
 """
 
@@ -20,9 +20,9 @@ from typing import ClassVar
 
 
 class Failure(Exception):
-    """Something that is not a bug, in one message for people.
+    """A failure that is not a bug, in one message for users.
 
-    `exit_code` is that of a command that ends with it. `is_final` says that trying again cannot help.
+    `exit_code` is the code of a command that ends with it. `is_final` says that a retry cannot help.
     """
 
     exit_code: ClassVar[int] = 1
@@ -30,7 +30,7 @@ class Failure(Exception):
 
 
 def failures() -> dict[str, type[Failure]]:
-    """The classes of failures by their names, which a worker's text has."""
+    """The classes of failures by name; the text of a worker's failure contains the name."""
     found, kinds = {}, [Failure]
     while kinds:
         kind = kinds.pop()
@@ -40,7 +40,7 @@ def failures() -> dict[str, type[Failure]]:
 
 
 class SourceError(Failure):
-    """A source that cannot be read: no such file, an empty glob, no permission, not the format, cut short, changed."""
+    """A source that cannot be read: missing, empty glob, no permission, wrong format, cut short, or changed."""
 
     exit_code = 2
 
@@ -59,7 +59,7 @@ class LogMissing(LogError):
 
 
 class LogOther(LogError):
-    """A log is not the one that was read so far."""
+    """The log is not the log that was read so far."""
 
 
 class LogLost(LogError):
@@ -67,53 +67,53 @@ class LogLost(LogError):
 
 
 class LogDamaged(LogError):
-    """What the log holds is not what was written to it."""
+    """The content of the log is not what was written to it."""
 
 
 class SinkError(Failure):
-    """A sink cannot be used or written: which one, and what the system says."""
+    """A sink cannot be used or written: which one, and the system's error."""
 
 
 class TableLost(SinkError):
-    """What a live job has stored is gone, or is damaged: another program, or a disk, did it."""
+    """What a live job has stored is gone or damaged: another program or the disk is the cause."""
 
     is_final = True
 
 
 class TakenOver(SinkError):
-    """Another launch or attempt of the job goes on with its state: this one, left over, must not write it."""
+    """Another launch or attempt of the job has taken over its state: this one is outdated and must not write it."""
 
     is_final = True
 
 
 class KafkaFenced(TakenOver):
-    """Another run of the same job has taken the topics over: this one must end."""
+    """Another run of the same job has taken over the topics: this one must end."""
 
 
 class NotShared(SinkError):
-    """A worker's state folder is another than that of who launched the job, at the same path."""
+    """A worker's state folder is not the folder of the process that launched the job, although the path is the same."""
 
     is_final = True
 
 
 class StateRefused(SinkError):
-    """A state folder that does not fit the job, with what to do about it."""
+    """A state folder that does not fit the job; the message says what to do about it."""
 
     exit_code = 2
     is_final = True
 
 
 class CheckpointDamaged(StateRefused):
-    """A checkpoint whose file is not what was written."""
+    """A checkpoint whose file differs from what was written."""
 
 
 class SqlSinkError(SinkError):
-    """A SQL sink cannot be used: names the url without its password, the table, and what went wrong."""
+    """A SQL sink cannot be used: names the URL without its password, the table, and the error."""
 
 
 class SqlOvertaken(SqlSinkError, TakenOver):
-    """Another launch of a live job may write the tables by now."""
+    """Another launch of a live job may now write the tables."""
 
 
 class SqlTableGone(SqlSinkError, TableLost):
-    """A table that a live job has written is not there any more."""
+    """A table that a live job has written no longer exists."""

@@ -1,7 +1,7 @@
-"""Where something lies, as a job file writes it: a path of this machine, or the URL of another place.
+"""A location as a job file writes it: a local path, or a URL.
 
-A text that would quietly come to mean another place than its author's is no location: `~` and `$HOME` are for
-shells, and `s3:/bucket` would be a folder named `s3:`.
+A text that would silently mean another place than its author intended is refused: `~` and `$HOME` are for shells, and
+`s3:/bucket` would be a folder named `s3:`.
 """
 
 import os
@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import fsspec
 
 LONGEST_NAME: Final = 240
-"""Bytes; file systems keep 255 of a name, and what is written beside a file has a few more than it."""
+"""Bytes; file systems allow 255 for a name, and temporary files next to a file have slightly longer names."""
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
@@ -28,7 +28,7 @@ _READ_ONLY: Final = frozenset(
         *("cached", "blockcache", "filecache", "simplecache", "asynclocal", "jlab", "jupyter", "root", "dir"),
     }
 )
-"""What fsspec reads and does not write, or writes somewhere else than the URL says."""
+"""Schemes that fsspec reads and cannot write, or writes to another place than the URL says."""
 
 
 _SAFE: Final = " !#$&'()+,;=@[]^_`{}~\"<>|-.:?*"
@@ -74,34 +74,34 @@ def scheme(text: str) -> str | None:
 
 
 def is_local(text: str) -> bool:
-    """Whether a location is of this machine: a path or a `file://` URL."""
+    """Whether a location is on this machine: a path or a `file://` URL."""
     return scheme(text) in (None, *_LOCAL)
 
 
 def mistake(text: str) -> str | None:
-    """Why a text is no location that means what it says; None: it is one.
+    """Why a text does not clearly name a location; None if it does.
 
     >>> mistake("~/out")
-    '`~` is for shells, and would be a folder of that name: write the whole path, or ${HOME}'
+    '`~` is for shells, and would name a folder here: write the whole path, or ${HOME}'
     >>> mistake("out/flights") is None
     True
     """
     if not text.strip():
         return "must not be empty"
     if "\0" in text:
-        return "must not hold U+0000, which no path can"
+        return "must not hold U+0000, which no path can hold"
     if match := _VARIABLE.search(text):
-        return f"{match[0]} is not filled in: only ${{NAME}} is, from the environment"
+        return f"{match[0]} is not replaced: only ${{NAME}} is, from the environment"
     if text.startswith("~"):
-        return "`~` is for shells, and would be a folder of that name: write the whole path, or ${HOME}"
+        return "`~` is for shells, and would name a folder here: write the whole path, or ${HOME}"
     if match := _SHELL_VARIABLE.match(text):
-        return f"{match[0]} is not filled in: write ${{{match[1]}}}"
+        return f"{match[0]} is not replaced: write ${{{match[1]}}}"
     if scheme(text) in _LOCAL:
         host, slash, _ = text.partition("://")[2].partition("/")
         if not slash or host not in ("", "localhost"):
             return "a file URL has three slashes: file:///folder/name"
     elif scheme(text) is not None and not text.partition("://")[2].strip("/"):
-        return f"names no place behind {scheme(text)}://"
+        return f"names no place after {scheme(text)}://"
     elif scheme(text) is None and (match := _ONE_SLASH.match(text)) and match[1] != "file":
         return f"a URL has two slashes: {match[1]}://"
     names = (text if is_local(text) else "").split("/")
@@ -110,7 +110,7 @@ def mistake(text: str) -> str | None:
 
 
 def resolved(text: str, folder: str) -> str:
-    """The absolute path of a location of this machine, relative ones being relative to `folder`; any other URL.
+    """The absolute path of a local location, which may be relative to `folder`; any other URL unchanged.
 
     >>> resolved("out/../x", "/job"), resolved("file:///data/a%20b", "/job"), resolved("s3a://bucket/x/", "/job")
     ('/job/x', '/data/a b', 's3://bucket/x')
@@ -126,7 +126,7 @@ def resolved(text: str, folder: str) -> str:
 
 
 def identity(location: str) -> Hashable:
-    """What is equal for two locations that are one: links are followed, and file systems asked what they hold equal."""
+    """A value that is equal for two names of one location: links are followed, and file systems identify the file."""
     if not is_local(location):
         return location
     try:
@@ -141,16 +141,16 @@ def identity(location: str) -> Hashable:
 
 
 def unwritable(location: str) -> str | None:
-    """Why nothing can be written at a location, as far as it shows without looking there; None: it may be possible."""
+    """Why nothing can be written at a location, as far as its text shows; None: it may be possible."""
     named = scheme(location)
     if "::" in location:
         return f"must not hold `::`, which stands for an archive or a copy of another place, is {location}"
     if named is None:
         return None
     if named == "memory":
-        return f"{location} would be gone when the run ends"
+        return f"{location} would be lost when the run ends"
     if named in _READ_ONLY:
-        return f"{location} can be read, and not written"
+        return f"{location} can be read but not written"
     try:
         fsspec.get_filesystem_class(named)
     except (ImportError, ValueError) as error:

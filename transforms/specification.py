@@ -1,7 +1,7 @@
-"""The vocabulary of specifications: what every stage's options share.
+"""The vocabulary of specifications: what the options of all stages share.
 
-A specification is a frozen, validated value. It is written in the job file as YAML, or constructed in
-Python by people who use a transform in a pipeline of their own; both ways the same rules apply.
+A specification is a frozen, validated value. A job file writes it as YAML, or Python code constructs it to use a
+transform in another pipeline; the same rules apply to both.
 """
 
 import re
@@ -88,10 +88,10 @@ def _plain_number(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_plain_whole, json_schema_input_type=int)]
-"""A whole number as people write it, in a text too, which is what the environment gives: `yes` and `010` are none."""
+"""A whole number as people write it, also as text, which the environment gives: not `yes` or `010`."""
 
 Number = Annotated[float, BeforeValidator(_plain_number, json_schema_input_type=float)]
-"""A number as people write it, in a text too: `yes` is none."""
+"""A number as people write it, also as text: not `yes`."""
 
 
 def _plain_size(value: Any) -> Any:
@@ -149,15 +149,15 @@ class OneOf:
 
 
 ONE_OR_MORE = BeforeValidator(one_or_more, json_schema_input_type=str | tuple[str, ...])
-"""What makes a field of names take a single one as it stands."""
+"""Lets a field of names accept a single name."""
 
 
 def not_in_this_version(name: str, until: str) -> Any:
-    """A validator that refuses a field the contract names and this version does not serve."""
+    """A validator that refuses a field which the contract names and this version does not support."""
 
     def refuse(value: Any) -> Any:
         if value is not None:
-            raise ValueError(f"`{name}` is not served by this version; {until}")
+            raise ValueError(f"`{name}` is not supported in this version; {until}")
         return value
 
     return BeforeValidator(refuse, json_schema_input_type=None)

@@ -1,4 +1,4 @@
-"""Sees the compose file's stack work: sends a minute of readings to the collector, and waits for its windows.
+"""Shows that the compose file's stack works: sends a minute of readings to the collector, and waits for its windows.
 
 `docker-compose -f containers/compose.yaml run --rm see` runs it; the exit code is 0 when every window is in PostgreSQL
 with the right count.

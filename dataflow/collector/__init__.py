@@ -1,1 +1,1 @@
-"""The collector: takes records over TCP, answers when they are durable, and loses nothing that it answered."""
+"""The collector: receives records over TCP, acknowledges them once they are durable, and never loses one after that."""

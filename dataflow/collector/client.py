@@ -1,10 +1,10 @@
-"""The client of a session: sends lines to a collector, each of which enters its log once.
+"""The client of a session: sends lines to a collector; each line enters its log once.
 
     with Client("127.0.0.1", 8080, source="gate 7") as client:
         for line in lines[client.next :]:
             client.send([line])
 
-It keeps what is not acknowledged, and after a lost connection sends it again from where the collector says.
+It keeps unacknowledged lines; after a lost connection it sends them again from the number that the collector gives.
 """
 
 import json
@@ -23,7 +23,7 @@ WINDOW_BYTES: Final = 16 << 20
 BLOCK_BYTES: Final = 1 << 16
 
 FINAL: Final = frozenset({"bad_hello", "bad_token", "token_needed", "superseded", "line_too_long"})
-"""Refusals that trying again cannot mend."""
+"""Refusals that a retry cannot resolve."""
 
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 10.0
@@ -31,23 +31,23 @@ CONNECT_SECONDS: Final = 10.0
 
 
 class ClientError(Exception):
-    """The collector refuses the session, cannot be reached any more, or does not know what it acknowledged."""
+    """The collector refuses the session, can no longer be reached, or does not know what it acknowledged."""
 
 
 class _Lost(Exception):
-    """The connection is gone, and why."""
+    """The connection is lost, and why."""
 
 
 @dataclass(slots=True)
 class _Block:
-    """Lines that are not acknowledged, from record `first` on."""
+    """Unacknowledged lines, beginning with record `first`."""
 
     first: int
     count: int
     data: bytes
 
     def drop(self, count: int) -> None:
-        """Forgets the first lines."""
+        """Removes the first lines."""
         begin = 0
         for _ in range(count):
             begin = self.data.index(b"\n", begin) + 1
@@ -59,13 +59,13 @@ class Client:
 
     Args:
         host, port: where the collector listens.
-        source: the name of the session; its records are numbered by it, over all connections.
-        token: what the collector asks for, if it asks for one.
-        give_up_after: seconds without any progress until it raises; None: never.
-        tell: takes a sentence on each lost connection.
+        source: the name of the session; its records are numbered under this name, across all connections.
+        token: the token that the collector requires, if any.
+        give_up_after: seconds without any progress after which it raises; None: never.
+        report: receives a sentence about each lost connection.
 
     Raises:
-        ClientError: from every method: see there.
+        ClientError: from every method; see the class.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Client:
         token: str | None = None,
         *,
         give_up_after: float | None = 300.0,
-        tell: Callable[[str], None] = lambda sentence: None,
+        report: Callable[[str], None] = lambda sentence: None,
     ):
         self.source = source
         self.acknowledged = 0
@@ -84,32 +84,32 @@ class Client:
         self._address = (host, port)
         self._token = token
         self._give_up_after = give_up_after
-        self._tell = tell
+        self._report = report
         self._socket: socket.socket | None = None
         self._window: deque[_Block] = deque()
         self._window_records = self._window_bytes = 0
         self._unsent: deque[_Block] = deque()
         self._sending = memoryview(b"")
         self._heard = b""
-        self._end = 0  # the number of the next record that `send` takes
+        self._end = 0  # the number of the next record that `send` accepts
         self._begun = False
         self._progress_at = time.monotonic()
         self._wait = FIRST_WAIT_SECONDS
 
     @property
     def next(self) -> int:
-        """The number of the record that `send` takes next."""
+        """The number of the next record that `send` accepts."""
         return self._end
 
     def connect(self) -> int:
-        """Opens the session, waiting for the collector if it has to; the number of the record to go on with."""
+        """Opens the session, and waits for the collector if necessary; returns the next record's number."""
         self._progress_at = time.monotonic()
         while self._socket is None:
             self._reconnect()
         return self._end
 
     def send(self, lines: Iterable[bytes]) -> None:
-        """Takes lines without their newlines; returns when they are on their way, perhaps not yet acknowledged."""
+        """Accepts lines without their newlines; returns once they are on their way, perhaps not yet acknowledged."""
         taken: list[bytes] = []
         size = 0
         for line in lines:
@@ -124,7 +124,7 @@ class Client:
             self.send_block(b"\n".join(taken) + b"\n", len(taken))
 
     def send_block(self, data: bytes, count: int) -> None:
-        """Takes `count` lines with their newlines at once."""
+        """Accepts `count` lines with their newlines at once."""
         self.connect()
         while self._window and (self._window_records >= WINDOW_RECORDS or self._window_bytes >= WINDOW_BYTES):
             self._pump(None)
@@ -142,13 +142,13 @@ class Client:
             self._pump(None)
 
     def wait(self, seconds: float) -> None:
-        """Lets time pass, and hears and sends meanwhile."""
+        """Waits, and sends and receives meanwhile."""
         until = time.monotonic() + seconds
         while (rest := until - time.monotonic()) > 0:
             self._pump(rest)
 
     def close(self) -> None:
-        """Ends the connection; what is not acknowledged may be lost."""
+        """Ends the connection; unacknowledged lines may be lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -168,10 +168,10 @@ class Client:
         finally:
             self.close()
 
-    # Within
+    # Internal
 
     def _pump(self, timeout: float | None) -> None:
-        """Sends and hears what there is, after at most `timeout` seconds of waiting; None: until something happens."""
+        """Sends and receives, after waiting at most `timeout` seconds; None: until something happens."""
         try:
             if self._socket is None:
                 self._reconnect()
@@ -215,7 +215,7 @@ class Client:
         if not self.acknowledged <= number <= self._end:
             raise ClientError(
                 f"the collector expects record {number} of {self.source}; this client has {self.acknowledged} to"
-                f" {self._end}. Does another client send as {self.source}, or is the log another one?"
+                f" {self._end}. Does another client send as {self.source}, or was the log replaced?"
             )
         while self._window and self._window[0].first + self._window[0].count <= number:
             self._forget(self._window.popleft(), None)
@@ -231,7 +231,7 @@ class Client:
         if count is None:
             self._window_records -= block.count
             self._window_bytes -= size
-        elif self._socket is None:  # of a block that is under way, the rest is cut off only when it is sent again
+        elif self._socket is None:  # a block being sent is cut only when it is sent again
             block.drop(count)
             self._window_records -= count
             self._window_bytes -= size - len(block.data)
@@ -276,14 +276,14 @@ class Client:
         self._socket = connection
 
     def _lose(self, error: Exception) -> None:
-        """Closes the connection, and waits a little longer each time, never all clients equally long."""
+        """Closes the connection; waits a little longer each time, with a random part that spreads the clients."""
         self.close()
         silent = time.monotonic() - self._progress_at
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         where = "{}:{}".format(*self._address)
         if self._give_up_after is not None and silent > self._give_up_after:
-            raise ClientError(f"{where}: {why}; given up after {silent:.0f} s without progress") from error
+            raise ClientError(f"{where}: {why}; gave up after {silent:.0f} s without progress") from error
         wait = self._wait * random.uniform(0.5, 1.0)
-        self._tell(f"{where}: {why}; trying again in {wait:.1f} s")
+        self._report(f"{where}: {why}; retrying in {wait:.1f} s")
         time.sleep(wait)
         self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)

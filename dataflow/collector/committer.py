@@ -1,8 +1,8 @@
-"""Group commit: one thread that takes everything received, makes one chunk of it, and answers when it is durable.
+"""Group commit: one thread collects everything received into one chunk, and answers when the chunk is durable.
 
 While the log cannot be written (the disk is full, the file locked, the log too large) everything stays pending and
-nothing is answered. No commit is made then, no heartbeat either: silence that the collector causes must not look like
-silence of the clients.
+nothing is answered. Nothing is committed then, not even a heartbeat: silence that the collector causes must not look
+like silence of the clients.
 """
 
 import sqlite3
@@ -22,30 +22,30 @@ from transforms.collection.log.writer import LogWriter, Run
 from transforms.specification import format_duration, microseconds
 
 APART_SECONDS: Final = 0.005
-"""Commits begin at least so far apart: a steady trickle makes 200 chunks a second, not one for each line."""
+"""The least time between two commits: a steady trickle makes 200 chunks a second, not one for each line."""
 
 CHUNK_BYTES: Final = 8 << 20
-"""Lines that one chunk takes before the next is begun."""
+"""Lines that one chunk accepts before the next begins."""
 
 ONE_RUN_US: Final = 1_000_000
-"""Lines of a source that came within this time of each other share a run."""
+"""Lines of a source that arrived within this time of each other share a run."""
 
 PRUNE_SECONDS: Final = 5.0
 SHORTEST_WAIT: Final = 0.05
 LONGEST_WAIT: Final = 1.0
 SAID_AGAIN_SECONDS: Final = 60.0
-"""How often a trouble that lasts is told, with what it waits for by then."""
+"""How often a lasting problem is reported, with what it is then waiting for."""
 
 SILENT_SECONDS: Final = 86_400.0
-"""A reader that was not heard of for so long is named, for it may hold the log for ever."""
+"""A reader that is silent for this long is named, because it may hold the log for ever."""
 
 PATIENCE_SECONDS: Final = 3.0
-"""How long a collector that shall end goes on trying to write what it received."""
+"""How long a collector that is to end keeps trying to write what it received."""
 
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """The numbering of a source's records. `next` is the committer's to read and write."""
+    """The numbering of a source's records. Only the committer reads and writes `next`."""
 
     source: str
     next: int = 0
@@ -53,7 +53,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """What a client sent: whole lines, or with no `data`, the HELLO of its session."""
+    """What a client sent: whole lines or, without `data`, the HELLO of its session."""
 
     client: Hashable
     session: Session | None
@@ -64,9 +64,9 @@ class Received:
 
 @dataclass(slots=True)
 class Settled:
-    """What became durable of one client: records and bytes, and the number of its next record; or its session is open.
+    """What became durable for one client: records, bytes, and the number of its next record.
 
-    A session that is opened settles 0 records.
+    Opening a session settles 0 records.
     """
 
     submissions: int = 0
@@ -86,10 +86,10 @@ class Committer(threading.Thread):
     """Writes what clients sent to the log.
 
     Args:
-        log: the log; this thread's alone from `start` until it ends.
-        settle: takes what became durable, in order; called in this thread.
-        tell: takes a sentence for whoever runs the collector.
-        ended: called once, in this thread, with what ended it; None: it was asked to.
+        log: the log; used only by this thread from `start` until it ends.
+        settle: receives what became durable, in order; called in this thread.
+        report: receives a sentence for the operator of the collector.
+        ended: called once, in this thread, with the error that ended it; None: it was stopped.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Committer(threading.Thread):
         log: LogWriter,
         settings: Settings,
         settle: Callable[[Answers], None],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         ended: Callable[[BaseException | None], None],
     ):
         super().__init__(name="committer", daemon=True)
         self._log = log
         self._settings = settings
         self._settle = settle
-        self._tell = tell
+        self._report = report
         self._ended = ended
         self._pending: deque[Received] = deque()
         self._wake = threading.Event()
@@ -114,12 +114,12 @@ class Committer(threading.Thread):
         self._named: set[str] = set()
 
     def submit(self, received: Received) -> None:
-        """Takes what a client sent; from the thread of the server."""
+        """Accepts what a client sent; called in the server's thread."""
         self._pending.append(received)
         self._wake.set()
 
     def stop(self) -> None:
-        """Lets the thread end when everything that was submitted is durable, or cannot be made so."""
+        """Lets the thread end once everything submitted is durable, or cannot become so."""
         self._stopping.set()
         self._wake.set()
 
@@ -145,7 +145,7 @@ class Committer(threading.Thread):
             self._attempt(lambda: self._append([], {}))
         if time.monotonic() - self._pruned_at > PRUNE_SECONDS:
             self._pruned_at = time.monotonic()
-            with suppress(sqlite3.OperationalError):  # the next time will do
+            with suppress(sqlite3.OperationalError):  # the next time suffices
                 self._log.prune(self._forgettable())
             self._name_silent_readers()
 
@@ -155,7 +155,7 @@ class Committer(threading.Thread):
             self._stopping.wait(early)
 
     def _commit_pending(self) -> None:
-        """Makes one chunk of what is pending, up to a HELLO that asks how far its source has come."""
+        """Makes one chunk of what is pending, up to a HELLO, which asks for the number of its source's next record."""
         batch: list[Received] = []
         sources: set[str] = set()
         size = 0
@@ -211,7 +211,7 @@ class Committer(threading.Thread):
         if limit is not None and self._log.used() > limit:
             self._log.prune(self._forgettable())
             extent = self._log.extent
-            # The newest chunk always stays: alone it may be too large, and only a next one lets it go.
+            # The newest chunk always stays: alone it may be too large, and only a later chunk lets it be forgotten.
             if self._log.used() > limit and extent.end_chunk - extent.first_chunk > 1:
                 raise LogFull(f"the log has more than {limit:,} bytes")
         now = time.monotonic()
@@ -220,7 +220,7 @@ class Committer(threading.Thread):
         self._committed_at = now
 
     def _attempt(self, action: Callable[[], None]) -> bool:
-        """Does what the log may refuse for a while; False: the collector shall end, and it is not done."""
+        """Does what the log may refuse for a while; False: the collector is to end, and the action failed."""
         wait, said, said_at, given_up = SHORTEST_WAIT, "", 0.0, None
         while True:
             try:
@@ -229,12 +229,12 @@ class Committer(threading.Thread):
                 waits = self._make_room(error)
                 if str(error) != said or time.monotonic() - said_at > SAID_AGAIN_SECONDS:
                     said, said_at = str(error), time.monotonic()
-                    self._tell(f"the log cannot be written: {said}; clients wait{waits}")
+                    self._report(f"the log cannot be written: {said}; clients wait{waits}")
                 if self._stopping.is_set():
                     given_up = given_up or time.monotonic() + PATIENCE_SECONDS
                     if time.monotonic() > given_up:
                         self._pending.clear()
-                        self._tell("what was received and not answered is not in the log")
+                        self._report("the log does not have what was received and not acknowledged")
                         return False
                     time.sleep(SHORTEST_WAIT)
                 else:
@@ -242,19 +242,19 @@ class Committer(threading.Thread):
                 wait = min(2 * wait, LONGEST_WAIT)
             else:
                 if said:
-                    self._tell("the log can be written again")
+                    self._report("the log can be written again")
                 return True
 
     def _make_room(self, error: Exception) -> str:
-        """Does what helps against an error of the log, and says what would help more."""
+        """Takes the measure that helps against an error of the log, and describes what else would help."""
         if not isinstance(error, LogFull):
-            if "locked" in str(error):  # by another program; anything else that passes is want of room
+            if "locked" in str(error):  # by another program; any other transient error is a lack of room
                 return ""
             try:
                 if self._log.make_room(self._forgettable()):
                     return ""
             except sqlite3.OperationalError:
-                return ". There is no room to forget what every reader has passed: the disk needs some MB more"
+                return ". There is no room to forget what every reader has passed: the disk needs some more MB"
         return f". {self._waits_for()}"
 
     def _waits_for(self) -> str:
@@ -265,30 +265,30 @@ class Committer(threading.Thread):
         if not held:
             keep = format_duration(self._settings.keep)
             return f"Every reader has passed its oldest chunk, {first:,}, which is {since} old; --keep is {keep}"
-        return f"Its oldest chunk, {first:,}, is {since} old and cannot go yet: {held}"
+        return f"Its oldest chunk, {first:,}, is {since} old and cannot be forgotten yet: {held}"
 
     def _name_silent_readers(self) -> None:
-        """Names, once, readers that seem to be gone and hold the log all the same."""
+        """Names, once, readers that seem to be gone and still hold the log."""
         silent = {reader.name: reader for reader in log_readers.seen(self._settings.log)}
         silent = {name: reader for name, reader in silent.items() if reader.silent > SILENT_SECONDS}
         for name in sorted(silent.keys() - self._named):
-            self._tell(f"the log forgets nothing that a silent reader may need: {self._words_of(silent[name])}")
+            self._report(f"the log forgets nothing that a silent reader may need: {self._words_of(silent[name])}")
         self._named = set(silent)
 
     def _words_of(self, reader: log_readers.Reader) -> str:
         return log_readers.words_of(reader, self._settings.log)
 
     def _listened(self) -> int:
-        """What the log's clock would show, had it gone on since the last commit."""
+        """The present time of the log's clock, as if it had run since the last commit."""
         return self._log.elapsed + int((time.monotonic() - self._committed_at) * 1e6)
 
     def _forgettable(self) -> int:
-        """Up to when, on the log's clock, a chunk must have been committed to be old enough to go."""
+        """The time of the log's clock before which a chunk must have been committed to be forgotten by age."""
         return self._listened() - microseconds(self._settings.keep)
 
 
 def _runs(source: str, entries: Sequence[Received]) -> list[tuple[Run, bytes]]:
-    """The lines of a source in the order received, as few runs as their times allow."""
+    """The lines of a source in the order received, in as few runs as their times allow."""
     runs: list[tuple[Run, bytes]] = []
     group: list[Received] = []
     for received in entries:

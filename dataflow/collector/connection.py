@@ -1,4 +1,4 @@
-"""One connection: reads while it may, answers in order, and leaves with a reason."""
+"""One connection: reads while it may, answers in order, and ends with a reason."""
 
 import asyncio
 import time
@@ -9,14 +9,14 @@ from dataflow.collector.protocol import ClientRefused, Hello, Intake, LinesSent
 from dataflow.collector.settings import Settings
 
 LINGER_SECONDS: Final = 1.0
-"""How long a connection stays to let its last answer arrive: closed at once, unread data would make a reset of it."""
+"""How long a connection stays open so that its last answer arrives: closed at once, unread data would reset it."""
 
 DISCARDED_BYTES: Final = 4 << 20
-"""How much is read and thrown away meanwhile."""
+"""How much is read and discarded meanwhile."""
 
 
 class Host(Protocol):
-    """What a connection needs of the collector that it is a connection of."""
+    """What a connection needs of its collector."""
 
     settings: Settings
     clock: float
@@ -25,16 +25,16 @@ class Host(Protocol):
     unfinished: int
 
     def welcome(self, connection: "Connection") -> ClientRefused | None:
-        """Takes a connection in, or says why not."""
+        """Accepts a connection, or returns why not."""
 
     def admit(self, connection: "Connection", hello: Hello) -> "ClientRefused | None":
-        """Begins a session, or says why not."""
+        """Begins a session, or returns why not."""
 
     def submit(self, received: Received) -> None:
-        """Hands lines on to the log."""
+        """Passes lines to the log."""
 
     def forget(self, connection: "Connection") -> None:
-        """A connection is gone."""
+        """Forgets a connection that is lost."""
 
     def note(self, refusal: ClientRefused, address: str) -> None:
         """Notes that a client was refused."""
@@ -49,8 +49,8 @@ class Host(Protocol):
 class Connection(asyncio.Protocol):
     """A client of the collector.
 
-    It is read only while none of the reasons to wait holds: its own or everybody's bytes in flight, or answers that
-    the client does not read.
+    The collector reads from it only while no reason to wait applies: too many bytes in flight, its own or those of all
+    connections, or answers that the client does not read.
     """
 
     def __init__(self, collector: Host):
@@ -59,24 +59,24 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._session: Session | None = None
         self._pending_bytes = 0
-        self._pending = 0  # submissions of lines or HELLO that are not settled
+        self._pending = 0  # submissions of lines or HELLO that are not yet settled
         self._waits: set[str] = set()
         self._eof = False
         self._farewell: bytes | None = None
         self._address = "?"
-        self._finishing = False  # the last answer is written
+        self._finishing = False  # whether the last answer has been written
         self._discarded = 0
         self._unfinished = 0
         self._heard = self._line_begun = self._blocked = collector.clock
 
     @property
     def unfinished(self) -> int:
-        """Bytes of the line that has not ended."""
+        """Bytes of the incomplete line."""
         return self._unfinished
 
     @property
     def unread(self) -> int:
-        """Bytes of answers that the client has not taken."""
+        """Bytes of answers that the client has not read."""
         return self._transport.get_write_buffer_size()
 
     @property
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         """The source of its session."""
         return None if self._session is None else self._session.source
 
-    # What the event loop tells
+    # Events of the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._eof = True
-        self._note_unfinished(0)  # a line without its newline is no record
+        self._note_unfinished(0)  # a line without its newline is not a record
         if self._finishing:
             return False
         self._leave_when_answered()
@@ -132,14 +132,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._collector.unread.discard(self)
-        self.go_on("answers")
+        self.resume("answers")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._note_unfinished(0)
         self._farewell = self._farewell or b""
         self._collector.forget(self)
 
-    # What the collector tells
+    # Calls by the collector
 
     def settled(self, answer: Settled) -> None:
         """Answers what has become durable."""
@@ -150,19 +150,19 @@ class Connection(asyncio.Protocol):
         else:
             self._write(b"OK\n" * answer.count if answer.next is None else b"OK %d\n" % answer.next)
         if self._pending_bytes <= self._collector.own_share // 2:
-            self.go_on("own")
+            self.resume("own")
         self._leave_when_answered()
 
     def wait_for(self, reason: str) -> None:
-        """Reads nothing until the reason is gone."""
+        """Stops reading until the reason is removed."""
         if self._finishing or self._transport.is_closing():
             return
         if not self._waits:
             self._transport.pause_reading()
         self._waits.add(reason)
 
-    def go_on(self, reason: str) -> None:
-        """Takes a reason to wait away."""
+    def resume(self, reason: str) -> None:
+        """Removes a reason to wait."""
         if reason not in self._waits:
             return
         self._waits.discard(reason)
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def leave(self, refusal: ClientRefused | None) -> None:
-        """Ends the connection, with a reason, once everything that was received is answered."""
+        """Ends the connection, with a reason, once all that was received is answered."""
         if self._farewell is None:
             self._note_unfinished(0)
             self._farewell = b"" if refusal is None else refusal.line()
@@ -182,18 +182,18 @@ class Connection(asyncio.Protocol):
             self._leave_when_answered()
 
     def abandon(self, refusal: ClientRefused) -> None:
-        """Ends the connection with a reason, though not everything that was received is answered."""
+        """Ends the connection with a reason, although not all that was received is answered."""
         self._pending = 0
         self.leave(refusal)
         self._leave_when_answered()
 
     def drop(self) -> None:
-        """Ends the connection without a word, for the client reads none."""
+        """Ends the connection without a message, because the client reads none."""
         self._collector.note(ClientRefused("answers_unread", "it does not read its answers"), self._address)
         self._transport.abort()
 
     def look_at_the_clock(self) -> None:
-        """Ends a connection that keeps others' place without saying anything."""
+        """Ends a connection that occupies a place without sending anything."""
         now, settings = self._collector.clock, self._collector.settings
         if self._farewell is not None:
             return
@@ -202,11 +202,11 @@ class Connection(asyncio.Protocol):
         elif self._waits or self._pending or self._eof:
             return
         elif self._unfinished and now - self._line_begun > settings.line_timeout.total_seconds():
-            self.leave(ClientRefused("line_timeout", "a line was begun and not ended in time"))
+            self.leave(ClientRefused("line_timeout", "a line was not completed in time"))
         elif now - self._heard > settings.idle_timeout.total_seconds():
-            self.leave(ClientRefused("idle_timeout", "nothing was heard for too long"))
+            self.leave(ClientRefused("idle_timeout", "nothing was received for too long"))
 
-    # Within
+    # Internal
 
     def _greet(self, hello: Hello) -> None:
         refusal = self._collector.admit(self, hello)

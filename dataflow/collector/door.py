@@ -1,7 +1,7 @@
-"""The door: listens, and lets in no more connections at a time than there are files for them.
+"""The door: listens, and accepts no more connections at a time than the limit of open files allows.
 
-A client that comes when there is no file left stays in the kernel's queue until there is one; nothing is opened only
-to find that it cannot be.
+A client that connects while no file is left stays in the kernel's queue until one is free; nothing is opened only to
+find that it cannot be used.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 QUEUE: Final = 4096
-"""Connections that the kernel keeps for us; it takes fewer if it is set to."""
+"""Connections that the kernel queues for the collector; fewer if the system's limit is lower."""
 
 PAUSE_SECONDS: Final = 0.2
 _MISSING: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -19,10 +19,10 @@ _AT_ONCE: Final = 64
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of a host; `localhost` is one of IPv4 and one of IPv6, `::` both in one.
+    """Sockets that listen on every address of a host; `localhost` yields one for IPv4 and one for IPv6, `::` one.
 
     Raises:
-        OSError: if one of them cannot be listened on, other than by a machine that does not have it.
+        OSError: if the host cannot listen on one of them; families that the machine lacks are ignored.
     """
     hosts = ["127.0.0.1", "::1"] if host == "localhost" else [host or None]
     found = [
@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     for family, address in dict.fromkeys(found):
-        if sockets and not port:  # any free port, and the same one everywhere
+        if sockets and not port:  # any free port, the same one on all addresses
             address = (address[0], sockets[0].getsockname()[1], *address[2:])
         try:
             sockets.append(_listening(family, address, both=host == "::"))
@@ -64,7 +64,7 @@ def _listening(family: int, address: tuple[object, ...], *, both: bool) -> socke
 
 
 def address_of(name: Sequence[object]) -> str:
-    """A socket's address as people write it.
+    """A socket's address in its usual notation.
 
     >>> address_of(("127.0.0.1", 8080)), address_of(("::1", 8080, 0, 0))
     ('127.0.0.1:8080', '[::1]:8080')
@@ -74,13 +74,13 @@ def address_of(name: Sequence[object]) -> str:
 
 
 class Door:
-    """Lets connections in.
+    """Accepts connections.
 
     Args:
-        sockets: those that listen.
-        protocol: makes what speaks with a client.
-        has_room: whether one more may come in, when so many are on their way in already.
-        tell: takes a sentence about what keeps the door shut.
+        sockets: the listening sockets.
+        protocol: creates the protocol object for a client.
+        has_room: whether one more may be accepted, given the number that are being accepted.
+        report: receives a sentence about what keeps the door shut.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class Door:
         sockets: Sequence[socket.socket],
         protocol: Callable[[], asyncio.Protocol],
         has_room: Callable[[int], bool],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ):
         self._loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
         self._protocol = protocol
         self._has_room = has_room
-        self._tell = tell
+        self._report = report
         self._tasks: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
-        self._told_at = -60.0
+        self._reported_at = -60.0
         self.is_open = False
 
     def open(self) -> None:
-        """Lets in whoever comes; also those who came while it was shut."""
+        """Accepts clients, including those that connected while it was shut."""
         self._retry = None
         if not self.is_open and self._sockets:
             self.is_open = True
@@ -109,14 +109,14 @@ class Door:
                 self._loop.add_reader(listening, self._accept, listening)
 
     def shut(self) -> None:
-        """Lets nobody in for the moment."""
+        """Accepts no clients for the moment."""
         if self.is_open:
             self.is_open = False
             for listening in self._sockets:
                 self._loop.remove_reader(listening)
 
     def close(self) -> None:
-        """Lets nobody in any more."""
+        """Accepts no further clients."""
         self.shut()
         if self._retry is not None:
             self._retry.cancel()
@@ -133,12 +133,12 @@ class Door:
                 client, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no file or no memory is left; who waits in the queue is let in later
+            except OSError as error:  # no file or no memory is left; queued clients are accepted later
                 self.shut()
                 self._retry = self._loop.call_later(PAUSE_SECONDS, self.open)
-                if self._loop.time() - self._told_at >= 60:
-                    self._told_at = self._loop.time()
-                    self._tell(f"no client can come in for the moment: {error.strerror}")
+                if self._loop.time() - self._reported_at >= 60:
+                    self._reported_at = self._loop.time()
+                    self._report(f"no client can be accepted for the moment: {error.strerror}")
                 return
             client.setblocking(False)
             task = self._loop.create_task(self._let_in(client))
@@ -147,11 +147,11 @@ class Door:
 
     def _is_in(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if self._retry is None:  # there may be room for one more, now that it is known what this one is
+        if self._retry is None:  # now that this one is accepted or refused, there may be room for one more
             self.open()
 
     async def _let_in(self, client: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, client)
-        except OSError:  # it is gone already
+        except OSError:  # it has already disconnected
             client.close()

@@ -1,7 +1,7 @@
-"""The protocol, from the bytes of a connection to what they say. Nothing here reads a socket or a clock.
+"""The protocol: from the bytes of a connection to their meaning. Nothing here reads a socket or a clock.
 
-A connection is plain, or a session if its first line begins with `HELLO `. What it says does not depend on how the
-network cuts it.
+A connection is plain, or a session if its first line begins with `HELLO `. The meaning does not depend on how the
+network splits the bytes.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PLAIN: Final = "plain"
-"""The source of every line of a plain connection."""
+"""The source of the lines of plain connections."""
 
 GREETING: Final = b"HELLO "
 LONGEST_SOURCE: Final = 200
@@ -34,13 +34,13 @@ class LinesSent:
 
 @dataclass(frozen=True, slots=True)
 class ClientRefused:
-    """Why a connection is ended: one word, and the same in a sentence."""
+    """Why a connection ends: one word, and a sentence."""
 
     reason: str
     detail: str
 
     def line(self) -> bytes:
-        """The answer of which it is the last."""
+        """The refusal as the last answer."""
         return f"ERR {self.reason} {self.detail}\n".encode()
 
 
@@ -48,10 +48,10 @@ Said = Hello | LinesSent | ClientRefused
 
 
 class Intake:
-    """What one connection has said, and the line that it has not ended yet.
+    """The input of one connection, with its incomplete line.
 
     Args:
-        max_line: bytes of the longest line, its newline not counted.
+        max_line: the most bytes of a line, without its newline.
         greeted: whether the first line has to be a HELLO, because it carries the token.
     """
 
@@ -66,11 +66,11 @@ class Intake:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of the line that has not ended."""
+        """Bytes of the incomplete line."""
         return len(self._tail)
 
     def receive(self, data: bytes) -> list[Said]:
-        """What these bytes complete; nothing more after a refusal."""
+        """The messages that these bytes complete; none after a refusal."""
         if self._over:
             return []
         cut = data.rfind(b"\n") + 1
@@ -90,7 +90,7 @@ class Intake:
         return said
 
     def _open(self, block: bytes, said: list[Said]) -> bytes:
-        """Reads the first line; the lines that are records."""
+        """Reads the first line; returns the lines that are records."""
         self._first = False
         end = block.index(b"\n")
         if end > self._max_line:
@@ -99,7 +99,7 @@ class Intake:
             said.append(self._refuse(*read) if isinstance(read := _hello(block[:end]), tuple) else read)
             return block[end + 1 :]
         if self._greeted:
-            said.append(self._refuse("token_needed", "the first line has to be HELLO with a token"))
+            said.append(self._refuse("token_needed", "the first line must be HELLO with a token"))
         return block
 
     def _take(self, block: bytes, said: list[Said]) -> None:
@@ -126,7 +126,7 @@ def _shorter(block: bytes, max_line: int) -> int:
         end = block.index(b"\n", begin)
         if end - begin > max_line:
             return begin
-        # Jumps to the last line that ends within what one line may have.
+        # Jumps to the last line that ends within the length that one line may have.
         begin = block.rindex(b"\n", begin, begin + max_line + 1) + 1
     return begin
 
@@ -138,17 +138,17 @@ def _hello(line: bytes) -> Hello | tuple[str, str]:
     try:
         fields = json.loads(line[len(GREETING) :])
     except (ValueError, RecursionError):
-        return "bad_hello", "what follows HELLO has to be a JSON object"
+        return "bad_hello", "HELLO must be followed by a JSON object"
     source, token = (fields.get("source"), fields.get("token")) if isinstance(fields, dict) else (None, None)
     if not isinstance(source, str) or not is_source(source):
-        return "bad_hello", f"source has to be a text of 1 to {LONGEST_SOURCE} printable characters, and not {PLAIN!r}"
+        return "bad_hello", f"source must be a text of 1 to {LONGEST_SOURCE} printable characters, and not {PLAIN!r}"
     if token is not None and not isinstance(token, str):
-        return "bad_hello", "token has to be a text"
+        return "bad_hello", "token must be a text"
     return Hello(source, token)
 
 
 def is_source(name: str) -> bool:
-    """Whether a session may have this source.
+    """Whether a session may use this source.
 
     >>> is_source("gate 7"), is_source("plain"), is_source("")
     (True, False, False)

@@ -1,4 +1,4 @@
-"""What whoever runs a collector hears of refused clients: a line for each reason and address, at most one a minute."""
+"""Reports refused clients to the operator of a collector: a line per reason and address, at most one a minute."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from dataflow.collector.protocol import ClientRefused
 
 APART_SECONDS: Final = 60.0
 MOST: Final = 1000
-"""Pairs of reason and address that are counted apart; the rest of a minute's is one more of each reason."""
+"""Pairs of reason and address that are counted separately; further addresses are counted together for each reason."""
 
 OTHERS: Final = "other addresses"
 QUIET: Final = frozenset({"idle_timeout"})
-"""What ends connections that nothing is wrong with."""
+"""Reasons that end connections although nothing is wrong."""
 
 
 @dataclass(slots=True)
-class _Told:
+class _Reported:
     until: float
     detail: str
     count: int = 0
@@ -24,36 +24,36 @@ class _Told:
 
 @dataclass(slots=True)
 class RefusalLog:
-    """Tells of refusals.
+    """Reports refusals.
 
     Args:
-        tell: takes a sentence.
+        report: receives a sentence.
     """
 
-    tell: Callable[[str], None]
-    _told: dict[tuple[str, str], _Told] = field(default_factory=dict)
+    report: Callable[[str], None]
+    _reported: dict[tuple[str, str], _Reported] = field(default_factory=dict)
 
     def note(self, refusal: ClientRefused, address: str, now: float) -> None:
-        """Tells of a refusal, or counts it, if the same was told of this address just now."""
+        """Reports a refusal, or counts it if the same reason was reported for this address within the last minute."""
         if refusal.reason in QUIET:
             return
         key = (refusal.reason, address)
-        if key not in self._told and len(self._told) >= MOST:
+        if key not in self._reported and len(self._reported) >= MOST:
             key = (refusal.reason, OTHERS)
-        if (told := self._told.get(key)) is not None:
-            told.count += 1
+        if (known := self._reported.get(key)) is not None:
+            known.count += 1
             return
-        self._told[key] = _Told(now + APART_SECONDS, refusal.detail)
-        self.tell(f"refused {key[1]}: {refusal.reason}, {refusal.detail}")
+        self._reported[key] = _Reported(now + APART_SECONDS, refusal.detail)
+        self.report(f"refused {key[1]}: {refusal.reason}, {refusal.detail}")
 
     def look_at_the_clock(self, now: float) -> None:
-        """Tells how many there were in the minute that is over."""
-        for key, told in list(self._told.items()):
-            if now < told.until:
+        """Reports how many further refusals there were in the past minute."""
+        for key, known in list(self._reported.items()):
+            if now < known.until:
                 continue
             reason, address = key
-            if not told.count:
-                del self._told[key]
+            if not known.count:
+                del self._reported[key]
                 continue
-            self.tell(f"refused {address} {told.count:,} times more in a minute: {reason}, {told.detail}")
-            told.until, told.count = now + APART_SECONDS, 0
+            self.report(f"refused {address} {known.count:,} times more in a minute: {reason}, {known.detail}")
+            known.until, known.count = now + APART_SECONDS, 0

@@ -1,4 +1,4 @@
-"""Rows of files as the lines that are sent: text as it stands, Parquet as JSON, and when each row happened."""
+"""Rows of files as the lines to send: text unchanged, Parquet as JSON; and when each row happened."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ class Block:
     """Whole lines of a file; `header` names the fields of CSV, and is empty for JSON.
 
     Args:
-        unended: the file of whose last line, alone in this block, no newline has been written yet.
+        unended: the file whose last line, alone in this block, has no newline yet.
     """
 
     data: bytes
@@ -49,24 +49,24 @@ class Block:
         return [line + b"\n" for line in self.data.split(b"\n")[:-1]]
 
     def after(self, count: int) -> "Block":
-        """Without the first lines."""
+        """The block without its first lines."""
         rest = self.lines()[count:]
         return replace(self, data=b"".join(rest), count=len(rest))
 
 
 @dataclass(frozen=True, slots=True)
 class TimeField:
-    """Where a row says when it happened: ISO 8601, or a number in a `unit`."""
+    """Where a row has its time: ISO 8601, or a number in a `unit`."""
 
     column: str
     unit: str | None = None
 
     def of(self, block: Block) -> npt.NDArray[np.float64]:
-        """Seconds since the epoch of each line; NaN where it cannot be read."""
+        """The time of each line in seconds since the epoch; NaN where it cannot be read."""
         return np.array([self._seconds(self._fields(line, block).get(self.column)) for line in block.lines()])
 
     def shifted(self, block: Block, seconds: float) -> Block:
-        """The same rows, later; a line whose event time cannot be read stays as it is."""
+        """The same rows at later times; a line whose event time cannot be read is unchanged."""
         return replace(block, data=b"".join(self._later(line, block, seconds) for line in block.lines()))
 
     def _fields(self, line: bytes, block: Block) -> dict[str, Any]:
@@ -107,10 +107,10 @@ class TimeField:
 
 
 def read_blocks(path: str) -> Iterator[Block]:
-    """The rows of a file, by the end of its name: `.parquet`, `.csv` or lines; `.gz` and `.zst` are decompressed.
+    """The rows of a file, by the ending of its name: `.parquet`, `.csv` or lines; `.gz` and `.zst` are decompressed.
 
     Raises:
-        SourceError: if it cannot be read to its end, or is not the same file any more when that is reached.
+        SourceError: if it cannot be read to its end, or was replaced meanwhile.
     """
     name = bare_name(path)
     is_parquet = name.endswith(".parquet")
@@ -125,7 +125,7 @@ def read_blocks(path: str) -> Iterator[Block]:
 
 
 def json_lines(rows: pa.RecordBatch) -> bytes:
-    """Rows as JSON objects, one a line: what `as_json` writes of each, a column at a time.
+    """Rows as JSON objects, one per line: the same as `as_json` for each row, made a column at a time.
 
     >>> json_lines(pa.record_batch({"a": [1, None], "b": ["x", "y"]}))
     b'{"a": 1, "b": "x"}\\n{"a": null, "b": "y"}\\n'

@@ -1,4 +1,4 @@
-"""The server: accepts connections, keeps them within their limits, and ends when it is told to."""
+"""The server: accepts connections, enforces their limits, and ends on a signal."""
 
 import asyncio
 import hmac
@@ -20,29 +20,29 @@ from transforms.collection.log.writer import LogWriter
 from transforms.errors import LogError
 
 SPARE_FILES: Final = 64
-"""Files that the collector itself has open, and connections that are about to be refused."""
+"""Open files of the collector itself, and of connections that are about to be refused."""
 
 MOST_REFUSED: Final = SPARE_FILES // 2
-"""Connections over the limit that hear why at a time; others wait at the door."""
+"""The most connections over the limit that are being refused at a time; others wait at the door."""
 
 _TICK_SECONDS: Final = 0.5
 _LONGEST_TICK_SECONDS: Final = 2.0
-"""What the clock of the time-outs advances at most: a process that was stopped has heard nobody."""
+"""The most by which the clock of the time-outs advances at once: a process that was stopped received nothing."""
 
 
 class CollectorFailed(Exception):
-    """The collector cannot go on, in one sentence."""
+    """The collector cannot continue; says why in one sentence."""
 
 
 class Collector:
     """All connections, and what they share. Everything but the committer runs in the thread of the event loop."""
 
-    def __init__(self, settings: Settings, log: LogWriter, tell: Callable[[str], None]):
+    def __init__(self, settings: Settings, log: LogWriter, report: Callable[[str], None]):
         self.settings = settings
         self.own_share = max(settings.max_in_flight // 32, 1)
         self.clock = 0.0
         self.unfinished = 0
-        self._tell = tell
+        self._report = report
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.unread: set[Connection] = set()
@@ -54,26 +54,26 @@ class Collector:
         self._stop = asyncio.Event()
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._emptied = asyncio.Event()
-        self._refusals = RefusalLog(tell)
+        self._refusals = RefusalLog(report)
         self._door: Door | None = None
-        self._committer = Committer(log, settings, self._settle_soon, self._tell, self._ended_soon)
+        self._committer = Committer(log, settings, self._settle_soon, self._report, self._ended_soon)
 
     async def serve(self) -> None:
-        """Listens until a signal or `stop`; then answers what is durable and returns."""
+        """Listens until a signal or `stop`; then answers what is durable, and returns."""
         settings = self.settings
         most = _room_for(settings.max_connections)
         if most < settings.max_connections:
-            self._tell(f"the limit of open files leaves room for {most} connections")
+            self._report(f"the limit of open files leaves room for {most} connections")
         self._most = most
         sockets = listen(settings.host, settings.port)
         where = " and ".join(address_of(listening.getsockname()) for listening in sockets)
-        self._door = Door(sockets, lambda: Connection(self), self._has_room, self._tell)
+        self._door = Door(sockets, lambda: Connection(self), self._has_room, self._report)
         self._door.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
         records = self._log.extent.end_position
         self._committer.start()
-        self._tell(f"collecting on {where} into {settings.log} ({records:,} records)")
+        self._report(f"collecting on {where} into {settings.log} ({records:,} records)")
         ticking = asyncio.create_task(self._tick())
         await self._stop.wait()
         ticking.cancel()
@@ -85,7 +85,7 @@ class Collector:
             await self._drained
         except CollectorFailed:
             failed = ClientRefused(
-                "log_failed", "the log cannot be written any more; what is not answered is not in it"
+                "log_failed", "the log can no longer be written; it does not have what was not acknowledged"
             )
             for connection in list(self._connections):
                 connection.abandon(failed)
@@ -105,13 +105,13 @@ class Collector:
         """Lets `serve` end."""
         self._stop.set()
 
-    # What connections ask
+    # Calls by connections
 
     def welcome(self, connection: Connection) -> ClientRefused | None:
-        """Counts a connection in, or refuses it."""
+        """Adds a connection to the count, or refuses it."""
         if len(self._connections) >= self._most:
             self._refused.add(connection)
-            return ClientRefused("too_many_connections", f"there are {self._most} already")
+            return ClientRefused("too_many_connections", f"there are already {self._most}")
         self._connections.add(connection)
         if self._crowded:
             connection.wait_for("others")
@@ -120,18 +120,18 @@ class Collector:
         return None
 
     def _has_room(self, arriving: int) -> bool:
-        """Whether a connection may come in, be it only to hear that there are too many."""
+        """Whether a connection may be accepted, if only to be refused because there are too many."""
         return len(self._refused) + arriving < MOST_REFUSED or len(self._connections) + arriving < self._most
 
     def note(self, refusal: ClientRefused, address: str) -> None:
-        """Takes notice that a client was refused."""
+        """Reports that a client was refused."""
         self._refusals.note(refusal, address, self._loop.time())
 
     def admit(self, connection: Connection, hello: Hello) -> ClientRefused | None:
-        """Opens a session, or refuses it; the connection that had it is ended."""
+        """Opens a session, or refuses it; ends the connection that had the session."""
         token = self.settings.token
         if token is not None and not hmac.compare_digest(_octets(hello.token or ""), _octets(token)):
-            return ClientRefused("bad_token", "the token is not the right one")
+            return ClientRefused("bad_token", "the token is wrong")
         before = self._sessions.get(hello.source)
         if before is not None:
             before.leave(ClientRefused("superseded", "another connection has opened this session"))
@@ -139,7 +139,7 @@ class Collector:
         return None
 
     def forget(self, connection: Connection) -> None:
-        """Counts a connection out."""
+        """Removes a connection from the count."""
         self._connections.discard(connection)
         self._refused.discard(connection)
         self.unread.discard(connection)
@@ -151,7 +151,7 @@ class Collector:
             self._door.open()
 
     def submit(self, received: Received) -> None:
-        """Hands on what a client sent, and stops reading from everybody while too much is in flight."""
+        """Passes on what a client sent, and stops reading from all clients while too much is in flight."""
         self._in_flight += len(received.data)
         self._committer.submit(received)
         if self._in_flight > self.settings.max_in_flight and not self._crowded:
@@ -160,20 +160,20 @@ class Collector:
                 connection.wait_for("others")
 
     def bound_unfinished(self) -> None:
-        """Ends the longest of the lines that have not ended, if they are too much together."""
+        """Ends the connection with the longest incomplete line, if these lines are too much together."""
         while self.unfinished > self.settings.max_in_flight:
             longest = max(self._connections, key=lambda connection: connection.unfinished)
-            longest.leave(ClientRefused("busy", "too many long lines are under way; try again later"))
+            longest.leave(ClientRefused("busy", "too many long lines are incomplete; try again later"))
 
     def bound_unread(self, connection: Connection) -> None:
-        """Drops clients that leave the most answers unread, if these are too much together."""
+        """Drops the clients with the most unread answers, if these are too much together."""
         self.unread.add(connection)
         while sum(each.unread for each in self.unread) > self.settings.max_in_flight:
             longest = max(self.unread, key=lambda each: each.unread)
             self.unread.discard(longest)
             longest.drop()
 
-    # What the committer's thread tells
+    # Calls in the committer's thread
 
     def _settle_soon(self, answers: Answers) -> None:
         self._loop.call_soon_threadsafe(self._settle, answers)
@@ -189,7 +189,7 @@ class Collector:
         if self._crowded and self._in_flight <= self.settings.max_in_flight // 2:
             self._crowded = False
             for connection in self._connections:
-                connection.go_on("others")
+                connection.resume("others")
 
     def _committer_ended(self, error: BaseException | None) -> None:
         if error is None:
@@ -215,27 +215,27 @@ class Collector:
             self._refusals.look_at_the_clock(now)
 
 
-def serve(settings: Settings, tell: Callable[[str], None]) -> None:
+def serve(settings: Settings, report: Callable[[str], None]) -> None:
     """Collects until SIGTERM or SIGINT.
 
     Raises:
         LogError: if the log cannot be used.
-        CollectorFailed: if the log can no longer be used, though it could.
-        OSError: if the address cannot be listened on.
+        CollectorFailed: if the log can no longer be used.
+        OSError: if the collector cannot listen on the address.
     """
     log = LogWriter(settings.log)
     try:
-        asyncio.run(_serve(settings, log, tell))
+        asyncio.run(_serve(settings, log, report))
     finally:
         log.close()
 
 
-async def _serve(settings: Settings, log: LogWriter, tell: Callable[[str], None]) -> None:
-    await Collector(settings, log, tell).serve()
+async def _serve(settings: Settings, log: LogWriter, report: Callable[[str], None]) -> None:
+    await Collector(settings, log, report).serve()
 
 
 def _room_for(connections: int) -> int:
-    """How many connections the limit of open files allows, which is raised as far as it goes."""
+    """How many connections the limit of open files allows; the limit is first raised as far as possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""What a collector is told: where to listen, where the log lies, and every limit."""
+"""The settings of a collector: where to listen, where the log is, and every limit."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -8,25 +8,25 @@ from transforms.collection.spec import LONGEST_LINE
 
 MiB: Final = 1 << 20
 HEARTBEAT: Final = timedelta(seconds=1)
-"""A log in which nothing was written for so long gets a chunk without records."""
+"""If nothing is written for this long, the log gets a chunk without records."""
 
 LONGEST_GAP: Final = timedelta(seconds=2)
-"""What a pause between two commits counts at most: a process that was stopped did not listen."""
+"""The most that a pause between two commits counts as listening: a stopped process did not listen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Limits of a collector. Memory stays within a small multiple of `max_in_flight`, whatever clients do.
+    """The limits of a collector. Memory stays within a small multiple of `max_in_flight`, whatever clients do.
 
     Args:
-        max_line: bytes of a line, its newline not counted.
-        max_in_flight: bytes that are received and not yet durable, over all connections; the same again for lines
-            that have not ended.
-        keep: how long chunks stay that every reader has passed.
-        max_log_bytes: above it the collector waits for the log to be pruned, and answers nothing meanwhile.
+        max_line: the most bytes of a line, without its newline.
+        max_in_flight: the most bytes that are received and not yet durable, over all connections; the same again for
+            incomplete lines.
+        keep: how long chunks stay after every reader has passed them.
+        max_log_bytes: above this size the collector waits for the log to be pruned, and answers nothing meanwhile.
 
     Raises:
-        ValueError: naming the limit and its rule.
+        ValueError: names the limit and its rule.
     """
 
     log: str
@@ -48,7 +48,7 @@ class Settings:
                 raise ValueError(f"{name} must be positive, is {value}")
         for name in ("idle_timeout", "line_timeout"):
             if getattr(self, name) <= timedelta(0):
-                raise ValueError(f"{name} must be longer than nothing")
+                raise ValueError(f"{name} must be longer than 0s")
         if self.max_line > LONGEST_LINE:
             raise ValueError(f"max_line must be at most {LONGEST_LINE}, is {self.max_line}")
         if self.max_line > self.max_in_flight:

@@ -1,1 +1,1 @@
-"""The commands, one a file; `dataflow.main` says how they are called."""
+"""The commands, one per file; `dataflow.main` defines their command lines."""

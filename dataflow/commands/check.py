@@ -1,4 +1,4 @@
-"""`check`: the doctor. Nothing runs."""
+"""`check`: checks a job without running anything."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -19,10 +19,10 @@ from transforms.location import is_local
 
 
 def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
-    """Looks at everything that can go wrong before a record is read.
+    """Checks everything that can fail before a record is read.
 
     Raises:
-        JobFileError, SourceError, Refused: with what is wrong.
+        JobFileError, SourceError, Refused: says what is wrong.
     """
     quieten()
     job = load_job(path, settings)
@@ -35,15 +35,15 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise Refused(f"sinks: {error}") from None
     for place in places(job):
         click.echo(f"sink      {place}, reachable")
-    _tell_runners(job, flags)
+    _print_runner(job, flags)
     click.echo(
         f"versions  apache-beam {version('apache-beam')}, pyarrow {version('pyarrow')}, duckdb {version('duckdb')}"
     )
     return 0
 
 
-def _tell_runners(job: Job, flags: Sequence[str]) -> None:
-    """Which runner will really execute the job, and what a live one goes on from."""
+def _print_runner(job: Job, flags: Sequence[str]) -> None:
+    """Prints the runner that will execute the job, and the checkpoint from which a live job resumes."""
     from runners import doctor, flink
     from runners.flags import runner_named
 
@@ -61,14 +61,14 @@ def _tell_runners(job: Job, flags: Sequence[str]) -> None:
         click.echo(f"          these must be the same files and folders on every machine of the cluster: {local}")
         if job.spec.source.log is not None:
             click.echo(
-                f"          the log {job.spec.source.log.path} can be read on the collector's machine only: every"
-                " TaskManager that this job may get must be there; past one machine, read source.kafka"
+                f"          the log {job.spec.source.log.path} can be read only on the collector's machine, where every"
+                " TaskManager of this job must run; for more than one machine, use source.kafka"
             )
     if is_live:
         manifest = checkpoint_folder(job).read()
         if manifest is not None:
             taken = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
-            click.echo(f"state     goes on from the checkpoint of {taken:%Y-%m-%d %H:%M:%S} UTC")
+            click.echo(f"state     resumes from the checkpoint of {taken:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _source(job: Job) -> str:
@@ -79,5 +79,5 @@ def _source(job: Job) -> str:
         first, end = source.span()
         return f"{source.describe()}, records {first:,} to {end:,}"
     ranges = job.ranges()
-    files = list_files(job.spec.files, job.folder)  # one without records is in no range
+    files = list_files(job.spec.files, job.folder)  # files without records have no range
     return f"{len(files):,} files in {len(ranges):,} ranges"

@@ -15,16 +15,16 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> None:
-    """Collects records into a log until it is told to end.
+    """Collects records into a log until a signal ends it.
 
     Args:
         log: the folder of the log.
         token_env: the environment variable that holds the token of sessions.
-        limits: fields of `Settings`, as the command line gives them; what is None keeps its default.
+        limits: fields of `Settings` from the command line; None keeps the default.
 
     Raises:
         UsageError: if a limit is wrong, the log cannot be used, or the address is taken.
-        JobFailed: if the log is damaged while it is written.
+        JobFailed: if the log is damaged while the collector writes it.
     """
     from dataflow.collector.server import CollectorFailed, serve
     from dataflow.collector.settings import Settings
@@ -89,6 +89,6 @@ def parse_size(text: str) -> int:
 
 
 def _usage_error(message: str) -> Exception:
-    from dataflow.errors import UsageError  # what it imports takes longer than the start of a collector
+    from dataflow.errors import UsageError  # importing it takes longer than the start of a collector
 
     return UsageError(message)

@@ -13,8 +13,8 @@ def write_job_file(files: Sequence[str], name: str | None, output: str | None) -
     """Prints the job file, or writes it to `output`, which must not exist yet.
 
     Raises:
-        InferenceError: if the data are no job's.
-        UsageError: if there is a file already, or it cannot be written.
+        InferenceError: if the data do not suit a job.
+        UsageError: if the file exists already, or cannot be written.
     """
     folder = Path(output).parent if output is not None else Path()
     if not folder.is_dir():
@@ -27,7 +27,7 @@ def write_job_file(files: Sequence[str], name: str | None, output: str | None) -
         with Path(output).open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{output} is there already; give another -o") from None
+        raise UsageError(f"{output} already exists; use another -o") from None
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from None
-    click.echo(f"{output}: look at it, then: streamgauge run {output}", err=True)
+    click.echo(f"{output}: review it, then: streamgauge run {output}", err=True)

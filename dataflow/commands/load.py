@@ -1,4 +1,4 @@
-"""Loading: a job file, read, validated and planned; what every command but `init` and `schema` begins with."""
+"""Reads, validates and plans a job file; every command except `init` and `schema` begins with this."""
 
 import sys
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ def load_job(path: str, settings: Sequence[str] = ()) -> Job:
     """The planned job.
 
     Raises:
-        JobFileError: with everything that is wrong with it.
+        JobFileError: says everything that is wrong with it.
         SourceError: if it takes its columns from files that cannot be read.
     """
     document = read_document(path, settings)
-    # A function that a step applies may stand beside the job file.
+    # A function that a step applies may be in the folder of the job file.
     if document.folder not in sys.path:
         sys.path.append(document.folder)
     return bind(document)

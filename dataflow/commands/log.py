@@ -1,4 +1,4 @@
-"""`collect --inspect`, `--repair` and `--forget-reader`: a look into a log, and what can be done about it."""
+"""`collect --inspect`, `--repair` and `--forget-reader`: inspect a log, repair it, or release it from a reader."""
 
 import time
 from datetime import datetime, timedelta, timezone
@@ -16,7 +16,7 @@ _SHOWN = 20
 
 
 def inspect(log: str) -> int:
-    """Prints what a log holds, who wrote and who reads it, whether it is whole, and else what a repair would give up.
+    """Prints a log's contents, writers and readers, and whether it is whole; if not, what a repair would give up.
 
     Returns:
         The exit code: 1 if it is damaged.
@@ -32,23 +32,25 @@ def inspect(log: str) -> int:
     _line("log", log)
     end = 0
     try:
-        end = _tell_held(log)
+        end = _print_figures(log)
     except LogError as error:
         found = found or [str(error)]
     _line("on disk", f"{size(log):,} bytes")
     for reader in seen(log):
-        behind = f"{max(0, end - reader.passed):,} chunks left, last heard of {_duration(int(reader.silent * 1e6))} ago"
-        _line("reader", f"{reader.name}  passed chunk {reader.passed:,}, {behind}")
+        remaining = (
+            f"{max(0, end - reader.passed):,} chunks left, last heard of {_duration(int(reader.silent * 1e6))} ago"
+        )
+        _line("reader", f"{reader.name}  passed chunk {reader.passed:,}, {remaining}")
     for sentence in found:
         click.echo(f"damaged: {sentence}", err=True)
     _line("integrity", "DAMAGED" if found else "whole")
     if found:
-        _tell_losses(log)
+        _print_losses(log)
     return 1 if found else 0
 
 
-def _tell_held(log: str) -> int:
-    """Prints the figures of a log, and gives the chunk that comes next."""
+def _print_figures(log: str) -> int:
+    """Prints the figures of a log; returns its next chunk."""
     held = summarize(log)
     extent, now = held.extent, time.time_ns() // 1000
     _line("records", f"{extent.end_position - extent.first_position:,}", extent.first_position, extent.end_position)
@@ -65,7 +67,7 @@ def _tell_held(log: str) -> int:
     return extent.end_chunk
 
 
-def _tell_losses(log: str) -> None:
+def _print_losses(log: str) -> None:
     try:
         lost = losses(log)
     except LogError as error:
@@ -74,16 +76,16 @@ def _tell_losses(log: str) -> None:
     for chunk in lost[:_SHOWN]:
         _line("lost", chunk.words())
     if len(lost) > _SHOWN:
-        _line("lost", f"and {len(lost) - _SHOWN:,} chunks more")
+        _line("lost", f"and {len(lost) - _SHOWN:,} more chunks")
     records = sum(chunk.count for chunk in lost)
     click.echo(
-        f"`collect --log {log} --repair` makes the log whole and gives up {records:,} records for good; jobs make dead"
-        " letters of them"
+        f"`collect --log {log} --repair` makes the log whole and gives up {records:,} records for good; jobs will turn"
+        " these into dead letters"
     )
 
 
 def repair(log: str) -> None:
-    """Makes a log whole, and prints what was given up for it.
+    """Makes a log whole, and prints what was given up.
 
     Raises:
         UsageError: if there is no log, a collector writes to it, or it cannot be repaired.
@@ -104,13 +106,13 @@ def repair(log: str) -> None:
     records = sum(chunk.count for chunk in lost)
     begin = summarize(log).extent.first_position
     click.echo(
-        f"the log is whole again, from record {begin:,} on; {records:,} of its records were given up, and jobs make"
-        " dead letters of them"
+        f"the log is whole again, from record {begin:,}; {records:,} of its records were given up, and jobs will turn"
+        " these into dead letters"
     )
 
 
 def forget_reader(log: str, name: str) -> None:
-    """Lets a log go on without a reader, also while a collector writes to it.
+    """Releases a log from a reader, even while a collector writes to it.
 
     Raises:
         UsageError: if there is no log, or no such reader.
@@ -123,9 +125,11 @@ def forget_reader(log: str, name: str) -> None:
     if not forget(log, name):
         there = f"there are {', '.join(known)}" if known else "there is none"
         raise _usage_error(f"--forget-reader: {log} has no reader {name}; {there}")
-    click.echo(f"the log keeps nothing more for reader {name}; if its job still runs, it holds the log again")
+    click.echo(
+        f"the log no longer keeps chunks for reader {name}; if its job is still running, it will hold the log again"
+    )
     if len(known) == 1:
-        click.echo("it was the only reader: the log forgets nothing until another one comes")
+        click.echo("it was the only reader: the log forgets nothing until another reader appears")
 
 
 def _line(name: str, value: str, first: int | None = None, end: int | None = None) -> None:
@@ -143,6 +147,6 @@ def _duration(micros: int) -> str:
 
 
 def _usage_error(message: str) -> Exception:
-    from dataflow.errors import UsageError  # what it imports takes longer than the start of a collector
+    from dataflow.errors import UsageError  # importing it takes longer than the start of a collector
 
     return UsageError(message)

@@ -1,4 +1,4 @@
-"""What the commands have in common on the command line."""
+"""Options and helpers that several commands share."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SET: Final = click.option(
 
 
 class InOrder(click.Group):
-    """Commands in the order of a job's life, not of the alphabet."""
+    """Lists commands in the order of a job's life, not in alphabetical order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -33,7 +33,7 @@ def leave(code: int) -> None:
 
 
 def say_of(job: str) -> Callable[[str], None]:
-    """Says sentences about a job, at once: whoever watches it through a pipe wants to know now."""
+    """Prints sentences about a job without buffering, so that a pipe receives them at once."""
 
     def say(sentence: str) -> None:
         click.echo(f"{job}: {sentence}")

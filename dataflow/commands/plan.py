@@ -1,4 +1,4 @@
-"""`plan`: what a job will do, before it does."""
+"""`plan`: shows what a job will do before it runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from transforms.specification import format_duration
 from transforms.time.zone import database_version
 
 _BYTES_OF_LIST = 400
-"""A sketch or a set of values of an ordinary group: some thirty filled bins or values at 12 bytes."""
+"""Bytes of a sketch or a set of values of a typical group: some thirty bins or values of 12 bytes."""
 
 
 def show_plan(path: str, settings: Sequence[str], svg: str | None) -> None:
-    """Prints the graph, the tables and an estimate of state, and draws the graph if asked to."""
+    """Prints the graph, the tables and an estimate of the state; optionally draws the graph."""
     job = load_job(path, settings)
     click.echo(graph_text(job))
     click.echo("\ntables")
@@ -41,7 +41,7 @@ def show_plan(path: str, settings: Sequence[str], svg: str | None) -> None:
 
 
 def graph_text(job: Job) -> str:
-    """The graph, a line a stage."""
+    """The graph, with a line per stage."""
     source, record = job.spec.source, job.spec.record
     if source.files is not None:
         read = f"{source.files.format}: {', '.join(source.files.paths)}"
@@ -53,7 +53,7 @@ def graph_text(job: Job) -> str:
     lines.append(f"  read        {read}")
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")
-    lines.append(f"              time zones of the IANA's database {database_version()}")
+    lines.append(f"              time zones of the IANA database {database_version()}")
     lines += [f"  preprocess  {step.name}" for step in job.steps]
     for aggregation in job.aggregations:
         spec = aggregation.spec
@@ -72,13 +72,13 @@ def graph_text(job: Job) -> str:
 
 
 def state_estimate(job: Job) -> list[str]:
-    """What an aggregation keeps for one key and slice, and how many slices of a key are kept at once."""
+    """The state of each aggregation per key and slice, and the number of slices kept per key."""
     lines = []
     for aggregation in job.aggregations:
         size = sum(_width(field.type) for field in aggregation.summary.schema)
         overlap = aggregation.spec.window.overlap
         lines.append(
-            f"{aggregation.spec.name}: about {size:,} bytes a key and slice; a window has {overlap:,} slice"
+            f"{aggregation.spec.name}: about {size:,} bytes per key and slice; a window has {overlap:,} slice"
             f"{'s' if overlap > 1 else ''}; 100,000 keys over one window: {size * overlap * 100_000 / 1e6:,.0f} MB"
         )
     return lines

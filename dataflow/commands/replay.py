@@ -1,4 +1,4 @@
-"""`replay`: dead letters, tried again; each record counts once, however often it is replayed."""
+"""`replay`: retries dead letters; each record counts once, however often it is replayed."""
 
 import base64
 import json
@@ -67,10 +67,10 @@ def _replay(job: Job, letters: pa.Table, repaired: str | None, flags: Sequence[s
 
 
 def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str]) -> int:
-    """Runs the source of a live job again, as far as its newest checkpoint, with the repaired records in place.
+    """Reads the source of a live job again, up to its newest checkpoint, with the repaired records in place.
 
-    The tables are replaced together, as by any bounded run, and then the checkpoint: the job goes on from it. Between
-    the two, a mark keeps the job from being started.
+    The tables are replaced together, as in any bounded run, and then the checkpoint from which the job resumes.
+    Between the two, a mark prevents the job from starting.
     """
     from dataflow.execution.restore import claimed, plan_of
     from dataflow.source import source_of
@@ -83,7 +83,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     part = source.until(manifest.newest)
     if part is None:
         raise UsageError(
-            f"{source.describe()} does not hold the job's first records any more; without them the tables cannot be"
+            f"{source.describe()} no longer holds the job's first records; without them the tables cannot be"
             " built again. Keep more of a log with `collect --keep` and `source.log.retain`, of a topic by retention"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
@@ -93,7 +93,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
     before, was_interrupted = last_published(job.state), mark.exists()
-    plan, manifest = claimed(plan)  # a launch that is left over must not write meanwhile
+    plan, manifest = claimed(plan)  # a leftover launch must not write meanwhile
     mark.touch()
     try:
         code = _run(again, overlay, repairs, flags, part)
@@ -126,18 +126,18 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
 
 
 def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
-    """Makes the tables of a stopped live job again, in every sink: from its source, or from a sink that is whole.
+    """Builds the tables of a stopped live job again in every sink: from its source, or from an intact sink.
 
     Returns:
         The exit code of the run.
 
     Raises:
-        UsageError: if neither holds everything.
+        UsageError: if neither holds all records.
     """
     quieten()
     job = load_job(path, settings)
     if not job.spec.is_endless:
-        raise UsageError("rebuild makes the tables of a live job again, and this job reads files: run it again instead")
+        raise UsageError("rebuild is for live jobs, and this job reads files: run it again instead")
     with locked(job.state):
         from dataflow.execution.restore import plan_of
         from dataflow.source import source_of
@@ -155,7 +155,7 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
 
 
 def _lacks_figures(job: Job) -> bool:
-    """Whether the job was given figures while it ran, which windows before lack."""
+    """Whether figures were added while the job ran, which earlier windows lack."""
     from dataflow.execution.checkpoints import checkpoint_folder
 
     manifest = checkpoint_folder(job).read() if job.spec.is_endless else None
@@ -170,7 +170,7 @@ def _run(
     try:
         code = run_planned(job, flags, part)
     except BaseException:
-        # What failed behind the publication, such as the report, does not undo it.
+        # A failure after the publication, such as the report's, does not undo it.
         if last_published(job.state) == before:
             overlay.write(job.state)
         raise
@@ -187,14 +187,14 @@ def _run(
 
 
 def _all(letters: pa.Table) -> dict[Place, Repair | None]:
-    """Every dead record, as it is; one that was late is brought in as it is."""
+    """Every dead record unchanged; late records are brought in unchanged."""
     late = _late(letters)
     places = zip(letters["source"].to_pylist(), letters["position"].to_pylist(), strict=True)
     return {place: late.get(place) for place in places}
 
 
 def _late(letters: pa.Table) -> dict[Place, Repair]:
-    """Records that were late, each as its own repair: nothing is wrong with them but when they came."""
+    """Late records, each as its own repair: nothing is wrong with them except their arrival time."""
     found = {}
     for letter in letters.filter(pc.equal(letters["reason"], "late")).to_pylist():
         payload = letter["payload"] or b""
@@ -203,7 +203,7 @@ def _late(letters: pa.Table) -> dict[Place, Repair]:
 
 
 def _export(letters: pa.Table, target: str) -> None:
-    """Writes a JSON object a dead letter; a payload that is no UTF-8 stands in `payload_base64`."""
+    """Writes a JSON object per dead letter; a payload that is not UTF-8 goes into `payload_base64`."""
     lines = []
     for letter in letters.to_pylist():
         payload = letter["payload"] or b""
@@ -221,7 +221,7 @@ def _export(letters: pa.Table, target: str) -> None:
 
 
 def _read_repaired(path: Path, letters: pa.Table, overlay: ReplayOverlay) -> dict[Place, Repair | None]:
-    """The repairs of an export, without those that are in already."""
+    """The repairs of an export, without those that are already in the tables."""
     originals = {
         (source, position): payload or b""
         for source, position, payload in zip(
@@ -241,11 +241,11 @@ def _read_repaired(path: Path, letters: pa.Table, overlay: ReplayOverlay) -> dic
         before = overlay.entries.get(place)
         known = before.repair if before else None
         if place in originals:
-            # A repair of a repair replaces what the source holds, not the repair.
+            # A repair of a repair replaces the source's record, not the first repair.
             replaces = known.replaces if known else digest(originals[place])
             changed = payload is not None and payload != originals[place]
             repair = Repair(payload, replaces) if changed and payload is not None else late.get(place)
-            # A record may have several letters, one for each aggregation it was late for, and be repaired in one.
+            # A record may have several letters, one per aggregation for which it was late; repairing one suffices.
             earlier = repairs.get(place)
             if changed and earlier not in (None, late.get(place), repair):
                 raise UsageError(f"{path}:{number}: {place[0]} at {place[1]} is repaired in two ways")
@@ -265,4 +265,4 @@ def _entry(line: bytes, where: str) -> tuple[Place, bytes | None]:
             return place, base64.b64decode(entry["payload_base64"], validate=True)
         return place, None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{where}: is no line of an export ({type(error).__name__}: {error})") from None
+        raise UsageError(f"{where}: is not a line of an export ({type(error).__name__}: {error})") from None

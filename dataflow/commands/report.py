@@ -1,4 +1,4 @@
-"""`report`: the report, from the stored tables."""
+"""`report`: renders the report from the stored tables."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
     """Renders the report of a job's stored tables.
 
     Raises:
-        UsageError: if the job file says no place for it and neither does the command line, or nothing was stored.
+        UsageError: if neither the job file nor the command line names a path, or nothing was stored.
     """
     job = load_job(path, settings)
     if output is not None and (why := mistake(output) or (None if is_local(output) else "must be a local path")):
         raise UsageError(f"-o: {why}, is {output}")
     target = job.spec.report if output is None else resolved(output, os.getcwd())
     if target is None:
-        raise UsageError("say where to: a `report` in the job file, or -o PATH")
+        raise UsageError("the report needs a path: `report` in the job file, or -o PATH")
     settle(job.state)
     if job.spec.is_endless:
         from dataflow.execution.restore import settle_live
@@ -53,29 +53,29 @@ def write_report(path: str, settings: Sequence[str], output: str | None) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class GoesOn:
-    """A live job that has not ended: on what it runs, and when its newest checkpoint was taken."""
+class StillRunning:
+    """A live job that has not ended: where it runs, and when its newest checkpoint was taken."""
 
     runner: str
     finished: datetime
     seconds: None = None
 
 
-def _last_run(job: Job) -> Ran | GoesOn | None:
-    """How the job ran last; None: it never ran."""
+def _last_run(job: Job) -> Ran | StillRunning | None:
+    """The job's last run; None if it never ran."""
     ran = Ran.read(job.state)
     manifest = checkpoint_folder(job).of_any_job() if job.spec.is_endless else None
     if manifest is None or not manifest.checkpoints:
         return ran
-    told = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
-    if ran is not None and ran.finished >= told:
+    taken = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
+    if ran is not None and ran.finished >= taken:
         return ran
     record = Submission.read(job.state)
-    return GoesOn(f"Flink at {record.cluster}" if record else "this machine", told)
+    return StillRunning(f"Flink at {record.cluster}" if record else "this machine", taken)
 
 
-def render_stored(job: Job, target: str, ran: Ran | GoesOn) -> None:
-    """Writes the report of a job that has run, or runs."""
+def render_stored(job: Job, target: str, ran: Ran | StillRunning) -> None:
+    """Writes the report of a job that has run or is running."""
     letters, newest = read_table(job, DEAD_LETTERS), newest_of(job)
     page = render(
         ReportData(
@@ -108,7 +108,7 @@ def _view(job: Job, aggregation: PlannedAggregation) -> AggregationView:
 
 
 def _by_reason(letters: pa.Table, known: Mapping[str, int]) -> pa.Table:
-    """Dead letters by reason and stage; of those whose rows are gone by their retention, `known` has the numbers."""
+    """Dead letters by reason and stage; `known` has the counts of those whose rows have expired."""
     counted = letters.group_by(["reason", "stage"], use_threads=False).aggregate(
         [("detail", "first"), ([], "count_all")]
     )

@@ -1,4 +1,4 @@
-"""`run`: a job from its file to its report, to an end."""
+"""`run`: runs a bounded job from its file to its report."""
 
 import difflib
 import threading
@@ -23,7 +23,7 @@ _OURS = ("--streaming", "--to-end", "--drain", "--serve", "--upgrade", "--begin-
 
 
 def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
-    """Runs a job to its end and tells how it ended.
+    """Runs a job to its end and prints the outcome.
 
     Returns:
         The exit code: 0, or 3 when too many records were dead.
@@ -34,16 +34,16 @@ def run_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
 
 
 def load_for_run(path: str, settings: Sequence[str], flags: Sequence[str]) -> Job:
-    """The job of a file, once the words after it are flags.
+    """The job of a file; the words after the file must be flags.
 
     Raises:
-        UsageError: if one is not.
+        UsageError: if a word is not a flag.
     """
     quieten()
     for before, word in zip(("", *flags), flags, strict=False):
-        # A word behind `--flag` may be its value; any other is a second job, or a slip.
+        # A word after `--flag` may be its value; any other is a second job, or a mistake.
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
-            raise UsageError(f"a run has one job; what is {word}?")
+            raise UsageError(f"a run takes one job; what is {word}?")
         mistyped = difflib.get_close_matches(word.partition("=")[0], _OURS, 1, 0.8)
         if mistyped:
             raise UsageError(f"{word}: did you mean {mistyped[0]}?")
@@ -55,7 +55,7 @@ def _refuse_live_state(job: Job) -> None:
 
     if CheckpointFolder(job.state).root() is not None:
         raise UsageError(
-            f"{job.state} is that of a job which runs live: go on with --streaming; `verify` runs its log as a batch;"
+            f"{job.state} belongs to a live job: resume it with --streaming, check it against its log with `verify`,"
             " or give this run another `state` and other sinks"
         )
 
@@ -68,20 +68,20 @@ def sum_of(book: Mapping[str, int]) -> str:
 
 
 def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
-    """Runs a planned job, or a part of its log, writes its report and tells how it ended."""
+    """Runs a planned job, or a part of its log, writes its report and prints the outcome."""
     with progress(job.spec.job):
         ran = execute(job, flags, part)
     outcome = Outcome.read(job.state)
     if outcome is None:
         raise AssertionError("a run ended without an outcome")
     if ran.status != "published":
-        _tell_refusal(job, outcome)
+        _print_refusal(job, outcome)
         return TOO_MANY_DEAD
     if job.spec.report:
         from dataflow.commands.report import render_stored
 
         render_stored(job, job.spec.report, ran)
-    _tell(job, outcome, ran)
+    _print_outcome(job, outcome, ran)
     return 0
 
 
@@ -116,7 +116,7 @@ def progress(name: str) -> Iterator[None]:
             thread.join()
 
 
-def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
+def _print_outcome(job: Job, outcome: Outcome, ran: Ran) -> None:
     book = outcome.ledger
     rate = book["read"] / max(ran.seconds, 1e-9)
     click.echo(
@@ -137,12 +137,12 @@ def _tell(job: Job, outcome: Outcome, ran: Ran) -> None:
         click.echo(f"  report        {job.spec.report}")
 
 
-def _tell_refusal(job: Job, outcome: Outcome) -> None:
+def _print_refusal(job: Job, outcome: Outcome) -> None:
     book, limit = outcome.ledger, job.spec.dead_letters.fail_above
     share = book["dead"] / book["read"]
     click.echo(
         f"error: {book['dead']:,} of {book['read']:,} records are dead letters ({share:.1%}; dead_letters.fail_above is"
-        f" {limit:.1%}); nothing was published, the tables of the run before are whole",
+        f" {limit:.1%}); nothing was published, and the tables of the last run are unchanged",
         err=True,
     )
     for reason, count in sorted(outcome.reasons.items(), key=lambda entry: -entry[1]):

@@ -1,4 +1,4 @@
-"""`run --streaming`: a job from its file until it is asked to stop, here or on a cluster."""
+"""`run --streaming`: runs a job until it is asked to stop, here or on a cluster."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,10 +16,10 @@ from dataflow.job.plan import Job
 
 
 def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a job until it is asked to stop, or all of its log is read."""
+    """Runs a job until it is asked to stop, or has read its whole log."""
     job = load_for_run(path, settings, flags)
     if not job.spec.is_endless:
-        raise UsageError("--streaming needs a source without an end, and `files` end")
+        raise UsageError("--streaming needs an endless source, and `files` end")
     if live.serve is not None:
         from dataflow.page.server import parse_address
 
@@ -31,10 +31,10 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
 
         if live != LiveFlags(begin_anew=live.begin_anew):
             raise UsageError(
-                "--drain, --to-end, --serve and --upgrade are for jobs of this machine: see `flink --help`"
+                "--drain, --to-end, --serve and --upgrade are for jobs on this machine: see `flink --help`"
             )
         interrupt.end_at_sigterm()
-        return submit_job(path, settings, flags, wait=True, anew=live.begin_anew)
+        return submit_job(path, settings, flags, wait=True, from_nothing=live.begin_anew)
     return run_live(job, flags, live)
 
 
@@ -52,12 +52,12 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
-    if not live.to_end:  # there is no end yet to go to
+    if not live.to_end:  # without a log there is no end to read to
         wait_for_source(job, say)
     page = nullcontext() if live.serve is None else _page(job, live.serve, live, say)
     with progress(job.spec.job):
         ended = follow(job, flags, live, say=say, page=page)
-    _tell_book(job)
+    _print_ledger(job)
     if job.spec.report:
         from dataflow.commands.report import render_stored
 
@@ -72,10 +72,10 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
 def _page(job: Job, serve: str, live: LiveFlags, say: Callable[[str], None]) -> AbstractContextManager[Any]:
     from dataflow.page.server import serving
 
-    return serving(job, serve, say, anew=live.begin_anew)
+    return serving(job, serve, say, from_nothing=live.begin_anew)
 
 
-def _tell_book(job: Job) -> None:
+def _print_ledger(job: Job) -> None:
     from dataflow.execution.stored import sums
 
     click.echo(f"  ledger        {sum_of(sums(job))}")

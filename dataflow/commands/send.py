@@ -1,4 +1,4 @@
-"""`send`: files to a collector, each record once, as fast as it goes or in a pace."""
+"""`send`: sends files to a collector, each record once, as fast as possible or at a given pace."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from dataflow.errors import JobFailed, UsageError
 from transforms.specification import parse_duration
 
 SHORTEST_REST: Final = 0.005
-"""Seconds that a paced sender rests at least: what falls due within one rest is sent together."""
+"""The least pause of a paced sender in seconds: records due within one pause are sent together."""
 
 
 def send_files(
@@ -39,14 +39,14 @@ def send_files(
     last_line: bool,
     give_up_after: str,
 ) -> None:
-    """Sends the rows of files that the collector does not have yet, and says how many it has.
+    """Sends the rows of files that the collector does not have yet, and prints how many it has.
 
-    A last line waits for its newline, unless `last_line` says that it is a record as it is.
+    A last line without a newline is not sent, unless `last_line` says that it is complete.
 
     Raises:
-        UsageError: if the options do not go together, or a file is not there.
+        UsageError: if the options contradict each other, or a file does not exist.
         SourceError: if a file cannot be read to its end.
-        JobFailed: if the collector refuses them, or cannot be reached for too long.
+        JobFailed: if the collector refuses the rows, or is unreachable for too long.
     """
     host, port = _address(to)
     name = source if source is not None else source_of(files)
@@ -69,7 +69,7 @@ def send_files(
     clock = None if event_time is None else TimeField(event_time, unit)
     blocks: Iterator[Block] = (block for file in files for block in read_blocks(file))
     held: list[Block] = []
-    client = Client(host, port, name, token, give_up_after=patience, tell=lambda text: click.echo(text, err=True))
+    client = Client(host, port, name, token, give_up_after=patience, report=lambda text: click.echo(text, err=True))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with client:
@@ -92,17 +92,17 @@ def send_files(
     except ClientError as error:
         raise JobFailed(f"{error} ({client.acknowledged:,} records are acknowledged)") from error
     except KeyboardInterrupt:
-        click.echo(f"{name}: {client.acknowledged:,} records are acknowledged; sent again, it goes on there", err=True)
+        click.echo(f"{name}: {client.acknowledged:,} records are acknowledged; `send` again resumes there", err=True)
         raise
     sent, seconds = client.acknowledged - begun, max(time.monotonic() - started, 1e-3)
-    before = f", {begun:,} were there before" if begun else ""
+    before = f", {begun:,} were sent before" if begun else ""
     click.echo(f"{name}: sent {sent:,} records in {seconds:.1f} s ({sent / seconds:,.0f} a second){before}")
     for block in held:
         click.echo(f"{_last_bytes(block)} and were not sent; --last-line sends them", err=True)
 
 
 def source_of(files: Sequence[str]) -> str:
-    """The source of files: a name that people recognise and that no other files have, wherever they lie.
+    """The source of files: a recognisable name that is unique to these files and their folders.
 
     >>> source_of(["/data/gates.jsonl"])
     'gates.jsonl-06261ae6'
@@ -121,16 +121,16 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _without_unended(blocks: Iterator[Block], held: list[Block]) -> Iterator[Block]:
-    """The rows without the last line that no newline ends yet, which goes to `held`.
+    """The rows without a last line that has no newline yet, which goes to `held`.
 
     Raises:
-        UsageError: if rows follow it: they would be numbered as if it would never come.
+        UsageError: if rows follow it: their numbers would leave no room for it.
     """
     for block in blocks:
         if held:
             raise UsageError(
                 f"{_last_bytes(held[0])}, and records of another file follow it:"
-                " end the line, or let --last-line send it as it is"
+                " end the line, or send it unchanged with --last-line"
             )
         if block.unended is None:
             yield block
@@ -178,7 +178,7 @@ def _shifted(blocks: Iterator[Block], clock: TimeField) -> Iterator[Block]:
 def _due_by_event_time(
     blocks: Iterator[Block], clock: TimeField, speed_up: float
 ) -> Iterator[tuple[Block, npt.NDArray[np.float64]]]:
-    """Blocks, and how many seconds after the first row each row is due: never before the one ahead of it."""
+    """Blocks, and how many seconds after the first row each row is due: never before an earlier row."""
     first, latest = float("nan"), 0.0
     for block in blocks:
         times = clock.of(block)
@@ -215,7 +215,7 @@ def _send_paced(client: Client, blocks: Iterator[tuple[Block, npt.NDArray[np.flo
 
 
 class _Show:
-    """Shows how far it is, on a terminal."""
+    """Shows the progress on a terminal."""
 
     def __init__(self, client: Client, begun: int):
         from rich.console import Console

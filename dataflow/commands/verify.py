@@ -1,4 +1,4 @@
-"""`verify`: the log, run again as a batch, against what the live job has stored."""
+"""`verify`: runs the source again as a batch, and compares the result with the tables of the live job."""
 
 import math
 import os
@@ -23,7 +23,7 @@ from transforms.time.event_time import as_text
 
 DIFFERENT: Final = 1
 RELATIVE: Final = 1e-9
-"""Floats may differ by this much of themselves, or by a thousandth of it of the greatest in their column."""
+"""The relative difference allowed between floats; or a thousandth of it, relative to the column's greatest."""
 
 _SHOWN: Final = 10
 _LEFT_OUT: Final = ("revision", "failed_at", "attempts")
@@ -31,7 +31,7 @@ _LEFT_OUT: Final = ("revision", "failed_at", "attempts")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is not what the batch run gives: where, and what."""
+    """A row that differs from the batch run: where, and how."""
 
     table: str
     key: tuple[Any, ...]
@@ -54,8 +54,8 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
 
     if os.path.exists(replaying(job)):
         raise UsageError(
-            f"{job.state}: a replay is half done, or still runs, and tables and checkpoint may not fit each other;"
-            " `replay` finishes it, and then `verify` can compare"
+            f"{job.state}: a replay was interrupted or is still running, so tables and checkpoint may not match;"
+            " finish it with `replay` before `verify`"
         )
     settle_live(job)
     folder = checkpoint_folder(job)
@@ -63,46 +63,46 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
     newest = manifest.newest
-    job, source, behind = bounded(job, manifest.since), source_of(job), None
+    job, source, begin = bounded(job, manifest.since), source_of(job), None
     part = source.until(newest)
-    # A log may have forgotten what followed the oldest one already: while a job is idle, its checkpoints grow old.
+    # The log may already have forgotten the records after the oldest one: an idle job's checkpoints age.
     held = (entry for entry in manifest.checkpoints if source.between(entry, newest) is not None)
     oldest = next(held, manifest.oldest)
     if part is None and oldest.name == newest.name:
         raise UsageError(
-            f"{source.describe()}: the job's first records are gone, and the only checkpoint comes after them: there is"
-            " nothing to compare yet"
+            f"{source.describe()}: the job's first records are gone, and the only checkpoint is later: there is nothing"
+            " to compare yet"
         )
     if part is None:
-        job, behind = with_live_shards(job), oldest
+        job, begin = with_live_shards(job), oldest
         part = source.between(oldest, newest)
         if part is None:
             raise UsageError(
-                f"{source.describe()}: what followed the oldest checkpoint is gone; nothing can be verified"
+                f"{source.describe()}: the records after the oldest checkpoint are gone; nothing can be verified"
             )
         part = replace(part, seeds=seeds_of(job, folder.load(oldest), job.spec.execution.live_shards))
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
-        if part.seeds or not source.is_empty(part):  # what was open may have closed without a record more
+        if part.seeds or not source.is_empty(part):  # open windows may have closed without further records
             execute(again, flags, part)
         differences, compared = [], 0
         for name in job.tables:
             mark = manifest.expired.get(name)
-            wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), behind, newest), mark)
+            wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), begin, newest), mark)
             for sink in sinks_with(job, name):
-                found = rows_between(job, name, sink.read(name), behind, newest)
+                found = rows_between(job, name, sink.read(name), begin, newest)
                 found = not_expired(job, name, found, mark)
                 compared += wanted.num_rows
                 differences += list(compare(name, job.tables[name].key, found, wanted))
     read = f"{source.words_of(part)} of the {source.describe()}"
-    if behind is not None and source.is_empty(part):
-        read = f"the windows open at chunk {behind.chunk:,} of the {source.describe()}"
-    return _tell(job, read, differences, compared, newest)
+    if begin is not None and source.is_empty(part):
+        read = f"the windows open at chunk {begin.chunk:,} of the {source.describe()}"
+    return _print_result(job, read, differences, compared, newest)
 
 
 def elsewhere(job: Job, folder: str) -> Job:
-    """The same job, storing into a folder of its own."""
+    """The same job with its sinks in a separate folder."""
     sink = in_folder(f"{folder}/out")
     letters = job.spec.dead_letters.model_copy(update={"path": None, "fail_above": 1.0})
     update = {"sinks": (sink,), "state": f"{folder}/state", "report": None, "dead_letters": letters}
@@ -141,7 +141,7 @@ def _same(a: Any, b: Any, greatest: float) -> bool:
     return bool(a == b)
 
 
-def _tell(job: Job, read: str, differences: Sequence[Difference], compared: int, newest: Checkpoint) -> int:
+def _print_result(job: Job, read: str, differences: Sequence[Difference], compared: int, newest: Checkpoint) -> int:
     for difference in differences[:_SHOWN]:
         where = ", ".join(value.isoformat() if hasattr(value, "isoformat") else repr(value) for value in difference.key)
         click.echo(f"  {difference.table} ({where}): {difference.what}", err=True)

@@ -1,4 +1,4 @@
-"""Looks at data and writes a job file to start from: columns, types, event time, a likely key, and why."""
+"""Infers a first job file from data: columns, types, event time and a likely key, with reasons."""
 
 import os
 import re
@@ -30,20 +30,20 @@ _ENDINGS: Final = re.compile(r"\.(?:parquet|pq|jsonl|ndjson|csv|json|txt|gz|zst)
 def infer(paths: Sequence[str], *, job: str | None = None, folder: str = ".") -> str:
     """Writes a job file for the records in `paths`.
 
-    It reads a sample only: about 2 MB or 20,000 records of text; of Parquet the schema, the statistics and the
-    first records; of many files a few. The same files give the same text.
+    It reads only a sample: about 2 MB or 20,000 records of text; of Parquet the schema, the statistics and the
+    first records; and only some of many files. The same files give the same text.
 
     Args:
         paths: files of one format (Parquet, JSON Lines or CSV; plain, .gz or .zst) or patterns of such. A
-            relative path is relative to where we are.
-        job: the name of the job; taken from the names of the files unless given.
-        folder: where the job file will be, whose paths are relative to it.
+            relative path is relative to the working directory.
+        job: the name of the job; by default derived from the names of the files.
+        folder: the folder of the job file; paths in the file are relative to it.
 
     Returns:
-        YAML with comments: a valid job that runs as it stands.
+        YAML with comments: a valid job that runs unchanged.
 
     Raises:
-        InferenceError: no job can be written for these files; the message says which file and why.
+        InferenceError: these files do not suit a job; the message says which file and why.
     """
     if job is not None and not _JOB_NAME.fullmatch(job):
         raise InferenceError(f"a job's name has letters, digits, '_', '.' and '-', first a letter or digit; is {job!r}")
@@ -60,7 +60,7 @@ def _seen_from(folder: str, path: str) -> str:
 
 
 def _job_name(paths: Sequence[str]) -> str:
-    """A job's name after its files: what their names have in common, or the first of them.
+    """A job's name from its files: the common part of their names, or the first name.
 
     >>> _job_name(["in/flights-01.csv.gz", "in/flights-02.csv.gz"]), _job_name(["_été 2024.csv"]), _job_name(["é"])
     ('flights', 't_2024', 'job')
@@ -74,6 +74,6 @@ def _job_name(paths: Sequence[str]) -> str:
         common = common.rstrip("0123456789-_. ")
     for stem in (common, stems[0]):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).lstrip("_.-")[:_LONGEST_JOB_NAME].rstrip("_.-")
-        if len(name) > 1 or (name and stem is stems[0]):  # one letter in common is chance
+        if len(name) > 1 or (name and stem is stems[0]):  # a single common letter is chance
             return name
     return "job"

@@ -1,4 +1,4 @@
-"""What to aggregate to begin with: the key, the window and the statistics a look at the data suggests."""
+"""Chooses a first aggregation: the key, the window and the statistics that a sample suggests."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from transforms.model.kind import ModelSpec, suggested
 from transforms.model.learn import model_columns
 
 RESERVED: Final = frozenset({"window_start", "window_end", "rows", "revision", "final"})
-"""Columns that every table of an aggregation has; a key of such a name would collide."""
+"""Columns that every table of an aggregation has; a key with such a name would collide."""
 
 NUMERIC_STATISTICS: Final = ("count", "missing", "mean", "std", "min", "p50", "p95", "max")
 TEXT_STATISTICS: Final = ("distinct", "top5")
@@ -33,16 +33,16 @@ WINDOW_SIZES: Final = {
 _FEWEST_WINDOWS: Final = 10
 _MOST_WINDOWS: Final = 500
 _WINDOWS_TO_LOOK_AT: Final = 150
-"""What a person takes in on one page of a report."""
+"""As much as a reader takes in on one page of a report."""
 
 MOST_KEYS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationChoice:
-    """The aggregation to begin with; `other_keys` could have been the key as well.
+    """The first aggregation; `other_keys` are further candidates for the key.
 
-    `derived` maps new columns to those they come from: text whose numbers stand among markers such as `NA`.
+    `derived` maps new columns to their sources: text columns of numbers and null markers such as `NA`.
     """
 
     name: str
@@ -79,15 +79,15 @@ def choose_aggregation(sample: Sample, event_time: TimeCandidate) -> Aggregation
 
 
 def choose_window(micros: int, resolution: int = 0) -> str:
-    """The window size that cuts a span of time into 10 to 500 windows or comes nearest to it.
+    """The window size that divides a span of time into 10 to 500 windows or comes nearest to it.
 
-    No window is shorter than `resolution`, as far as there are longer ones.
+    A window is not shorter than `resolution` if a longer one exists.
 
     >>> choose_window(86_400_000_000), choose_window(365 * 86_400_000_000), choose_window(0)
     ('15m', '1d', '1h')
     """
     if micros <= 0:
-        return "1h"  # one event, or all at once: nothing is known of the rhythm
+        return "1h"  # one event, or all at once: the rhythm is unknown
     counts = {name: micros / size for name, size in WINDOW_SIZES.items() if size >= resolution}
     if not counts:
         return "7d"
@@ -105,7 +105,7 @@ def _choose_model(numbers: Sequence[str], key: SampledColumn | None) -> ModelSpe
 
 
 def _rank_keys(columns: Sequence[SampledColumn], records: int) -> list[SampledColumn]:
-    """The columns that divide the records into a few large groups, the likeliest first."""
+    """The columns that divide the records into a few large groups, the most likely first."""
 
     def rank(column: SampledColumn) -> tuple[int, int]:
         words = set(column.words)
@@ -123,12 +123,12 @@ def _is_key(column: SampledColumn, records: int) -> bool:
     words = set(column.words)
     named = bool(words & (STRONG_KEYS | WEAK_KEYS))
     if words & CALENDAR or "time" in words or (column.type == "int64" and not named):
-        return False  # an hour groups by what the window groups by already; a bare whole number is a measure
+        return False  # the window already groups by hour; a plain whole number is a measure
     return column.present * 2 >= records and column.distinct * (2 if named else 10) <= records
 
 
 def _derive(columns: Sequence[SampledColumn], existing: Sequence[SampledColumn]) -> dict[str, SampledColumn]:
-    """By the name of a text with null markers, the column of numbers that can be derived from it."""
+    """The columns of numbers that can be derived from texts with null markers, by their new names."""
     taken = {column.name.casefold() for column in existing}
     derived: dict[str, SampledColumn] = {}
     for column in columns:
@@ -148,11 +148,11 @@ def _name(key: SampledColumn | None) -> str:
 def _choose_statistics(
     columns: Sequence[SampledColumn], event_time: SampledColumn, key: SampledColumn | None
 ) -> list[tuple[str, Sequence[str]]]:
-    """A few columns with what to compute of them, in the order of the data; never none."""
+    """Some columns with their statistics, in the order of the data; at least one."""
     measures = [column for column in columns if column.type in ("int64", "float64") and column.present]
-    telling = [column for column in measures if _is_telling(column)] or measures
-    # Fractions are measured; a whole number may be a label, and one of a time the clock's face.
-    likeliest_first = sorted(telling, key=lambda column: ("time" in column.words, column.type != "float64"))
+    meaningful = [column for column in measures if _has_meaningful_mean(column)] or measures
+    # A fraction is a measure; a whole number may be a label or the digits of a clock time.
+    likeliest_first = sorted(meaningful, key=lambda column: ("time" in column.words, column.type != "float64"))
     texts = [column for column in columns if column.type == "string" and column.distinct > 1]
     texts = [column for column in texts if column.behind_markers is None]
     taken = set(RESERVED) | ({key.name.casefold()} if key else set())
@@ -179,8 +179,8 @@ def _add(chosen: dict[str, Sequence[str]], taken: set[str], column: SampledColum
     return True
 
 
-def _is_telling(column: SampledColumn) -> bool:
-    """Whether the mean of a column means anything: not that of an identifier, a date, a clock time or a constant."""
+def _has_meaningful_mean(column: SampledColumn) -> bool:
+    """Whether the mean of a column is meaningful: not that of an identifier, a date, a clock time or a constant."""
     words = set(column.words)
     is_clock = "time" in words and bool(words == {"time"} or words & CLOCKS)
     return column.distinct > 1 and not is_clock and not words & (CALENDAR | IDENTIFIERS)

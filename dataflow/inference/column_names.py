@@ -1,4 +1,4 @@
-"""What the name of a column tells: words that English-speaking schemas have for times, keys and measures."""
+"""What the name of a column suggests: the words for times, keys and measures in English schemas."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def spoken(name: str) -> str:
-    """A name for a comment or a message: on one line, printable, short, and nothing the job file would replace."""
+    """A name for a comment or a message: on one line, printable, short, and without text that the job file replaces."""
     shown = name if name.isprintable() and name.strip() == name and name else json.dumps(name)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return shown.replace("${", "$ {")
@@ -31,7 +31,7 @@ USUAL_TIMES: Final = _words(
     "t ts time timestamp event_time event_ts event_timestamp datetime date_time date created_at time_hour"
     " occurred_at eventtime unixtime epoch"
 )
-"""Whole names, their words joined by `_`, of what is an event time nearly always."""
+"""Whole names, with words joined by `_`, that nearly always mean an event time."""
 
 TIMES: Final = _words("ts time timestamp datetime date day at epoch when hour millis")
 
@@ -39,18 +39,18 @@ OTHER_TIMES: Final = _words(
     "birth birthday dob expires expiry expiration valid until end ended updated modified ingested ingestion received"
     " processed loaded inserted deleted arrival dropoff due next last"
 )
-"""Times that are not when the event happened, but before, after, or when somebody handled it."""
+"""Times before or after the event, or of its processing, rather than of the event itself."""
 
 CALENDAR: Final = _words("year month day hour minute second week weekday quarter ts date timestamp datetime epoch at")
 
 CLOCKS: Final = _words("sched scheduled start end dep arr departure arrival open close pickup dropoff")
-"""Together with `time`: when something was, not how long it took."""
+"""Together with `time`: a point in time, not a duration."""
 
 IDENTIFIERS: Final = _words(
     "id ids key code zip postcode phone flight trip nr no number isbn sku serial lat lon lng latitude longitude"
     " index row line uid version"
 )
-"""Numbers that one does not add up, and that are no times however large they are."""
+"""Numbers that are not added up, and are not times however large they are."""
 
 STRONG_KEYS: Final = _words(
     "id key code carrier sensor device user customer account station host machine vehicle store shop region country"

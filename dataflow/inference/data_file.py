@@ -1,4 +1,4 @@
-"""The files to look at: where they are, how they are packed, and which format they hold."""
+"""The input files: their places, their compression, and their format."""
 
 import json
 import os
@@ -24,13 +24,13 @@ _FORMATS: Final[dict[str, Format]] = {
     ".csv": "csv",
 }
 _PACKINGS: Final = {"gzip": (".gz", b"\x1f\x8b"), "zstd": (".zst", b"\x28\xb5\x2f\xfd")}
-"""How files are compressed: the ending that says so, and how they begin."""
+"""Kinds of compression: the ending of the name, and the first bytes."""
 _PARQUET_MAGIC: Final = b"PAR1"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _GLANCE: Final = 65_536
 MOST_UNPACKED_BYTES: Final = 256_000_000
-"""A compressed Parquet file is read from its end, so it must be unpacked whole before a look at it."""
+"""A compressed Parquet file is read from its end, so it must first be unpacked completely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
-    """The files of one source: as the job file lists them, and one by one."""
+    """The files of one source: as the job file lists them, and individually."""
 
     entries: Sequence[str]
     files: Sequence[DataFile]
@@ -53,7 +53,7 @@ class DataFiles:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The beginning of a file, unpacked; `scale` is the size of the file over that of the part read."""
+    """The beginning of a file, unpacked; `scale` is the size of the file divided by that of the part read."""
 
     data: bytes
     whole: bool
@@ -68,7 +68,7 @@ def find(paths: Sequence[str]) -> DataFiles:
             that are unknown or differ.
     """
     if not paths:
-        raise InferenceError("name at least one file to look at")
+        raise InferenceError("name at least one file")
     entries: dict[str, None] = {}
     found: dict[str, None] = {}
     for path in paths:
@@ -77,7 +77,7 @@ def find(paths: Sequence[str]) -> DataFiles:
         found.update(dict.fromkeys(matches))
     empty = [path for path in found if not os.path.getsize(path)]
     if len(empty) == len(found):
-        raise InferenceError(f"{empty[0]} is empty: there is nothing to look at")
+        raise InferenceError(f"{empty[0]} is empty")
     files = [_identify(path) for path in found if path not in empty]
     for file in files[1:]:
         if file.format != files[0].format:
@@ -87,14 +87,14 @@ def find(paths: Sequence[str]) -> DataFiles:
     packed = [path for path in empty if packing_of(path)]
     if packed or (
         empty and files[0].format == "parquet"
-    ):  # a text without lines is one, all others have an end to miss
+    ):  # an empty text is a valid file, while other formats need at least their end
         what = f"{packing_of(packed[0])} data" if packed else "Parquet"
         raise InferenceError(f"{(packed or empty)[0]} is empty, so it is not {what}: leave it out")
     return DataFiles(list(entries), files, files[0].format)
 
 
 def read_excerpt(file: DataFile, limit: int) -> Excerpt:
-    """Reads at most `limit` bytes of what a file holds."""
+    """Reads at most `limit` bytes of a file's content."""
     try:
         with closing(pa.OSFile(file.path, "rb")) as raw, closing(_unpacked(raw, file.compression)) as stream:
             data = _read(stream, limit)
@@ -106,28 +106,26 @@ def read_excerpt(file: DataFile, limit: int) -> Excerpt:
 
 
 def open_seekable(file: DataFile) -> Any:
-    """A file that can be read from any place, as Parquet is; one that is packed is unpacked in memory."""
+    """Opens a file for reading at any place, as Parquet requires; a compressed file is unpacked in memory."""
     if file.compression is None:
         return pa.OSFile(file.path, "rb")
     excerpt = read_excerpt(file, MOST_UNPACKED_BYTES)
     if not excerpt.whole:
         raise InferenceError(
             f"{file.path} unpacks to more than {MOST_UNPACKED_BYTES // 1_000_000} MB:"
-            " look at one that is not compressed as a whole (Parquet compresses inside)"
+            " use a file that is not compressed as a whole (Parquet compresses internally)"
         )
     return pa.BufferReader(excerpt.data)
 
 
 def _resolve(path: str) -> tuple[str, list[str]]:
-    """How the job file names a path, and the files it stands for."""
+    """A path as the job file names it, and its files."""
     if "://" in path:
-        raise InferenceError(
-            f"{path} is not a local file: look at a copy of it here, then put its address into `paths`"
-        )
+        raise InferenceError(f"{path} is not a local file: use a local copy, and then put its address into `paths`")
     if not is_encodable(path):
-        raise InferenceError(f"{path!r} cannot stand in a job file: its name is not UTF-8")
+        raise InferenceError(f"{path!r} cannot be in a job file: its name is not UTF-8")
     if "${" in path:
-        raise InferenceError(f"{path} cannot stand in a job file: '${{' there begins the name of a variable")
+        raise InferenceError(f"{path} cannot be in a job file: '${{' begins the name of a variable there")
     path = os.path.normpath(path) if path else path
     if os.path.isfile(path):
         return path, [path]
@@ -136,7 +134,7 @@ def _resolve(path: str) -> tuple[str, list[str]]:
     try:
         matches = local_matches(path)
     except OSError as error:
-        raise InferenceError(f"{path!r} cannot be looked for: {error.filename}: {error.strerror}") from None
+        raise InferenceError(f"{path!r} cannot be searched for: {error.filename}: {error.strerror}") from None
     if not matches:
         raise InferenceError(f"{path!r}: there is no such file")
     return path, matches
@@ -151,7 +149,7 @@ def _identify(path: str) -> DataFile:
         raise _unreadable(path, None, error) from None
     for packing, (ending, magic) in _PACKINGS.items():
         if head.startswith(magic) and compression != packing:
-            raise InferenceError(f"{path} holds {packing} data: rename it to end in {ending}, the sign to unpack it")
+            raise InferenceError(f"{path} holds {packing} data: rename it to end in {ending}, so that it is unpacked")
         if compression == packing and not head.startswith(magic):
             raise InferenceError(f"{path} ends in {ending} but does not hold {packing} data")
     named = _FORMATS.get(os.path.splitext(bare_name(path))[1])
@@ -163,7 +161,7 @@ def _identify(path: str) -> DataFile:
 
 
 def _format_of(path: str, head: bytes, named: Format | None) -> Format:
-    """The format a file's beginning shows; the one it is named for where the beginning leaves a doubt."""
+    """The format that a file's beginning shows; if that is in doubt, the format of its name."""
     if head.startswith(_PARQUET_MAGIC):
         return "parquet"
     if named == "parquet":
@@ -174,11 +172,11 @@ def _format_of(path: str, head: bytes, named: Format | None) -> Format:
         raise InferenceError(f"{path} holds neither Parquet nor text: its format is unknown")
     first = head.removeprefix(UTF_8_MARK).lstrip().split(b"\n", 1)[0].strip()
     if not named and first.startswith((b"[", b"{")) and not _is_object(first):
-        raise InferenceError(f"{path} looks like one JSON document: write one JSON object a line (JSON Lines)")
+        raise InferenceError(f"{path} looks like one JSON document: write one JSON object per line (JSON Lines)")
     if _is_object(first):
         return "jsonl"
     if not named and not any(separator in first for separator in b",;\t|"):
-        raise InferenceError(f"{path} is neither Parquet, nor one JSON object a line, nor CSV: its format is unknown")
+        raise InferenceError(f"{path} is neither Parquet, nor one JSON object per line, nor CSV: its format is unknown")
     return named or "csv"
 
 
@@ -194,7 +192,7 @@ def _unpacked(raw: Any, compression: str | None) -> Any:
 
 
 def _read(stream: Any, limit: int) -> bytes:
-    """Reads until `limit` or the end; a single read of a packed stream may give less."""
+    """Reads until `limit` or the end; a single read of a compressed stream may return less."""
     chunks: list[bytes] = []
     while limit > 0 and (chunk := stream.read(limit)):
         chunks.append(chunk)

@@ -1,4 +1,4 @@
-"""Which column tells when an event happened, and over what span of time the events are."""
+"""Finds the column that says when an event happened, and the span of time of the events."""
 
 import math
 import re
@@ -17,19 +17,19 @@ Form = Literal["iso8601", "s", "ms", "us", "ns"]
 _PER_SECOND: Final[dict[Form, int]] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _YEAR_1990: Final = 631_152_000
 _YEAR_2100: Final = 4_102_444_800
-"""In seconds. In another unit the same years are other numbers, so a value fits one unit at most."""
+"""In seconds. In another unit, the same years are different numbers, so a value fits at most one unit."""
 
 _MICROS_PER_DAY: Final = 86_400_000_000
 
 FEWEST_TIMED: Final = 0.8
-"""A record without an event time is a dead letter, so a column that many records lack is none to go by."""
+"""A record without an event time is a dead letter, so a column that many records lack is unsuitable."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
 class TimeCandidate:
-    """A column read as event time: how, as what type, and the µs since the epoch of each record (or None)."""
+    """A column read as event time: its form, its type, and the µs since the epoch of each record (or None)."""
 
     column: SampledColumn
     form: Form
@@ -45,12 +45,12 @@ class TimeCandidate:
 
     @property
     def is_guess(self) -> bool:
-        """Whether nothing but the values speaks for it: numbers that could be times, in a column of another name."""
+        """Whether only the values suggest it: numbers that could be times, in a column whose name does not say so."""
         return self.form != "iso8601" and _name_score(self.column) <= 0
 
 
 def rank_event_times(sample: Sample) -> list[TimeCandidate]:
-    """The columns that can be the event time, the likeliest first.
+    """The columns that can be the event time, the most likely first.
 
     Raises:
         InferenceError: there is none.
@@ -65,7 +65,7 @@ def rank_event_times(sample: Sample) -> list[TimeCandidate]:
 
 
 def read_times(column: SampledColumn) -> TimeCandidate | None:
-    """Reads a column as event time, or says that it is none."""
+    """Reads a column as event time; None if it is not one."""
     if not column.present or column.present < FEWEST_TIMED * len(column.cells):
         return None
     if column.type in ("timestamp", "string"):
@@ -77,7 +77,7 @@ def read_times(column: SampledColumn) -> TimeCandidate | None:
 
 def _read_text_or_timestamps(column: SampledColumn) -> TimeCandidate | None:
     texts = [cell for cell in column.cells if isinstance(cell, str)]
-    # µs where the file says timestamp; among texts a number is a stray value.
+    # The file's timestamps are in µs; a number among texts is a stray value.
     instants = [instant_of(cell) if isinstance(cell, str) else None if texts else cell for cell in column.cells]
     if column.type == "string" and not any(instant is not None for instant in instants):
         # Some writers quote every number; text converts to a number as long as it is one.
@@ -88,7 +88,7 @@ def _read_text_or_timestamps(column: SampledColumn) -> TimeCandidate | None:
         return _read_numbers(column, "int64" if whole else "float64", 0)
     if not _is_enough(instants):
         return None
-    # A date beside any clock time is the date of something, or a copy of the time for partitions.
+    # If another column has a clock time, a date is the date of something else, or a copy for partitions.
     days_only = (
         all(len(text) == 10 for text in texts)
         if texts
@@ -119,7 +119,7 @@ def _read_numbers(column: SampledColumn, kind: ColumnType, score: float) -> Time
 
 
 def _number(cell: object) -> int | float | None:
-    """The number a cell holds or spells."""
+    """The number in a cell, also as text."""
     match cell:
         case bool():
             return None
@@ -158,9 +158,9 @@ def _doubt(instants: Sequence[int | None]) -> int:
 
 
 def span(event_time: TimeCandidate, sample: Sample) -> int:
-    """The µs from the first event of the whole input to the last, estimated where only a part of it was read.
+    """The µs from the first event of the whole input to the last, estimated if only a part of it was read.
 
-    Times are cut by half a per cent at either end: one wrong clock must not make a century of a day.
+    Half a per cent of the times at either end is ignored: one wrong clock must not turn a day into a century.
     """
     per_second = _PER_SECOND.get(event_time.form, 1_000_000)
     low, high = event_time.column.bounds or (0, 0)
@@ -174,7 +174,7 @@ def span(event_time: TimeCandidate, sample: Sample) -> int:
         if known:
             low, high = _reach(known)
             early_low, early_high = _reach(known[: (len(known) + 1) // 2])
-            # Half of ordered records reach half as far: then the part that was not read goes on.
+            # Half of ordered records reach half as far: then the unread part is later.
             in_order = high - low > 1.5 * (early_high - early_low)
             reaches.append((low, low + round((high - low) * (part.scale if in_order else 1.0))))
     if not reaches:
@@ -183,9 +183,9 @@ def span(event_time: TimeCandidate, sample: Sample) -> int:
 
 
 def resolution(event_time: TimeCandidate) -> int:
-    """The longest stretch, in µs, that all sampled event times are whole multiples of apart; 0 if all are one.
+    """The greatest interval, in µs, of which all differences of sampled event times are multiples; 0 if all are equal.
 
-    Windows shorter than it could hold one instant at most.
+    A shorter window could hold at most one instant.
     """
     known = [instant for instant in event_time.instants if instant is not None]
     return math.gcd(*(instant - known[0] for instant in known))

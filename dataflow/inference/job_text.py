@@ -1,4 +1,4 @@
-"""The job file as text: what was chosen, and in comments why and what else there is."""
+"""The job file as text: the choices, and in comments their reasons and alternatives."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns
 def write_job(
     job: str, data: DataFiles, sample: Sample, times: Sequence[TimeCandidate], choice: AggregationChoice
 ) -> str:
-    """The text of a job file; `times` are the possible event times, of which the first is taken."""
+    """The text of a job file; `times` are the possible event times, of which the first is chosen."""
     sections = (
         _head(data, sample),
         [f"job: {scalar(job)}"],
@@ -37,7 +37,7 @@ def write_job(
 
 
 def scalar(text: str) -> str:
-    """A text as a YAML scalar that is this text again, in a list, a mapping or on its own, in YAML 1.1 and 1.2.
+    """A text as a YAML scalar that is read back as this text, in a list, a mapping or alone, in YAML 1.1 and 1.2.
 
     >>> scalar("dep_delay"), scalar("no"), scalar("a: b"), scalar("1e3")
     ('dep_delay', '"no"', '"a: b"', '"1e3"')
@@ -52,11 +52,11 @@ def _head(data: DataFiles, sample: Sample) -> Iterator[str]:
     first = spoken(data.files[0].path) + (f" and {_count(len(data.files) - 1, 'more file')}" if data.files[1:] else "")
     number = _count(sample.records, "record")
     seen = f"all of its {number}" if sample.whole else f"{number} (of some {amount})"
-    yield f"# A job to start from: `init` wrote it after a look at {first}, {seen}."
-    yield "# Choices are guesses from that sample: `check` tells whether the job is valid, `plan` shows its tables."
+    yield f"# A first job file: `init` wrote it from {first}, {seen}."
+    yield "# Choices are guesses from that sample: `check` says whether the job is valid, `plan` shows its tables."
     if sample.bad:
-        verb = "line was" if sample.bad == 1 else "lines were"
-        yield f"# {sample.bad:,} {verb} no readable record: in a run each of these is a dead letter."
+        what = "line was not a readable record" if sample.bad == 1 else "lines were not readable records"
+        yield f"# {sample.bad:,} {what}: in a run each of these is a dead letter."
 
 
 def _source(data: DataFiles) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _why_event_time(chosen: TimeCandidate, sample: Sample) -> Iterator[str]:
     if chosen.form != "iso8601":
         yield f"event time: {_UNITS[chosen.form]} since 1970-01-01 UTC"
         if chosen.is_guess:
-            yield "A guess from its values alone: no column is named like a time. Make sure of it."
+            yield "A guess from its values alone: no column is named like a time. Please check it."
     elif any(isinstance(cell, str) for cell in chosen.column.cells):
         what = "ISO 8601 dates" if chosen.days_only else "ISO 8601 text"
         yield f"event time: {what}; a naive time is read in time_zone (default UTC)"
@@ -129,7 +129,7 @@ def _note(column: SampledColumn, chosen: TimeCandidate, sample: Sample) -> str:
         notes.append(f"{column.misfits:,} of {sample.records:,} sampled values do not fit: dead letters in a run")
     if column.behind_markers:
         notes.append(
-            f"{column.behind_markers} but for {_listed(column.markers)}: text here, so that these are no dead letters"
+            f"{column.behind_markers} but for {_listed(column.markers)}: text here, so that these are not dead letters"
         )
     return "; ".join(notes)
 
@@ -148,9 +148,9 @@ def _preprocess(choice: AggregationChoice) -> Iterator[str]:
 
 
 def _numbers_of(column: SampledColumn) -> str:
-    """The SQL that makes numbers of a text column: its null markers become null, any other text is an error.
+    """The SQL that converts a text column to numbers: null markers become null, any other text is an error.
 
-    An empty field is a value of a text column, so it has to be named with the markers.
+    An empty field is a value of a text column, so it must be listed with the markers.
     """
     quoted = '"' + column.name.replace('"', '""') + '"'
     nulls = ", ".join(f"'{marker}'" for marker in (*column.markers, ""))
@@ -159,7 +159,7 @@ def _numbers_of(column: SampledColumn) -> str:
 
 
 def _expression(text: str) -> str:
-    """An expression as a value on a line of its own: plain where YAML allows, for the sake of its quotes."""
+    """An expression as a value on a separate line: plain if YAML allows it, because of the expression's quotes."""
     plain = yaml.safe_dump(text, width=1_000_000, allow_unicode=True).removesuffix("...\n").rstrip("\n")
     return plain if text.isprintable() else scalar(text)
 
@@ -198,14 +198,14 @@ def _why_key(choice: AggregationChoice) -> Iterator[str]:
         yield f"{_count(choice.key.distinct, 'value')} in the sample; [] = all records together"
     if choice.other_keys:
         others = (f"{spoken(column.name)} ({column.distinct:,})" for column in choice.other_keys[:_ALTERNATIVES])
-        yield "other keys to think of, alone or together: " + ", ".join(others)
+        yield "other possible keys, alone or together: " + ", ".join(others)
 
 
 def _why_window(choice: AggregationChoice) -> str:
     if choice.span_micros <= 0:
         return "the sample shows no span of time to choose a size by; every: 15m makes it slide"
     windows = max(1, round(choice.span_micros / WINDOW_SIZES[choice.window]))
-    return f"about {_count(windows, 'window')} over {_duration(choice.span_micros)}; add `every` to let it slide"
+    return f"about {_count(windows, 'window')} over {_duration(choice.span_micros)}; add `every` to make it slide"
 
 
 def _sinks(job: str) -> Iterable[str]:
@@ -213,7 +213,7 @@ def _sinks(job: str) -> Iterable[str]:
     yield f"  - parquet: {{path: {scalar(f'out/{job}')}}}"
     yield f'  # - sql: {{url: "sqlite:///out/{job}.db"}}'
     yield ""
-    yield "# What could not be read or converted, with the reason; above this share of the records the job fails."
+    yield "# Records that could not be read or converted, with the reason; above this share the job fails."
     yield f"dead_letters: {{path: {scalar(f'out/{job}/dead_letters')}, fail_above: 0.5}}"
     yield f"report: {scalar(f'out/{job}/report.html')}"
 
@@ -223,7 +223,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _amount(number: float) -> str:
-    """A rough number: two digits that mean something."""
+    """A number rounded to two significant digits."""
     digits = max(0, len(str(round(number))) - 2)
     return f"{round(number, -digits):,.0f}"
 

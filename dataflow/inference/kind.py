@@ -1,7 +1,7 @@
-"""What a single value looks like, and which type of the product a column of such values has.
+"""The form of a single value, and the column type for values of such forms.
 
-The rules are those of the job file ("Values"): a value is converted where nothing is lost, so a column gets
-the narrowest type that loses nothing, and `string` where any doubt is left.
+The rules are those of the job file ("Values"): a value is converted if nothing is lost, so a column gets the narrowest
+type that loses nothing, and `string` if any doubt remains.
 """
 
 import math
@@ -19,16 +19,16 @@ from transforms.time.text import read_time_text
 NumericType = Literal["int64", "float64"]
 
 TOLERATED_MISFITS: Final = 0.01
-"""Up to this share of values may contradict a type: they are the dead letters every real file has a few of.
-Above it the contradiction is the rule of the column and not its exception."""
+"""The share of values that may contradict a type: a few dead letters, as in every real file.
+Above this share the contradiction is the rule in the column and not the exception."""
 
 FEWEST_VALUES_TO_TOLERATE: Final = 100
-"""In a smaller sample a single contradiction is more than the tolerated share already."""
+"""In a smaller sample, a single contradiction already exceeds the tolerated share."""
 
 NULL_MARKERS: Final = frozenset(
     {"NA", "N/A", "n/a", "#N/A", "na", "NULL", "null", "Null", "None", "none", "nil", "NaN", "nan", "\\N", "-", "--"}
 )
-"""What R, pandas, MySQL, spreadsheets and people write where there is no value."""
+"""What R, pandas, MySQL, spreadsheets and people write for a missing value."""
 
 _INT64: Final = range(-(2**63), 2**63)
 _EXACT_IN_FLOAT64: Final = 2**53
@@ -38,7 +38,7 @@ _PADDED: Final = re.compile(r"-?0[0-9][0-9.]*")
 
 
 class Kind(Enum):
-    """How a value is written, as far as it decides a type."""
+    """The written form of a value, as far as it decides the type."""
 
     NULL = auto()
     BOOL = auto()
@@ -46,13 +46,13 @@ class Kind(Enum):
     WIDE_INTEGER = auto()
     """An int64 that a float64 cannot hold exactly."""
     FRACTION = auto()
-    """Written with a fraction or an exponent, 1.0 included: what is written so may well be 1.5 in the next record."""
+    """Written with a fraction or an exponent, such as 1.0: the next record may well have 1.5."""
     QUOTED_INTEGER = auto()
     QUOTED_FRACTION = auto()
     PADDED = auto()
     """Digits after a leading zero: a postcode, not a number."""
     BEYOND = auto()
-    """A number that neither int64 nor float64 holds."""
+    """A number that fits neither int64 nor float64."""
     TIME = auto()
     DAY = auto()
     MARKER = auto()
@@ -71,7 +71,7 @@ def instant_of(text: str) -> int | None:
 
 
 def kind_of_csv(text: str) -> Kind:
-    """The kind of a CSV field: an unquoted world, where what looks like a number is one.
+    """The kind of a CSV field: without quotes, a field that looks like a number is one.
 
     >>> kind_of_csv("00501"), kind_of_csv(" 1e3"), kind_of_csv("")
     (<Kind.PADDED: 8>, <Kind.FRACTION: 5>, <Kind.NULL: 1>)
@@ -82,7 +82,7 @@ def kind_of_csv(text: str) -> Kind:
         return Kind.BOOL
     text = text.strip(" ")  # a comma is often followed by one
     if _INTEGER.fullmatch(text):
-        # Longer than any int64: int() would refuse thousands of digits with an error of its own.
+        # Longer than any int64; int() raises another error for thousands of digits.
         return _kind_of_integer(int(text)) if len(text) <= 20 else Kind.BEYOND
     if _NUMBER.fullmatch(text):
         return Kind.FRACTION if math.isfinite(float(text)) else Kind.BEYOND
@@ -104,7 +104,7 @@ _QUOTED: Final = {
 
 
 def kind_of_json(value: object) -> Kind:
-    """The kind of a parsed JSON value: the writer said what is text and what is a number."""
+    """The kind of a parsed JSON value: the writer distinguished texts from numbers."""
     match value:
         case None:
             return Kind.NULL
@@ -129,10 +129,10 @@ def _kind_of_integer(value: int) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The type of a column, how many of its values contradict it, and what null markers hide.
+    """The type of a column, how many of its values contradict it, and the type that null markers hide.
 
-    `type` is None for a column of objects or arrays. `behind_markers` is the numeric type the column would
-    have if its null markers were nulls.
+    `type` is None for a column of objects or arrays. `behind_markers` is the numeric type that the column would have
+    if its null markers were nulls.
     """
 
     type: ColumnType | None
@@ -141,7 +141,7 @@ class Verdict:
 
 
 def settle(kinds: Mapping[Kind, int]) -> Verdict:
-    """Finds the type of a column from how often each kind was seen in it (nulls do not matter).
+    """Finds the type of a column from the number of values of each kind (nulls do not matter).
 
     >>> settle({Kind.INTEGER: 5, Kind.FRACTION: 1}).type
     'float64'
@@ -161,18 +161,18 @@ def settle(kinds: Mapping[Kind, int]) -> Verdict:
         return Verdict("string", seen[Kind.NESTED])
     if not seen[Kind.MARKER]:
         return Verdict(best, misfits)
-    # A misfit is an accident, to be a dead letter; a marker is how its writer spells null, to be kept.
+    # A misfit is an accident and becomes a dead letter; a marker is a spelling of null and is kept.
     if best in ("int64", "float64"):
         return Verdict("string", seen[Kind.NESTED], best)
     return Verdict(best, misfits) if _is_tolerable(misfits, total) else Verdict("string", seen[Kind.NESTED])
 
 
 def _fits(seen: Counter[Kind]) -> dict[ColumnType, int]:
-    """How many of the values each type holds without loss."""
+    """How many of the values fit each type without loss."""
     integers = seen[Kind.INTEGER]
     fractions = seen[Kind.INTEGER] + seen[Kind.FRACTION]
     quoted = seen[Kind.QUOTED_INTEGER] + seen[Kind.QUOTED_FRACTION]
-    # Numbers in quotes are text, unless their writer quotes only now and then: then they convert.
+    # Numbers in quotes are text, unless only some numbers are quoted: then they are converted.
     if fractions + seen[Kind.WIDE_INTEGER] >= max(quoted, 1):
         integers += seen[Kind.QUOTED_INTEGER]
         fractions += quoted
@@ -180,7 +180,7 @@ def _fits(seen: Counter[Kind]) -> dict[ColumnType, int]:
         "bool": seen[Kind.BOOL],
         "int64": integers + seen[Kind.WIDE_INTEGER],
         "float64": fractions,
-        # A column of days alone stays text: `timestamp` is for what has a clock time.
+        # A column of dates alone stays text: `timestamp` is for values with a clock time.
         "timestamp": seen[Kind.TIME] + seen[Kind.DAY] if seen[Kind.TIME] else 0,
     }
 

@@ -27,7 +27,7 @@ _Bounds = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one file has of a column."""
+    """One file's part of a column."""
 
     type: ColumnType
     nullable: bool
@@ -38,7 +38,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one file shows: its number of records, the first of them, and what it has beside them."""
+    """The facts of one file: its number of records, the first of them, and its metadata."""
 
     records: int
     sampled: int
@@ -50,13 +50,13 @@ def sample_parquet(files: Sequence[DataFile]) -> Sample:
     """Samples Parquet files: types from the schema, nulls and bounds from the statistics, the rest from records.
 
     Raises:
-        InferenceError: a file is damaged, or no file has a record.
+        InferenceError: if a file is damaged, or no file has a record.
     """
     chosen = [files[place] for place in sample_evenly(len(files))]
     looks = [_look(file, SAMPLED_RECORDS // len(chosen)) for file in chosen]
     looks = [look for look in looks if look.records]
     if not looks:
-        raise InferenceError(f"{files[0].path} holds no record: there is nothing to look at")
+        raise InferenceError(f"{files[0].path} holds no record")
     every_file_seen = len(chosen) == len(files)
     left_out = {name: column for look in looks for name, column in look.left_out.items()}
     columns: list[SampledColumn] = []
@@ -77,7 +77,7 @@ def sample_parquet(files: Sequence[DataFile]) -> Sample:
 
 
 def _column(name: str, looks: Sequence[_Look], every_file_seen: bool) -> SampledColumn | None:
-    """Joins what the files have of a column; None where their types have nothing in common."""
+    """Joins the files' parts of a column; None if their types have nothing in common."""
     pieces = [look.pieces[name] for look in looks if name in look.pieces]
     types = {piece.type for piece in pieces}
     if len(types) > 1 and types != {"int64", "float64"}:
@@ -125,7 +125,7 @@ def _look_into(parquet: Any, limit: int) -> _Look:
     for name, (meaning, note) in types.items():
         field = schema.field(name)
         never_null, low, high = facts.get(name, (False, None, None))
-        # NaN is null to a job, and neither the schema nor the statistics know whether there is one.
+        # NaN is null to a job, and neither the schema nor the statistics say whether there is one.
         nullable = meaning == "float64" or (field.nullable and not never_null)
         bounds = _bounds(field.type, meaning, low, high)
         pieces[name] = _Piece(meaning, nullable, _cells(table.column(name), meaning), bounds, note)
@@ -146,7 +146,7 @@ def _first_records(parquet: Any, names: Sequence[str], limit: int) -> Any:
 
 
 def _meaning(kind: Any) -> tuple[ColumnType | None, str]:
-    """The type a job reads an Arrow type as and what to say about it; None with the reason it cannot."""
+    """The column type for an Arrow type, with a note; or None and the reason for which a job cannot read it."""
     if pa.types.is_dictionary(kind):
         return _meaning(kind.value_type)
     if pa.types.is_timestamp(kind):
@@ -156,7 +156,7 @@ def _meaning(kind: Any) -> tuple[ColumnType | None, str]:
     if pa.types.is_boolean(kind):
         return "bool", ""
     if pa.types.is_integer(kind):
-        return "int64", "above 9223372036854775807 it is out_of_range" if kind == pa.uint64() else ""
+        return "int64", "a value above 9223372036854775807 is out_of_range" if kind == pa.uint64() else ""
     if pa.types.is_floating(kind):
         return "float64", ""
     if pa.types.is_decimal(kind):
@@ -180,7 +180,7 @@ def _cells(values: Any, meaning: ColumnType) -> list[Any]:
         micros: list[Any] = values.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64()).to_pylist()
         return micros
     if meaning == "string":
-        # A record whose text is not UTF-8 is a dead letter of the job, not the end of this look.
+        # A record whose text is not UTF-8 becomes a dead letter of the job, and must not fail this sampling.
         binary = values.cast(pa.large_binary()).to_pylist()
         return [None if cell is None else cell.decode(errors="replace") for cell in binary]
     if meaning == "float64":
@@ -193,15 +193,15 @@ def _cells(values: Any, meaning: ColumnType) -> list[Any]:
 
 
 def _statistics(metadata: Any) -> dict[str, tuple[bool, Any, Any]]:
-    """For each column: whether all row groups say it has no null, and its bounds as far as all of them say."""
+    """For each column: whether all row groups say that it has no null, and its bounds if all of them give some."""
     facts: dict[str, tuple[bool, Any, Any]] = {}
     for place in range(metadata.num_row_groups):
         group = metadata.row_group(place)
         for leaf in range(group.num_columns):
             chunk = group.column(leaf)
-            told = chunk.statistics
-            never_null = told is not None and told.has_null_count and told.null_count == 0
-            low, high = _least_and_greatest(chunk, told)
+            statistics = chunk.statistics
+            never_null = statistics is not None and statistics.has_null_count and statistics.null_count == 0
+            low, high = _least_and_greatest(chunk, statistics)
             if place and chunk.path_in_schema in facts:
                 before, least, greatest = facts[chunk.path_in_schema]
                 never_null = never_null and before
@@ -211,17 +211,17 @@ def _statistics(metadata: Any) -> dict[str, tuple[bool, Any, Any]]:
     return facts
 
 
-def _least_and_greatest(chunk: Any, told: Any) -> tuple[Any, Any]:
-    if told is None or not told.has_min_max or chunk.physical_type not in ("INT32", "INT64"):
+def _least_and_greatest(chunk: Any, statistics: Any) -> tuple[Any, Any]:
+    if statistics is None or not statistics.has_min_max or chunk.physical_type not in ("INT32", "INT64"):
         return None, None
     try:
-        return told.min, told.max
+        return statistics.min, statistics.max
     except (ValueError, OverflowError):  # a date or time that Python cannot hold
         return None, None
 
 
 def _bounds(kind: Any, meaning: ColumnType, low: Any, high: Any) -> _Bounds:
-    """The bounds as `cells` has its values; None for what is no time and no whole number."""
+    """The bounds in the form of `cells`; None unless they are times or whole numbers."""
     if low is None or meaning not in ("timestamp", "int64"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reads the records at the beginning of a text file: JSON Lines, or CSV with a header."""
+"""Reads the first records of a text file: JSON Lines, or CSV with a header."""
 
 import csv
 import json
@@ -13,17 +13,17 @@ from dataflow.inference.data_file import UTF_8_MARK, DataFile, Excerpt
 from dataflow.inference.kind import Kind, kind_of_csv
 
 LONGEST_LINE: Final = 1_048_576
-"""The `max_line` a job has unless it says otherwise."""
+"""The default of a job's `max_line`."""
 
 _SMALLEST_EPOCH: Final = 631_152_000
-"""1990 in seconds: a number as large is an event time or an identifier, but no column's name."""
+"""1990 in seconds: a number this large is an event time or an identifier, but not the name of a column."""
 
 
 @dataclass(slots=True)
 class SampledRecords:
-    """The readable records of one file's beginning, and how many lines were none.
+    """The readable records at the beginning of one file, and how many lines were not records.
 
-    `read_share` is the part of the excerpt that was used before `limit` records were reached.
+    `read_share` is the share of the excerpt that was used until `limit` records were reached.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class SampledRecords:
 
 
 def read_json_lines(file: DataFile, excerpt: Excerpt, limit: int) -> SampledRecords:
-    """Reads one JSON object a line; a line that is none, an empty one included, is bad."""
+    """Reads one JSON object per line; any other line, even an empty one, is bad."""
     return _read(excerpt, _lines(file, excerpt), limit, _json_object)
 
 
@@ -49,10 +49,10 @@ def _refuse(constant: str) -> None:
 
 
 def read_csv(file: DataFile, excerpt: Excerpt, limit: int) -> SampledRecords:
-    """Reads comma separated fields, a record a line, by the names in the first line.
+    """Reads comma-separated fields, a record per line; the first line names the columns.
 
     Raises:
-        InferenceError: the first line is no header, or separates by something else than commas.
+        InferenceError: if the first line is not a header, or its separator is not a comma.
     """
     first, *lines = _lines(file, excerpt) or [b""]
     header = _fields(first)
@@ -68,12 +68,12 @@ def read_csv(file: DataFile, excerpt: Excerpt, limit: int) -> SampledRecords:
 
 
 def _lines(file: DataFile, excerpt: Excerpt) -> list[bytes]:
-    """The lines that are in the excerpt to their end."""
+    """The lines that are complete in the excerpt."""
     lines = excerpt.data.removeprefix(UTF_8_MARK).split(b"\n")
     if not excerpt.whole and len(lines) == 1:
-        raise InferenceError(f"{file.path} has a first line too long to look at: it goes on beyond what is read of it")
+        raise InferenceError(f"{file.path} has a first line longer than the part of the file that is read")
     if not excerpt.whole or not lines[-1]:
-        lines.pop()  # it goes on in the part that was not read, or the last newline begins no line
+        lines.pop()  # incomplete in the excerpt, or empty after the last newline
     return lines
 
 
@@ -95,7 +95,7 @@ def _read(
 
 
 def _fields(line: bytes) -> list[str] | None:
-    """The fields of a CSV line; a quoted one must end on its line."""
+    """The fields of a CSV line; a quoted field must end on its line."""
     try:
         text = line.decode().removesuffix("\r")
         return next(csv.reader([text], strict=True), None) if text.count('"') % 2 == 0 else None
@@ -124,7 +124,7 @@ def _check_header(file: DataFile, header: Sequence[str], line: str) -> None:
 
 
 def _is_data(name: str, kind: Kind) -> bool:
-    """Whether a field is surely no column's name; a whole number such as the year 1990 may be one."""
+    """Whether a field is certainly not a column's name; a whole number such as the year 1990 may be one."""
     if kind in (Kind.BOOL, Kind.TIME, Kind.DAY, Kind.FRACTION, Kind.PADDED):
         return True
     return kind in (Kind.INTEGER, Kind.WIDE_INTEGER) and not 0 <= int(name) < _SMALLEST_EPOCH

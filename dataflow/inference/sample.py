@@ -1,4 +1,4 @@
-"""What was seen of the data: typed columns over a stretch of records of each file."""
+"""A sample of the data: typed columns of the first records of each file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,25 +11,25 @@ from transforms.specification import ColumnType
 
 SAMPLED_BYTES: Final = 2_000_000
 SAMPLED_RECORDS: Final = 20_000
-"""Enough to see a type, a key and a rhythm; read and judged in about a second."""
+"""Enough to find types, a key and a rhythm; takes about a second."""
 
 SAMPLED_FILES: Final = 8
-"""Of many files these are read, evenly from the first to the last: together they show the whole span of time."""
+"""Of many files, this many are read, spread evenly so that they cover the whole span of time."""
 
 MOST_COLUMNS: Final = 500
 LONGEST_NAME: Final = 500
-"""A YAML key on one line has at most 1,024 characters, quotes and escapes included."""
+"""YAML limits a key on one line to 1,024 characters, including quotes and escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledColumn:
     """A column that a job can use.
 
-    `cells` has one entry a record of the sample: None where the value is null, absent or no scalar; µs since the
-    epoch where the file itself says timestamp (Parquet); else the value as written. `bounds` are
-    the least and the greatest value of the whole input where the files tell them. `misfits` counts the sampled
-    values that contradict `type`. `behind_markers` is the type it would have if its `markers` (`NA` and the like)
-    were nulls. `present` of the cells are no nulls, and `distinct` of them differ.
+    `cells` has one entry per record of the sample: None if the value is null, absent or not a scalar; µs since the
+    epoch if the file declares a timestamp (Parquet); otherwise the value as written. `bounds` are the least and the
+    greatest value of the whole input, if the files contain them. `misfits` counts the sampled values that contradict
+    `type`. `behind_markers` is the type that the column would have if its `markers` (`NA` and the like) were nulls.
+    `present` is the number of cells that are not null, and `distinct` that of different values.
     """
 
     name: str
@@ -57,7 +57,7 @@ class SampledColumn:
 
 @dataclass(frozen=True, slots=True)
 class SamplePart:
-    """The records of the sample that come from one file; `scale` is the file's size over that of what was read."""
+    """The sample's records from one file; `scale` is the file's size divided by that of the part read."""
 
     records: int
     scale: float
@@ -73,23 +73,23 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A stretch of records of the input, column by column; `bad` lines among them are no records at all."""
+    """Sampled records of the input, by column; `bad` counts the lines among them that are not records."""
 
     parts: Sequence[SamplePart]
     columns: Sequence[SampledColumn]
     left_out: Sequence[LeftOut]
     bad: int = 0
     whole: bool = True
-    """Whether the sample is all there is."""
+    """Whether the sample is the whole input."""
 
     @property
     def records(self) -> int:
-        """How many records were seen."""
+        """The number of sampled records."""
         return sum(part.records for part in self.parts)
 
 
 def why_unusable(name: str, taken: set[str]) -> str | None:
-    """Why a job file cannot name this column, or None; `taken` holds the case-folded names it has already."""
+    """Why a job file cannot name this column, or None; `taken` holds the case-folded names already in use."""
     if not name:
         return "it has no name"
     if len(name) > LONGEST_NAME:
@@ -108,7 +108,7 @@ def why_unusable(name: str, taken: set[str]) -> str | None:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether a text has a UTF-8 form: a lone surrogate has none."""
+    """Whether a text can be encoded as UTF-8: a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -117,7 +117,7 @@ def is_encodable(text: str) -> bool:
 
 
 def sample_evenly(count: int) -> list[int]:
-    """Which of `count` files are read: all of a few, else the first, the last and some evenly between.
+    """Which of `count` files are read: all of a few; otherwise the first, the last and some evenly between them.
 
     >>> sample_evenly(3), sample_evenly(15)
     ([0, 1, 2], [0, 2, 4, 6, 8, 10, 12, 14])

@@ -1,4 +1,4 @@
-"""Samples of text files: their records side by side, and the types of the columns these make."""
+"""Samples of text files: their records, and the types of their columns."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,23 +20,23 @@ from dataflow.inference.sample import (
 )
 
 _MOST_FIELDS: Final = 2_000
-"""Objects whose names are data (one field a user) would otherwise make a column of each."""
+"""Objects whose names are data (such as a field per user) would otherwise yield a column for each."""
 
 
 def sample_json_lines(files: Sequence[DataFile]) -> Sample:
-    """Samples files of one JSON object a line.
+    """Samples files with one JSON object per line.
 
     Raises:
-        InferenceError: there is no record, or most lines are none.
+        InferenceError: if there is no record, or most lines are not records.
     """
-    return _sample(files, read_json_lines, kind_of_json, "a JSON object each: JSON Lines has one a line")
+    return _sample(files, read_json_lines, kind_of_json, "a JSON object each: JSON Lines has one per line")
 
 
 def sample_csv(files: Sequence[DataFile]) -> Sample:
-    """Samples comma separated files whose first line names the columns.
+    """Samples comma-separated files whose first line names the columns.
 
     Raises:
-        InferenceError: no header, another separator, no record, or most lines do not fit the header.
+        InferenceError: if there is no header, another separator, or no record, or most lines do not fit the header.
     """
     return _sample(files, read_csv, kind_of_csv, "UTF-8 text with as many fields as its header has")
 
@@ -62,7 +62,7 @@ def _sample(
         rows += records.rows
         parts.append(SamplePart(len(records.rows), excerpt.scale / max(records.read_share, 1e-9)))
     if not rows:
-        raise InferenceError(f"{files[0].path} holds no record: there is nothing to look at")
+        raise InferenceError(f"{files[0].path} holds no record")
     columns = _columns(rows, left_out, kind_of)
     return Sample(parts, columns, list(left_out.values()), bad, whole)
 
@@ -70,7 +70,7 @@ def _sample(
 def _columns(
     rows: Sequence[dict[str, Any]], left_out: dict[str, LeftOut], kind_of: Callable[[Any], Kind]
 ) -> list[SampledColumn]:
-    """The columns a job can use; the others are added to `left_out`."""
+    """The columns that a job can use; the others are added to `left_out`."""
     columns: list[SampledColumn] = []
     taken: set[str] = set()
     for name, values in _gather(rows).items():
@@ -87,7 +87,7 @@ def _columns(
 
 
 def _gather(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, Any]]:
-    """The values of each field that are not null, by the number of their record; cheap where fields are sparse."""
+    """The non-null values of each field, by the number of their record; cheap for sparse fields."""
     gathered: dict[str, dict[int, Any]] = {}
     for place, row in enumerate(rows):
         for name, value in row.items():
@@ -102,7 +102,7 @@ def _gather(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, Any]]:
 
 
 def _column(name: str, values: dict[int, Any], records: int, kind_of: Callable[[Any], Kind]) -> SampledColumn | str:
-    """The column these values make, or why they make none."""
+    """The column of these values, or why there is none."""
     kinds = {place: kind_of(value) for place, value in values.items()}
     seen = Counter(kinds.values())
     if seen[Kind.NULL] == len(values):

@@ -1,1 +1,1 @@
-"""The live page: what a job of this process is doing, for a browser, for Prometheus and for whoever restarts it."""
+"""The live page: what a job of this process is doing, for browsers, for Prometheus, and for health checks."""

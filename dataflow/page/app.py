@@ -1,4 +1,4 @@
-"""The page's addresses: `/`, `/events`, `/metrics`, `/healthz` and `/readyz`. All only tell; nothing can be changed."""
+"""The page's addresses: `/`, `/events`, `/metrics`, `/healthz` and `/readyz`. All are read-only."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -29,8 +29,8 @@ def application(view: JobView, streams: EventStreams, names: frozenset[str]) -> 
     """The application that shows a job.
 
     Args:
-        names: the names of this host under which a browser may ask for the job's data, beside any IP address.
-            Another name is somebody else's, who let it point here to read what only this machine should.
+        names: the names of this host under which a browser may request the job's data, in addition to any IP address.
+            Another name may be an attacker's, pointed here to read what only this machine should see.
     """
     page, own = document(view), registry(view)
 
@@ -39,7 +39,7 @@ def application(view: JobView, streams: EventStreams, names: frozenset[str]) -> 
 
     async def events(request: Request) -> Response:
         if streams.is_full:
-            return PlainTextResponse("too many browsers look at this job\n", 503)
+            return PlainTextResponse("too many browsers follow this job\n", 503)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         return StreamingResponse(streams.follow(request.headers.get("last-event-id")), media_type="text/event-stream")
@@ -76,7 +76,7 @@ def application(view: JobView, streams: EventStreams, names: frozenset[str]) -> 
 
 
 def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint whose answers a browser keeps to itself."""
+    """An endpoint whose answers a browser does not share with other sites."""
 
     async def answer(request: Request) -> Response:
         response = await endpoint(request)
@@ -100,7 +100,7 @@ def host_of(header: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address, which nobody can let point elsewhere.
+    """Whether a host is an IP address, which an attacker cannot point elsewhere.
 
     >>> is_address("127.0.0.1"), is_address("::1"), is_address("rebound.example")
     (True, True, False)

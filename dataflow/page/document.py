@@ -1,4 +1,4 @@
-"""The page itself: one HTML document with everything in it, in the report's clothes."""
+"""The page itself: one HTML document that contains everything, in the report's style."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ class PageDocument:
 
     @property
     def policy(self) -> str:
-        """The page's content security policy: nothing from elsewhere, no script but its own."""
+        """The page's content security policy: nothing from other sites, and no script but its own."""
         return (
             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none';"
             f" form-action 'none'; frame-ancestors 'none'; script-src '{self.script_hash}'"
@@ -30,7 +30,7 @@ class PageDocument:
 
 
 def document(view: JobView) -> PageDocument:
-    """Renders the page of a job; its figures come later, as events."""
+    """Renders the page of a job; its figures arrive later, as events."""
     program = _program()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -47,14 +47,14 @@ def document(view: JobView) -> PageDocument:
 
 
 def _program() -> str:
-    """Joins the scripts; how numbers are written and keys are chosen is the report's."""
+    """Joins the scripts; the report's script writes numbers and selects keys."""
     scripts = [_asset("dataflow.report", name) for name in ("figures.js", "picker.js")]
     scripts += [_asset("dataflow.page", name) for name in ("line_chart.js", "live.js")]
     return "\n".join(["(() => {", '"use strict";', *scripts, "})();", ""])
 
 
 def _script_json(content: object) -> Markup:
-    """JSON that nothing in it can lead out of its script element."""
+    """JSON that cannot end its script element."""
     text = json.dumps(content, ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 

@@ -1,8 +1,8 @@
-"""The page's stream of server-sent events: the state twice a second, and rows as they are stored.
+"""The page's stream of server-sent events: the state twice a second, and rows once they are stored.
 
-A browser is never sent more than it takes: the stream is written on only when what went before has left, and reads
-from the bulletin then, which forgets old rows whether or not somebody looks. One that is too slow misses rows, and is
-told so; it costs no memory.
+A browser is never sent more than it accepts: the stream is written only once earlier data has left, and then reads
+from the bulletin, which forgets old rows in any case. A browser that is too slow misses rows, and is informed of the
+gap; it costs no memory.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from dataflow.page.view import JobView
 
 PACE_SECONDS: Final = 0.5
 ROWS_AT_ONCE: Final = 250
-"""Rows of one event: some 50 KB."""
+"""Rows per event: some 50 KB."""
 
 STREAMS: Final = 64
-"""Browsers at a time: a stream that nobody reads and nobody closes must not keep others out by the thousand."""
+"""Browsers at a time: thousands of streams that are neither read nor closed must not keep others out."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class EventStreams:
     """The streams of all browsers.
 
     Args:
-        run: what the numbers of rows count from; a browser that knows another run's numbers begins anew.
+        run: identifies the numbering of rows; a browser with the numbers of another run starts from the beginning.
         ending: set when the streams are to end.
     """
 
@@ -43,7 +43,7 @@ class EventStreams:
         return self.open >= STREAMS
 
     async def follow(self, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """Everything after an event, for ever: from the first row still known if this run has no such event."""
+        """All rows after an event, for ever: from the first row still kept if this run has no such event."""
         self.open += 1
         try:
             number = self._number(last_event_id)
@@ -56,7 +56,7 @@ class EventStreams:
                         missed = self.view.bulletin.forgotten
                         yield _event("gap", {})
                     before = number
-                    # A bulletin may hold thousands of rows; making words of them must not keep others waiting.
+                    # A bulletin may hold thousands of rows; converting them must not block other streams.
                     number, rows = await asyncio.to_thread(self.view.rows_after, number, ROWS_AT_ONCE)
                     if number == before or self.ending.is_set():
                         break

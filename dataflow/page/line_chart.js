@@ -1,4 +1,4 @@
-// A line chart in SVG: one line a key over the ends of its windows, and its values under the pointer or the arrow keys.
+// A line chart in SVG: one line per key over the ends of its windows; the pointer or the arrow keys show its values.
 
 const CHART_HEIGHT = 280;
 const MARGIN = { top: 12, right: 14, bottom: 24, left: 58 };
@@ -102,7 +102,7 @@ class LineChart {
     return root;
   }
 
-  // The line breaks where a window is missing or empty. Its last point is a dot; a ring while its window may still change.
+  // The line breaks where a window is missing or empty. Its last point is a dot, or a ring while its window is provisional.
   *line({ slot, points }, longestStep) {
     const colour = `var(--series-${(slot % COLOURS) + 1})`;
     let path = "";

@@ -1,7 +1,7 @@
-// The live page: hears events, remembers the rows of each table, and shows the chosen table, statistic and keys.
+// The live page: receives events, keeps the rows of each table, and shows the chosen table, statistic and keys.
 
 const FIRST_KEYS = 3;
-// Rows of a table that are remembered, windows of one key among them, newest rows among which the listed ones are, and
+// Rows that are kept of a table; windows of one key among them; newest rows, from which the listed ones are taken; and
 // rows that are listed.
 const REMEMBERED = 100_000;
 const WINDOWS = 1_000;
@@ -31,7 +31,7 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
-// The rows of one table. Its `keys` are what a KeyPicker chooses from: a key keeps its place once it is there.
+// The rows of one table. A KeyPicker chooses from `keys`, where a key keeps its place.
 class LiveTable {
   constructor({ name, key, columns, numbers }) {
     Object.assign(this, { name, key, columns, numbers, keys: [] });
@@ -57,7 +57,7 @@ class LiveTable {
     if (this.newest.length > 2 * NEWEST) this.newest.splice(0, NEWEST);
   }
 
-  // Keys with most rows come first while nobody has seen their order.
+  // Keys with the most rows come first, until the order has been displayed.
   order() {
     if (!this.picker) this.keys.sort((a, b) => b.rows - a.rows);
   }
@@ -91,7 +91,7 @@ const chart = new LineChart(byId("chart"));
 let shown = tables.values().next().value;
 let isAsked = false;
 
-// Draws once for all that happens in one frame.
+// Draws once for all changes within one frame.
 function ask() {
   if (isAsked) return;
   isAsked = true;
@@ -109,7 +109,7 @@ function choose(table) {
   ask();
 }
 
-// Each table has a picker of its own over the same elements; a copy of them forgets the listeners of the one before.
+// Each table has a separate picker over the same elements; copying these removes the listeners of the last picker.
 function replacePicker() {
   const place = byId("keys");
   const copy = place.cloneNode(true);
@@ -181,7 +181,7 @@ function showState(state) {
   write("stored", count(state.stored));
   write("stored-note", "since this start");
   write("checkpoint", state.checkpoint == null ? "–" : `${writeAge(Math.max(state.now - state.checkpoint, 1))} ago`);
-  write("checkpoint-note", state.checkpoint == null ? "none yet" : "a restart goes on from there");
+  write("checkpoint-note", state.checkpoint == null ? "none yet" : "a restart resumes from there");
   byId("trouble").hidden = !state.trouble;
   write("trouble", state.trouble ? `Waiting for a sink: ${state.trouble}` : "");
   stand(state.trouble ? "trouble" : "live", state.trouble ? "A sink cannot be written; nothing is lost meanwhile." : "Live.");
@@ -250,5 +250,5 @@ events.addEventListener("gap", () => {
 });
 events.onerror = () => {
   readings.length = 0;
-  stand("lost", "The job does not answer: it has ended, or is being started again. This page goes on when it does.");
+  stand("lost", "The job does not answer: it has ended or is restarting. This page will reconnect.");
 };

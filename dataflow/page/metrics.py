@@ -1,4 +1,4 @@
-"""The figures of a live job as Prometheus wants them: made at each scrape from what the job says of itself."""
+"""The figures of a live job for Prometheus, created at each scrape from the job's status."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,16 +18,20 @@ class JobCollector(Collector):
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now; what is not known yet is left out."""
+        """The present metrics; values that are not known yet are left out."""
         view, bulletin = self._view, self._view.bulletin
         ledger, reasons = bulletin.totals()
         yield self._counter("records_read", "Records read since this process began", view.tally.read)
         yield self._gauge("log_position", "Position of the next record to read", bulletin.position)
-        yield self._gauge("log_end_position", "Position behind the last record in the log", bulletin.end)
+        yield self._gauge("log_end_position", "Position after the last record in the log", bulletin.end)
         yield self._gauge("backlog_records", "Records in the log that wait to be read", view.backlog)
-        yield self._gauge("lag_seconds", "From a record's arrival to its being read", view.lag_s)
+        yield self._gauge("lag_seconds", "Time from a record's arrival to its reading", view.lag_s)
         if view.watermark_s is not None:
-            yield self._gauge("watermark_timestamp_seconds", "Up to where event time has passed", view.watermark_s)
+            yield self._gauge(
+                "watermark_timestamp_seconds",
+                "The watermark: event time up to which windows are closed",
+                view.watermark_s,
+            )
         if bulletin.checkpoint is not None:
             name = "checkpoint_timestamp_seconds"
             yield self._gauge(name, "When the newest checkpoint was taken", bulletin.checkpoint)
@@ -58,7 +62,7 @@ class JobCollector(Collector):
 
 
 def registry(view: JobView) -> CollectorRegistry:
-    """A registry of the job alone: nothing of this process's other libraries."""
+    """A registry for the job alone, without the metrics of other libraries in this process."""
     own = CollectorRegistry(auto_describe=False)
     own.register(JobCollector(view))
     return own

@@ -1,4 +1,4 @@
-"""Serving the page of a live job from a thread of its process."""
+"""Serves the page of a live job from a thread of its process."""
 
 import asyncio
 import errno
@@ -28,29 +28,29 @@ CONNECTIONS: Final = 256
 """Connections at a time; more are answered 503."""
 
 GOODBYE_SECONDS: Final = 1
-"""How long browsers may take to notice that the job ends."""
+"""How long browsers may take to notice the end of the job."""
 
 ANY_ADDRESS: Final = ("0.0.0.0", "::")
 
 
 @contextmanager
 def serving(
-    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, anew: bool = False
+    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, from_nothing: bool = False
 ) -> Iterator[str]:
-    """Serves the page of a job until the context ends; gives its URL.
+    """Serves the page of a job until the context ends; yields its URL.
 
     Args:
-        serve: HOST:PORT; without a host this machine only, and port 0 is any free one.
-        say: takes the sentence that says where the page is.
-        bulletin: what the job says of itself.
-        anew: whether the job starts from nothing, whatever was before.
+        serve: HOST:PORT; without a host, only this machine has access; port 0 is any free one.
+        say: receives the sentence that says where the page is.
+        bulletin: the job's status.
+        from_nothing: whether the job starts from nothing, whatever was before.
 
     Raises:
-        UsageError: if the address is none, or is taken.
+        UsageError: if the address is invalid or taken.
     """
     host, port = parse_address(serve)
     listener = _listen(host, port)
-    if not anew:
+    if not from_nothing:
         recall(job, bulletin)
     shown = f"[{host}]" if ":" in host else "localhost" if host in ("127.0.0.1", *ANY_ADDRESS) else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
@@ -63,7 +63,7 @@ def serving(
             loop="asyncio",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # who asks for what is nobody's news; what goes wrong is answered with 500
+            log_level="critical",  # requests are not logged; errors are answered with 500
             access_log=False,
             server_header=False,
             limit_concurrency=CONNECTIONS,
@@ -89,7 +89,7 @@ def parse_address(text: str) -> tuple[str, int]:
     (('0.0.0.0', 80), ('localhost', 8081), ('::1', 8081))
 
     Raises:
-        UsageError: if that is no address.
+        UsageError: if the text is not such an address.
     """
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:\s]*)):(\d{1,5})", text)
     if match is None or int(match[3]) > 65535:
@@ -100,7 +100,7 @@ def parse_address(text: str) -> tuple[str, int]:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # `localhost` may be both; browsers try the other one when there is no answer.
+        # `localhost` may have two addresses; browsers try the other one if the first does not answer.
         family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         try:
@@ -111,13 +111,13 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        why = "is taken; give another port" if error.errno == errno.EADDRINUSE else f"({error.strerror or error})"
+        why = "is taken; use another port" if error.errno == errno.EADDRINUSE else f"({error.strerror or error})"
         raise UsageError(f"--serve {host}:{port} {why}") from None
     return listener
 
 
 def recall(job: Job, bulletin: Bulletin) -> None:
-    """Tells the bulletin what was before this process: where the log and the newest checkpoint are, and the totals."""
+    """Fills the bulletin with the past of the job: the ends of the log and of the newest checkpoint, and the totals."""
     from dataflow.source import source_of
 
     source = source_of(job)
@@ -134,8 +134,8 @@ def recall(job: Job, bulletin: Bulletin) -> None:
     try:
         book, letters = read_table(job, LEDGER), read_table(job, DEAD_LETTERS)
     except SinkError:
-        return  # the job itself says what is wrong with the sink; the page counts from here
-    # A database may hold what came behind the checkpoint; it is read, and counted, again.
+        return  # the job itself reports the sink's error; the page counts from here
+    # A database may hold rows from after the checkpoint; their records are read and counted again.
     book = rows_between(job, LEDGER, book, None, newest)
     letters = rows_between(job, DEAD_LETTERS, letters, None, newest)
     reasons = pc.value_counts(letters["reason"]).to_pylist()

@@ -1,4 +1,4 @@
-"""What the page is told: the job's tables once, its state again and again, rows of windows as they are stored."""
+"""The data of the page: the job's tables once, its state repeatedly, and rows of windows once they are stored."""
 
 import math
 import time
@@ -15,10 +15,10 @@ from dataflow.report.keys import label
 from transforms.process.progress import BULLETIN, TALLY, Bulletin, Tally
 
 _NEITHER: Final = ("window_start", "window_end", "revision", "final")
-"""Columns of every table that are neither its key nor a figure."""
+"""Columns of every table that belong neither to its key nor to its figures."""
 
 _LATEST: Final = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp() * 1e6
-"""Where the watermark of a job that is drained lies behind, in µs."""
+"""The watermark of a drained job is beyond this, in µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TableView:
 
 @dataclass(frozen=True)
 class JobView:
-    """A job of this process as the page shows it."""
+    """A job of this process for the page."""
 
     job: str
     tables: Mapping[str, TableView]
@@ -49,7 +49,7 @@ class JobView:
 
     @property
     def lag_s(self) -> float:
-        """How far behind the job is, in s: what it last read, and since when it did not read what waits."""
+        """The job's lag in s: that of the last record read, plus the time since then while records wait."""
         bulletin = self.bulletin
         if bulletin.position < bulletin.end and bulletin.heard is not None:
             return bulletin.lag_s + time.monotonic() - bulletin.heard
@@ -57,17 +57,17 @@ class JobView:
 
     @property
     def backlog(self) -> int:
-        """Records that wait in the log."""
+        """Records that wait to be read."""
         return max(self.bulletin.end - self.bulletin.position, 0)
 
     @property
     def watermark_s(self) -> float | None:
-        """Up to where event time has passed, in s since the epoch."""
+        """The watermark, in s since the epoch."""
         watermark = self.bulletin.watermark
         return watermark / 1e6 if watermark is not None and abs(watermark) < _LATEST else None
 
     def unready(self) -> str:
-        """Why nobody should rely on the job now; empty: it is ready."""
+        """Why the job is not ready; empty if it is."""
         bulletin = self.bulletin
         if bulletin.trouble:
             return bulletin.trouble
@@ -76,7 +76,7 @@ class JobView:
         return ""
 
     def state(self) -> dict[str, Any]:
-        """What the job is doing now, as JSON can say it."""
+        """The job's present state as JSON-compatible values."""
         bulletin = self.bulletin
         ledger, reasons = bulletin.totals()
         return {
@@ -94,7 +94,7 @@ class JobView:
         }
 
     def rows_after(self, number: int, most: int) -> tuple[int, list[dict[str, Any]]]:
-        """The next rows after the one of this number, as JSON can say them, and the number of the last."""
+        """The next rows after the row with this number, as JSON-compatible values, and the number of the last."""
         found = self.bulletin.rows_after(number, most)
         return found[-1][0] if found else number, list(self._rows(found))
 
@@ -124,7 +124,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _plain(value: object) -> float | str | None:
-    """A figure as a number, anything else as text; what is no number, such as NaN, is null."""
+    """A figure as a number, anything else as text; a float that is not a number, such as NaN, as null."""
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -7,5 +7,5 @@ from dataflow.source.log import LogSource
 
 
 def source_of(job: Job) -> LiveSource:
-    """The endless source of a job that has one."""
+    """The endless source of a job; every live job has one."""
     return LogSource(job) if job.spec.source.log is not None else KafkaSource(job)

@@ -1,4 +1,4 @@
-"""A topic of Kafka as a source that can be followed."""
+"""A Kafka topic as a source that can be followed."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,13 +27,13 @@ from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 
 
 def reached(topic: str, source: Mapping[str, Any]) -> Mapping[str, int]:
-    """Of a checkpoint's source: the first offset of each partition that was not read."""
+    """The first unread offset of each partition, from a checkpoint's source."""
     return {f"{topic}/{partition}": offset for partition, offset in offsets_in(source).items()}
 
 
 @dataclass(frozen=True)
 class KafkaSource:
-    """A topic, all its partitions."""
+    """A topic with all its partitions."""
 
     job: Job
     grows = True
@@ -65,24 +65,24 @@ class KafkaSource:
     def resume(self, checkpoint: Checkpoint) -> SourceCursor:
         offsets = offsets_in(checkpoint.source)
         with self._reader() as reader:
-            reader.partitions()  # says so if there is no such topic
+            reader.partitions()  # raises if there is no such topic
             first, end = reader.beginnings(offsets), reader.ends(offsets)
         for number, at in offsets.items():
             if not first[number] <= at <= end[number]:
                 raise SourceError(
-                    f"{self.spec.topic}/{number} holds offsets {first[number]:,} to {end[number]:,}, and this job goes"
-                    f" on at {at:,}; was the topic made anew, or did its retention pass? `--begin-anew` empties"
-                    " the job's tables and begins with what the topic holds"
+                    f"{self.spec.topic}/{number} holds offsets {first[number]:,} to {end[number]:,}, and this job"
+                    f" resumes at {at:,}; was the topic created again, or did its retention expire? `--begin-anew`"
+                    " empties the job's tables and begins with what the topic holds"
                 )
         return resumed(checkpoint, KafkaProgress.from_json(checkpoint.source["progress"]))
 
     def hold(self, manifest: Manifest | None) -> None:
-        """A topic keeps what its own retention says."""
+        """A topic keeps what its own retention determines."""
 
     def feed(self, overlay: Overlay) -> Feed:
         return KafkaFeed(self.spec, self._parser(overlay), self._group)
 
-    def behind(self) -> beam.DoFn:
+    def after_checkpoint(self) -> beam.DoFn:
         return CommitFn(self.spec, self._group, f"{self.job.state}/{MANIFEST}")
 
     def words_of(self, part: SourceSpan) -> str:
@@ -104,7 +104,7 @@ class KafkaSource:
             return SourceSpan(start, reader.ends(start.progress.partitions))
 
     def until(self, checkpoint: Checkpoint) -> SourceSpan | None:
-        """A partition that came into being later began at its beginning."""
+        """A partition that was added later began at its beginning."""
         end = offsets_in(checkpoint.source)
         began = {int(number): at for number, at in checkpoint.source["began"].items()}
         with self._reader() as reader:

@@ -1,4 +1,4 @@
-"""What a source without an end can tell: where a job begins in it, goes on, and how to read it again to an end."""
+"""What a job needs from an endless source: where it begins and resumes, and how to read a part of the source again."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +16,15 @@ from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.time.tick import READ, name_of
 
 Seeds = Mapping[int, Sequence[tuple[int, pa.RecordBatch]]]
-"""By aggregation: shards, and the snapshot that each begins with."""
+"""By aggregation: the shards, and the snapshot with which each begins."""
 
 
 @dataclass(frozen=True)
 class SourceSpan:
-    """A part of a source, from `start` to before `end`, and what is known of the records before it.
+    """A part of a source, from `start` to before `end`, with the state from the records before it.
 
-    `end` is a chunk of a log, and an offset of each partition of a topic. With `through`, only windows that have closed
-    by that watermark are stored, and the state that is left goes into the folder `snapshots`.
+    `end` is a chunk of a log, or an offset for each partition of a topic. With `through`, only windows that close by
+    that watermark are stored, and the remaining state is written to the folder `snapshots`.
     """
 
     start: SourceCursor
@@ -35,63 +35,63 @@ class SourceSpan:
 
 
 class LiveSource(Protocol):
-    """A source without an end."""
+    """An endless source."""
 
     grows: bool
     """Whether the last ledger row of a source may still grow."""
 
     def describe(self) -> str:
-        """What it is, for people."""
+        """What it is, in words."""
 
     def reached(self) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
-        """What finds in a checkpoint's source, by each source of the ledger, the first position that was not read."""
+        """A function of a checkpoint's source: for each source of the ledger, the first unread position."""
 
     def span(self) -> tuple[int, int]:
-        """The position of the first record that it holds, and that behind the last; of partitions, the sums."""
+        """The position of the first record that it holds, and the one after its last; for partitions, the sums."""
 
     def begin(self, say: Callable[[str], None]) -> SourceCursor:
-        """Where a job begins that goes on from nothing."""
+        """Where a job without a checkpoint begins."""
 
     def resume(self, checkpoint: Checkpoint) -> SourceCursor:
-        """Where a job goes on. SourceError, if the source does not hold any more what comes next."""
+        """Where a job resumes. Raises SourceError if the source no longer holds the records that follow."""
 
     def hold(self, manifest: Manifest | None) -> None:
-        """From now on, the source shall keep what the job needs."""
+        """Makes the source keep what the job needs from now on."""
 
     def feed(self, overlay: Overlay) -> Feed:
         """The source as a worker reads it."""
 
-    def behind(self) -> beam.DoFn:
-        """What the source is told behind each checkpoint."""
+    def after_checkpoint(self) -> beam.DoFn:
+        """Informs the source after each checkpoint."""
 
     def words_of(self, part: SourceSpan) -> str:
-        """What of the source a part is, for people."""
+        """A part of the source, in words."""
 
     def is_empty(self, part: SourceSpan) -> bool:
         """Whether there is nothing to read in a part."""
 
     def end(self) -> int | None:
-        """The position behind the last record; None: the reader itself says."""
+        """The position after the last record; None: the reader itself reports it."""
 
     def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
         """Reads a part."""
 
     def whole(self) -> SourceSpan:
-        """Everything that there is now."""
+        """All that the source holds now."""
 
     def until(self, checkpoint: Checkpoint) -> SourceSpan | None:
-        """Everything from the job's beginning to a checkpoint; None: it is not all there any more."""
+        """All records from the job's beginning to a checkpoint; None if the source no longer holds all of them."""
 
     def between(self, before: Checkpoint, after: Checkpoint) -> SourceSpan | None:
-        """What was read between two checkpoints; None: it is not all there any more."""
+        """The records between two checkpoints; None if the source no longer holds all of them."""
 
 
 def inside(source: LiveSource, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-    """Of dead letters or ledger rows, those of records that were read after one checkpoint and before another.
+    """The dead letters or ledger rows of records that were read between two checkpoints.
 
     Args:
-        column: the one that holds positions.
-        before: None: from the source's beginning on.
+        column: the column that holds positions.
+        before: None: from the source's beginning.
     """
     reached = source.reached()
     rows = not_read(rows, column, reached(before.source) if before is not None else {})
@@ -99,24 +99,24 @@ def inside(source: LiveSource, rows: pa.Table, column: str, before: Checkpoint |
 
 
 def not_read(rows: pa.Table, column: str, reached: Mapping[str, int]) -> pa.Table:
-    """Of dead letters or ledger rows, those of records that had not been read at a place.
+    """The dead letters or ledger rows of records that had not yet been read at a place.
 
     Args:
-        column: the one that holds positions.
-        reached: of each source, the first position that had not been read.
+        column: the column that holds positions.
+        reached: for each source, the first position that had not been read.
     """
     return rows.filter(pa.array(rows[column].to_numpy() >= _bounds(rows, reached)))
 
 
 def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:
-    """Of each row's source, the first position that was not read."""
+    """The first unread position of each row's source."""
     sources = pa.chunked_array(rows["source"]).combine_chunks().dictionary_encode()
     bounds = np.array([reached.get(source, 0) for source in sources.dictionary.to_pylist()], np.int64)
     return bounds[sources.indices.to_numpy(zero_copy_only=False)]
 
 
 def resumed(checkpoint: Checkpoint, progress: Any) -> SourceCursor:
-    """What is left behind a checkpoint. Its names go on behind the checkpoint's."""
+    """The source cursor after a checkpoint. The names of its ticks follow the checkpoint's name."""
     shift = checkpoint.name - name_of(checkpoint.chunk, READ)
     position, began = checkpoint.source["position"], checkpoint.source.get("began")
     return SourceCursor(checkpoint.chunk, progress, position, time.time(), shift=shift, began=began)

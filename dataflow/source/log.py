@@ -28,7 +28,7 @@ from transforms.time.watermark import Progress
 
 
 def reached(source: Mapping[str, Any]) -> Mapping[str, int]:
-    """Of a checkpoint's source: the position of the log's first record that was not read."""
+    """The position of the log's first unread record, from a checkpoint's source."""
     return {SOURCE: int(source["position"])}
 
 
@@ -52,7 +52,7 @@ class LogSource:
     def begin(self, say: Callable[[str], None]) -> SourceCursor:
         extent = self.job.log_extent()
         if extent.first_chunk > 1:
-            say(f"the log begins at record {extent.first_position:,}: what came before was forgotten")
+            say(f"the log begins at record {extent.first_position:,}: earlier records were forgotten")
         return SourceCursor(extent.first_chunk, Progress(), extent.first_position, time.time(), began=self._began())
 
     def resume(self, checkpoint: Checkpoint) -> SourceCursor:
@@ -64,7 +64,7 @@ class LogSource:
         if is_other or position != checkpoint.source["position"]:
             raise SourceError(
                 f"{path}: the log holds chunks {extent.first_chunk:,} to {extent.end_chunk - 1:,}"
-                f"{' and is another log than the one before' if is_other else ''}, and this job goes on"
+                f"{' and is not the log that the job has read so far' if is_other else ''}, and this job resumes"
                 f" at {checkpoint.chunk:,}, record {checkpoint.source['position']:,}; was it replaced? `--begin-anew`"
                 " empties the job's tables and begins with what this log holds"
             )
@@ -79,7 +79,7 @@ class LogSource:
     def feed(self, overlay: Overlay) -> Feed:
         return LogFeed(self.job.log.path, self._parser(overlay), self._hold())
 
-    def behind(self) -> beam.DoFn:
+    def after_checkpoint(self) -> beam.DoFn:
         return AnnounceFn(self._hold())
 
     def words_of(self, part: SourceSpan) -> str:
@@ -125,5 +125,5 @@ class LogSource:
 
 
 def _reader_name(job: Job) -> str:
-    """What the log calls this job: two of one name, with states of their own, are two readers."""
+    """The job's name among the log's readers: two jobs of one name with separate states are two readers."""
     return f"{job.spec.job}-{digest(job.state)[:8]}"

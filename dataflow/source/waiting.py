@@ -1,4 +1,4 @@
-"""A live job that is started before its source is there: it waits, and says so."""
+"""A live job that starts before its source exists: it waits, and says so."""
 
 import os
 import time
@@ -14,9 +14,9 @@ _PAUSE_SECONDS: Final = 0.2
 
 
 def wait_for_source(job: Job, say: Callable[[str], None]) -> None:
-    """Waits until there is the log that a job reads, if it has never read it; Ctrl-C and SIGTERM end that, too.
+    """Waits until the log that a job reads exists, if the job has never read it; Ctrl-C and SIGTERM end the wait.
 
-    A job that has read a log already does not take it that its log is not there yet.
+    For a job that has already read a log, a missing log is an error.
     """
     log, said = job.spec.source.log, False
     while log is not None and not os.path.exists(f"{job.state}/{MANIFEST}"):

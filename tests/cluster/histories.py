@@ -49,7 +49,7 @@ class Going:
         time.sleep(self.dice.random() * 2)
         for left in self.known(abandoned=True):
             ended = streamgauge("flink", "resume", self.job, "--from", left.path)
-            assert (ended.code, "has left this savepoint" in ended.message) == (2, True), ended
+            assert (ended.code, "has abandoned this savepoint" in ended.message) == (2, True), ended
         chosen = self.dice.choice(self.known(abandoned=False))
         self.flink("resume", "--from", chosen.path)
         return f"back to {os.path.basename(chosen.path)[-6:]}"

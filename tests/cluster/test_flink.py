@@ -279,9 +279,9 @@ def test_what_cannot_be_submitted_is_refused_and_leaves_nothing(live: Live, tmp_
     flags = live.cluster.flags
     for arguments, words in (
         (("--flink", "localhost:1"), "no Flink answers at localhost:1"),
-        (("--flink", "nonsense"), "no address"),
-        ((*flags, f"--flink_job_server_jar={nothing}"), "is no jar"),
-        ((*flags, "--flink_job_server_jar=/nowhere"), "is no file"),
+        (("--flink", "nonsense"), "not the address"),
+        ((*flags, f"--flink_job_server_jar={nothing}"), "is not a jar"),
+        ((*flags, "--flink_job_server_jar=/nowhere"), "is not a file"),
         ((*flags, "--parallelism=99"), "free slots"),
     ):
         ended = live.flink("submit", *arguments)
@@ -297,7 +297,7 @@ def test_a_savepoint_of_another_job_is_refused(live: Live, tmp_path: Path) -> No
     live.done(live.flink("stop"))
     theirs = live.record()["savepoints"][0]
     ended = live.flink("resume", "--from", "/somewhere/savepoint-123456-abcdef")
-    assert (ended.code, "is no savepoint of this job" in ended.message) == (2, True)
+    assert (ended.code, "is not a savepoint of this job" in ended.message) == (2, True)
     state = live.folder / ".streamgauge/live" / RECORD
     content = live.record()
     missing = {**theirs, "path": "file:/nowhere/savepoint-000000-000000"}
@@ -347,7 +347,7 @@ def test_to_go_back_to_an_older_savepoint_loses_and_doubles_nothing(live: Live) 
     live.verified()
     live.done(live.flink("stop"))
     ended = live.flink("resume", "--from", newer)
-    assert (ended.code, "has left this savepoint" in ended.message) == (2, True)
+    assert (ended.code, "has abandoned this savepoint" in ended.message) == (2, True)
     assert re.search(f"{re.escape(newer)}.*, abandoned", live.done(live.flink("status")))
     live.write(20)
     live.done(live.flink("resume", "--from", "latest"))
@@ -366,6 +366,6 @@ def test_a_savepoint_that_a_killed_command_did_not_write_down_is_found(live: Liv
     assert taken not in str(live.record()["savepoints"])
     live.write(20)
     out = live.done(live.flink("resume", "--from", "latest"))
-    assert f"a savepoint that was not written down: {taken}" in out
+    assert f"a savepoint that was not recorded: {taken}" in out
     live.catch_up()
     live.verified()

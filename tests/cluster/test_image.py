@@ -253,7 +253,7 @@ def test_another_builder_can_build_it_from_the_folder_that_is_filled(on: Engine,
     }
     assert [path.name for path in (folder / "bin").iterdir()] == ["boot"]
     again = streamgauge(on, "image", "build", "--context", str(folder))
-    assert (again.returncode, again.stderr) == (2, f"error: {folder} is there already\n")
+    assert (again.returncode, again.stderr) == (2, f"error: {folder} already exists\n")
 
 
 def test_an_image_that_is_not_there_is_one_clear_message(on: Engine) -> None:

@@ -179,7 +179,7 @@ def test_a_topic_that_is_not_there_or_was_made_anew_is_refused(tmp_path: Path, t
     empty = topic.server.create(f"empty-{tmp_path.name}", PARTITIONS)
     write_job(tmp_path, changed(topic.job, source={"kafka": {**kafka, "topic": empty}}))
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
-    assert (ended.code, "made anew" in ended.message) == (2, True), ended
+    assert (ended.code, "created again" in ended.message) == (2, True), ended
 
 
 def test_each_final_row_is_in_its_topic_once_however_often_the_job_is_killed(tmp_path: Path, topic: Topic) -> None:

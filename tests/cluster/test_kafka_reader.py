@@ -105,7 +105,7 @@ def test_only_committed_messages_come_and_markers_are_passed(server: Broker) -> 
         ends = reader.ends([0])
         assert ends == {0: 5}  # two messages, a marker, a message taken back, its marker
         assert read_all(reader, {0: 0}, ends)[0] == [(0, b"before"), (1, b"kept")]
-        assert reader.read(ends, 0.3).behind == frozenset()
+        assert reader.read(ends, 0.3).with_more == frozenset()
 
 
 def test_the_ends_are_seen_without_asking_once_something_came(server: Broker) -> None:
@@ -125,7 +125,7 @@ def test_an_end_that_was_come_to_is_seen_before_an_open_transaction(server: Brok
         send(producer, topic, [b"within"])
         producer.flush(30)
         read_all(reader, {0: 0}, {0: 1})
-        until(lambda: reader.read({0: 1}, 0.1).behind, "the end of the partition", lambda behind: not behind)
+        until(lambda: reader.read({0: 1}, 0.1).with_more, "the end of the partition", lambda more: not more)
         assert reader.seen_ends([0]) == {0: 1} == reader.ends([0])
 
 
@@ -163,7 +163,7 @@ def test_a_message_is_there_as_soon_as_it_was_sent(server: Broker) -> None:
     topic = topic_of(server)
     with reader_of(server, topic) as reader:
         idle = reader.read({0: 0}, 1.0)
-        assert (idle.fetched, idle.behind, idle.listened > 900_000) == ([], frozenset(), True)
+        assert (idle.fetched, idle.with_more, idle.listened > 900_000) == ([], frozenset(), True)
         produce(server, topic, [b"x"])
         began = time.monotonic()
         reading = reader.read({0: 0}, 20.0)
@@ -179,12 +179,12 @@ def test_a_partition_of_which_all_was_read_is_known_as_such(server: Broker) -> N
             produce(server, topic, [b"x"] * number, number % 2)
             if number > 6:  # the client fetches meanwhile: messages and the end behind them come in one stroke
                 time.sleep(0.4)
-            deadline, behind = Deadline(f"{number} messages and their end", 20), frozenset({0, 1})
-            while behind or sum(offsets.values()) < number * (number + 1) // 2:
-                deadline.check((offsets, behind))
+            deadline, more = Deadline(f"{number} messages and their end", 20), frozenset({0, 1})
+            while more or sum(offsets.values()) < number * (number + 1) // 2:
+                deadline.check((offsets, more))
                 reading = reader.read(offsets, 0.2)
                 offsets |= {part.partition: part.next for part in reading.fetched}
-                behind = reading.behind
+                more = reading.with_more
 
 
 def test_where_to_start_is_said_by_time_too(server: Broker) -> None:
@@ -206,10 +206,10 @@ def test_an_offset_that_retention_took_is_an_error_that_says_so(server: Broker) 
     produce(server, topic, [b"x" * 10_000] * 500)
     with reader_of(server, topic) as reader:
         low = until(lambda: reader.beginnings([0])[0], "retention")
-        with pytest.raises(SourceError, match=rf"offset 0 of {topic}/0 is not there any more: .* holds \d+ to 500"):
+        with pytest.raises(SourceError, match=rf"offset 0 of {topic}/0 no longer exists: .* holds \d+ to 500"):
             reader.read({0: 0}, 20)
         assert low < 500
-    with reader_of(server, topic) as reader, pytest.raises(SourceError, match=r"offset 9999 .* made anew"):
+    with reader_of(server, topic) as reader, pytest.raises(SourceError, match=r"offset 9999 .* created again"):
         reader.read({0: 9999}, 20)
 
 
@@ -303,15 +303,15 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_is_no_silence(
             offsets = {0: 0, 1: 0}
             assert len(read_all(reader, offsets, {0: 400, 1: 0})[0]) == 400
             deadline = Deadline("the end of both partitions")
-            while behind := reader.read({0: 1000, 1: 0}, 1.0).behind:
-                deadline.check(behind)
+            while more := reader.read({0: 1000, 1: 0}, 1.0).with_more:
+                deadline.check(more)
             server.kill()
             deadline = Deadline("word of the broker's end", 30)
             while not reader.trouble:
                 reader.read({0: 1000, 1: 0}, 1.0)
                 deadline.check()
             down = reader.read({0: 1000, 1: 0}, 2.0)
-            assert (down.fetched, down.listened, down.behind) == ([], 0, frozenset({0, 1}))
+            assert (down.fetched, down.listened, down.with_more) == ([], 0, frozenset({0, 1}))
             assert reader.partitions() == [0, 1]
             server.start()
             produce(server, topic, [b"after"], 1)

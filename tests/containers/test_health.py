@@ -43,7 +43,7 @@ def test_a_collector_that_answers_is_well() -> None:
 
 def test_a_collector_that_says_something_else_is_none() -> None:
     with server(b"HTTP/1.1 400\r\n") as port:
-        assert health.ailment({1: [*COLLECT, port]}) == "the collector does not answer as one"
+        assert health.ailment({1: [*COLLECT, port]}) == "what answers is not a collector"
 
 
 def test_a_collector_that_nobody_reaches_is_ill() -> None:

@@ -42,7 +42,7 @@ def test_podman_does_where_docker_does_not_answer(tmp_path: Path, monkeypatch: p
 def test_a_failing_build_is_told_with_its_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, "docker", "echo step 1; echo no space left on device; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match="docker build failed; it said last:\nstep 1\nno space left on device"):
+    with pytest.raises(EngineError, match="docker build failed; its last lines:\nstep 1\nno space left on device"):
         Engine("docker", "amd64").watch("build", ".")
 
 
@@ -54,8 +54,8 @@ def test_an_image_of_this_python_and_beam_fits() -> None:
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        ({}, "i is no image of ours: it has no label streamgauge.python"),
-        ({image.PYTHON_LABEL: "3.9"}, "i is no image of ours: it has no label streamgauge.beam"),
+        ({}, "i is not a Streamgauge image: it has no label streamgauge.python"),
+        ({image.PYTHON_LABEL: "3.9"}, "i is not a Streamgauge image: it has no label streamgauge.beam"),
         ({image.PYTHON_LABEL: "3.9", image.BEAM_LABEL: "2.0"}, "i has Python 3.9 and this is 3."),
         ({image.PYTHON_LABEL: image.submitter()[0], image.BEAM_LABEL: "2.0"}, "i has Beam 2.0 and this is 2."),
     ],
@@ -86,7 +86,7 @@ def test_the_checkout_knows_its_commit_and_whether_it_was_changed(tmp_path: Path
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"and .* is none: setup\.py is missing"):
+    with pytest.raises(EngineError, match=r"and .* is not one: setup\.py is missing"):
         checkout.read(tmp_path)
 
 

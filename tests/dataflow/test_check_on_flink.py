@@ -8,7 +8,7 @@ from tests.dataflow.jobs import JSON_LINES, streamgauge, write_job, write_json_l
 from tests.dataflow.live_job import JOB, Feed
 from tests.runners.test_flink import job_server, server, with_slots  # noqa: F401  # two are fixtures
 
-HERE = "can be read on the collector's machine only: every TaskManager that this job may get must be there; past one"
+HERE = "can be read only on the collector's machine, where every TaskManager of this job must run; for more than one"
 
 
 def checked(server: Any, job_server: str, job: Path) -> str:  # noqa: F811
@@ -22,7 +22,7 @@ def test_a_log_is_said_to_be_of_one_machine(server: Any, job_server: str, tmp_pa
     with closing((feed := Feed(tmp_path)).writer):
         feed.write(3)
     out = checked(server, job_server, write_job(tmp_path, JOB))
-    assert f"the log {tmp_path}/log {HERE} machine, read source.kafka" in out
+    assert f"the log {tmp_path}/log {HERE} machine, use source.kafka" in out
     [shared] = [line for line in out.splitlines() if "the same files and folders on every machine" in line]
     assert f"{tmp_path}/out" in shared and f"{tmp_path}/log" not in shared
 

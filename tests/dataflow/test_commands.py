@@ -55,18 +55,18 @@ def test_a_command_line_that_is_wrong_ends_in_2_with_what_is_wrong(tmp_path: Pat
         ("fly",): "No such command 'fly'",
         ("run",): "Missing argument 'JOB'",
         ("run", str(job), "--set"): "requires an argument",
-        ("run", str(job), str(job)): "a run has one job",
+        ("run", str(job), str(job)): "a run takes one job",
         ("run", str(job), "--direct_num_workers=two"): "--direct_num_workers: invalid int value: 'two'",
-        ("run", str(job), "--runner=NoRunner"): "NoRunner is none of",
-        ("check", str(job), "--runner=NoRunner"): "NoRunner is none of",
-        ("run", str(job), "--streaming"): "--streaming needs a source without an end",
+        ("run", str(job), "--runner=NoRunner"): "NoRunner is not one of",
+        ("check", str(job), "--runner=NoRunner"): "NoRunner is not one of",
+        ("run", str(job), "--streaming"): "--streaming needs an endless source",
         ("plan", str(job), "--svg", str(tmp_path / "no/where.svg")): "No such file or directory",
         ("plan", str(job), "--nope"): "No such option",
-        ("report", str(job)): "say where to",
+        ("report", str(job)): "the report needs a path",
         ("report", str(job), "-o", "r.html"): "has not run yet",
         ("init",): "Missing argument",
         ("init", str(tmp_path / "gone.csv")): "there is no such file",
-        ("init", str(job.parent / "data.jsonl"), "-o", str(job)): "is there already",
+        ("init", str(job.parent / "data.jsonl"), "-o", str(job)): "already exists",
         ("init", str(job.parent / "data.jsonl"), "-o", str(tmp_path / "no/job.yaml")): "there is no folder",
         ("replay", str(job), str(tmp_path / "gone.jsonl")): "No such file or directory",
     }.items():
@@ -165,14 +165,14 @@ def test_check_and_plan_say_what_a_job_is_and_run_nothing(example: Path) -> None
         assert words in check.out
     for words in ("by_carrier", "by_route", "dep_delay_p95", "tailnum_top5", "coefficient_distance", "revision"):
         assert words in plan.out
-    assert re.search(r"by_route: about [\d,]+ bytes a key and slice", plan.out)
+    assert re.search(r"by_route: about [\d,]+ bytes per key and slice", plan.out)
     assert tree(example.parent) == before
 
 
 def test_plan_and_report_name_the_version_of_the_time_zone_database(example: Path, tmp_path: Path) -> None:
     assert streamgauge("run", example).code == 0
     assert streamgauge("report", example, "-o", tmp_path / "report.html").code == 0
-    assert f"time zones of the IANA's database {IANA_VERSION}\n" in streamgauge("plan", example).out
+    assert f"time zones of the IANA database {IANA_VERSION}\n" in streamgauge("plan", example).out
     assert f"<span>IANA time zones {IANA_VERSION}</span>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -224,12 +224,12 @@ def test_an_export_that_is_none_or_of_somebody_else_is_refused(tmp_path: Path) -
     for text, words in {
         '{"source": "data.jsonl", "position": 0, "payload": "x"}': "data.jsonl has no dead letter at 0",
         '{"source": "other.jsonl", "position": 29, "payload": "x"}': "other.jsonl has no dead letter at 29",
-        '{"source": "data.jsonl", "position": "x"}': "is no line of an export",
-        '{"position": 29}': "is no line of an export",
-        "[]": "is no line of an export",
-        "\x00": "is no line of an export",
-        '{"source": "data.jsonl", "position": 29, "payload": 7}': "is no line of an export",
-        '{"source": "data.jsonl", "position": 29, "payload_base64": "!"}': "is no line of an export",
+        '{"source": "data.jsonl", "position": "x"}': "is not a line of an export",
+        '{"position": 29}': "is not a line of an export",
+        "[]": "is not a line of an export",
+        "\x00": "is not a line of an export",
+        '{"source": "data.jsonl", "position": 29, "payload": 7}': "is not a line of an export",
+        '{"source": "data.jsonl", "position": 29, "payload_base64": "!"}': "is not a line of an export",
     }.items():
         (tmp_path / "repaired.jsonl").write_text(text + "\n")
         ended = streamgauge("replay", job, tmp_path / "repaired.jsonl")

@@ -40,14 +40,20 @@ def said(kept: timedelta | None, after: timedelta, pace: float = 10.0) -> str:
 @pytest.mark.parametrize("kept", [None, timedelta(days=-3)])
 def test_a_job_that_was_just_resumed_is_not_said_to_keep_nothing(kept: timedelta | None) -> None:
     assert said(kept, timedelta(seconds=30)) == ""
-    assert said(kept, timedelta(minutes=5)).startswith("it runs and has kept nothing for 5 m: look at the last failure")
+    assert said(kept, timedelta(minutes=5)).startswith(
+        "it is running and has kept no checkpoint for 5 m: check the last failure"
+    )
 
 
 def test_a_job_that_stopped_keeping_checkpoints_is_said_to_since_the_last_one() -> None:
     assert said(timedelta(minutes=10), timedelta(minutes=11)) == ""
-    assert said(timedelta(minutes=10), timedelta(minutes=14)).startswith("it runs and has kept nothing for 4 m:")
+    assert said(timedelta(minutes=10), timedelta(minutes=14)).startswith(
+        "it is running and has kept no checkpoint for 4 m:"
+    )
 
 
 def test_a_slow_pace_of_checkpoints_is_no_standstill() -> None:
     assert said(timedelta(), timedelta(minutes=50), pace=600) == ""
-    assert said(timedelta(), timedelta(minutes=121), pace=600).startswith("it runs and has kept nothing for 2 h:")
+    assert said(timedelta(), timedelta(minutes=121), pace=600).startswith(
+        "it is running and has kept no checkpoint for 2 h:"
+    )

@@ -158,12 +158,12 @@ def test_a_bad_line_amid_good_ones_is_counted_and_passed_over() -> None:
     )
     assert (
         columns(yaml.safe_load(text)) == {"ts": "timestamp", "v": "int64?"}
-        and "# 5 lines were no readable record" in text
+        and "# 5 lines were not readable records" in text
     )
     text = infer([write("a.csv", b"ts,v\n" + f"{iso(0)},1\n".encode() * 9 + b'x,1,2\n\xff,1\n"x\ny",1\n')])
     assert (
         columns(yaml.safe_load(text)) == {"ts": "timestamp", "v": "int64?"}
-        and "# 4 lines were no readable record" in text
+        and "# 4 lines were not readable records" in text
     )
 
 
@@ -294,7 +294,7 @@ def test_a_pattern_names_the_files_that_a_run_reads() -> None:
     Path("in/latest").symlink_to(".")
     for name in ("in/a.jsonl", "in/_temporary/b.jsonl"):
         write(name, json_lines(*readings(10)))
-    assert "a look at in/a.jsonl, all of its 10 records" in infer(["in/**/*.jsonl"])
+    assert "wrote it from in/a.jsonl, all of its 10 records" in infer(["in/**/*.jsonl"])
 
 
 def test_files_that_cannot_be_read_together_are_refused() -> None:

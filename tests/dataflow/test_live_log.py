@@ -62,7 +62,7 @@ def test_a_log_that_was_made_again_is_refused_although_it_is_as_long(tmp_path: P
     again.write(40)
     feed.writer = again.writer
     ended = finished(forked("run", tmp_path / "job.yaml", "--streaming"))
-    assert (ended.code, "is another log than the one before" in ended.message) == (2, True)
+    assert (ended.code, "is not the log that the job has read so far" in ended.message) == (2, True)
 
 
 def test_a_checkpoint_of_an_earlier_version_learns_which_log_it_reads(tmp_path: Path, feed: Feed) -> None:

@@ -10,7 +10,7 @@ from runners.flink_rest import FlinkError
 from runners.prism_binary import PrismError, beam_version, cached
 from tests.runners.test_prism_binary import fake
 
-SWITCHED = "DirectRunner would never close a window of an endless source, so it is not DirectRunner"
+SWITCHED = "DirectRunner would never close a window of an endless source, so Prism is used instead"
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +39,16 @@ def test_prism_asked_for_by_name_needs_no_note(a_prism_that_was_built: Path) -> 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "direct", "FnApiRunner", "directrunner", "BundleBasedDirectRunner"])
 def test_a_runner_that_never_closes_a_window_is_refused_when_asked_for_by_name(name: str) -> None:
-    with pytest.raises(NeverCloses, match=rf"^--runner={name}, .* never closes a window .*: leave --runner out, and"):
+    with pytest.raises(
+        NeverCloses, match=rf"^--runner={name}, .* never closes a window .*: omit --runner to use Prism"
+    ):
         diagnose([f"--runner={name}", "--streaming"], endless=True)
 
 
 def test_a_live_job_runs_on_prism_and_on_flink_only(a_prism_that_was_built: Path) -> None:
     with pytest.raises(NeverCloses, match=r"^--runner=my.own.Runner: live jobs run on Prism and on Flink in this vers"):
         diagnose(["--runner=my.own.Runner"], endless=True)
-    with pytest.raises(NeverCloses, match=r"^--runner=FlinkRunner: a live job needs a cluster that is there"):
+    with pytest.raises(NeverCloses, match=r"^--runner=FlinkRunner: a live job needs a running cluster"):
         diagnose(["--runner=FlinkRunner"], endless=True)
 
 
@@ -58,7 +60,7 @@ def test_a_flink_that_does_not_answer_is_refused(endless: bool) -> None:
 
 def test_flags_that_do_nothing_are_told() -> None:
     notes = diagnose(["--direct_num_workers=2", "--direct_running_mode=multi_threading"], endless=True).notes
-    assert notes == (SWITCHED, "Prism takes no notice of --direct_num_workers, --direct_running_mode")
+    assert notes == (SWITCHED, "Prism ignores --direct_num_workers, --direct_running_mode")
 
 
 def test_a_prism_of_somebody_elses_may_be_open_to_the_network(tmp_path: Path) -> None:
@@ -73,5 +75,5 @@ def test_a_prism_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_flags_that_beam_cannot_read_are_refused() -> None:
-    with pytest.raises(FlagError, match="is none of"):
+    with pytest.raises(FlagError, match="is not one of"):
         diagnose(["--runner=Nobody"], endless=True)

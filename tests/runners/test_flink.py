@@ -61,7 +61,7 @@ def cluster(server: Any) -> Flink:
 
 @pytest.mark.parametrize("address", ["nonsense", "localhost", "localhost:port", "http://", ":8081"])
 def test_an_address_has_a_host_and_a_port(address: str) -> None:
-    with pytest.raises(FlinkError, match="is no address of a Flink cluster, HOST:PORT"):
+    with pytest.raises(FlinkError, match="is not the address of a Flink cluster, HOST:PORT"):
         Flink(address)
 
 
@@ -73,7 +73,7 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_sentence() -> None:
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}"])
 def test_somebody_else_at_the_address_is_no_flink(server: Any, content: bytes) -> None:
     server.known["GET /v1/overview"] = 200, content
-    with pytest.raises(FlinkError, match="answers, and is no Flink"):
+    with pytest.raises(FlinkError, match="answers, but is not Flink"):
         cluster(server).overview()
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_the_cluster_does_not_know_is_told(server: Any) -> None:
     trace = "<Exception on server side:\norg.apache.X.FlinkJobNotFoundException: Could not find Flink job (abd)\n\tat a"
     server.known["GET /v1/jobs/abd/status"] = 500, {"errors": ["Internal server error.", trace]}
     for job in ("abc", "abd"):
-        with pytest.raises(NoSuchJob, match=f"knows no job {job}"):
+        with pytest.raises(NoSuchJob, match=f"does not know job {job}"):
             cluster(server).state(job)
 
 
@@ -171,9 +171,9 @@ def test_what_is_no_job_server_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.jar"
     text.write_text("no jar")
     for path, words in (
-        (tmp_path / "none.jar", "is no file"),
-        (text, "is no jar"),
-        (jar(tmp_path / "other.jar", "a.class"), "is no job server of Beam's for Flink"),
+        (tmp_path / "none.jar", "is not a file"),
+        (text, "is not a jar"),
+        (jar(tmp_path / "other.jar", "a.class"), "is not a job server of Beam for Flink"),
     ):
         with pytest.raises(FlinkError, match=f"^--flink_job_server_jar: .*{words}"):
             flink_jar.locate(str(path), "1.19.3")
@@ -264,7 +264,7 @@ def test_a_count_of_processes_is_a_number(server: Any, job_server: str) -> None:
 
 def test_more_processes_than_one_are_told_and_travel_with_the_job(server: Any, job_server: str) -> None:
     target = target_at(server, [4], job_server, parallelism=3)
-    assert "up to 3 processes for Python beside each TaskManager, about 430 MB each" in flink.notes_of(target)
+    assert "up to 3 Python processes for each TaskManager, about 430 MB each" in flink.notes_of(target)
     assert submitted_options(server, target, parallelism=3)["beam:option:sdk_worker_parallelism:v1"] in (3, "3")
 
 

@@ -65,7 +65,7 @@ def test_without_any_prism_the_error_names_every_way() -> None:
 
 def test_a_named_prism_that_is_missing_is_not_replaced_by_another(tmp_path: Path) -> None:
     fake(cached())
-    with pytest.raises(PrismError, match=r"^--prism_location: .*/gone is no file; run `make prism`"):
+    with pytest.raises(PrismError, match=r"^--prism_location: .*/gone is not a file; run `make prism`"):
         locate([f"--prism_location={tmp_path / 'gone'}"])
 
 
@@ -92,18 +92,18 @@ def test_a_prism_of_a_checkout_does_not_say_its_version_and_is_taken(tmp_path: P
 
 @pytest.mark.parametrize("program", ["/bin/sh", sys.executable])
 def test_another_program_is_no_prism(program: str) -> None:
-    with pytest.raises(PrismError, match="is no Prism; "):
+    with pytest.raises(PrismError, match="is not a Prism; "):
         locate([f"--prism_location={program}"])
 
 
 def test_an_empty_file_is_no_prism(tmp_path: Path) -> None:
     (tmp_path / "prism").touch(0o755)
-    with pytest.raises(PrismError, match="is no Prism; "):
+    with pytest.raises(PrismError, match="is not a Prism; "):
         locate([f"--prism_location={tmp_path / 'prism'}"])
 
 
 def test_flags_that_beam_cannot_read_are_told() -> None:
-    with pytest.raises(FlagError, match="NoSuchRunner is none of"):
+    with pytest.raises(FlagError, match="NoSuchRunner is not one of"):
         locate(["--runner=NoSuchRunner"])
 
 

@@ -90,7 +90,7 @@ def test_a_specification_is_frozen_and_knows_its_fields() -> None:
 
 
 def test_what_is_not_served_yet_is_refused_in_words() -> None:
-    with pytest.raises(ValidationError, match="`gap` is not served by this version; use `length`"):
+    with pytest.raises(ValidationError, match="`gap` is not supported in this version; use `length`"):
         Pause.model_validate({"length": "1m", "gap": "1h"})
     assert Pause.model_validate({"length": "1m", "gap": None}).gap is None
 

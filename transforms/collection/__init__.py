@@ -1,1 +1,1 @@
-"""Collection: ranges of files in; batches of records, dead letters and ledger entries out."""
+"""Collection: reads sources into batches of records, dead letters and ledger entries."""

@@ -1,4 +1,4 @@
-"""What is left to read of an endless source, and Beam's view of it: one restriction that is never divided."""
+"""The source cursor: what is left to read of an endless source, and Beam's view of it as one undivided restriction."""
 
 import json
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class SourceCursor:
-    """What is left to read of a source: everything from `chunk`, or nothing; and how far it had come there.
+    """What is left to read of a source: everything from `chunk`, or nothing once `ended`; and the progress so far.
 
     Args:
         chunk: the first chunk that was not read.
-        progress: what the source knows of everything before; it has `watermark` and `to_json`.
-        position: that of the first record of `chunk`.
-        kept_at: when the last tick went out that keeps a checkpoint, in s since the epoch.
+        progress: the source's progress through everything before `chunk`; it has `watermark` and `to_json`.
+        position: the position of the first record of `chunk`.
+        kept_at: when the last tick with a checkpoint was sent, in s since the epoch.
         is_kept: whether that tick was at `chunk`.
         told: the watermark of the last tick.
-        untold: how many flushes were sent since.
-        began: where the job began, in words of the source; None: at the source's own beginning.
-        shift: how much greater the names of ticks are than those of a first launch: greater than that of the
-            checkpoint that this launch goes on from, whose files are named after it.
+        untold: how many portions were sent since the last tick.
+        began: where the job began, in the source's own terms; None: at the source's own beginning.
+        shift: the offset added to the names of ticks; 0 in a first launch. A later launch exceeds the name of the
+            checkpoint from which it resumes, because that checkpoint's files carry its name.
     """
 
     chunk: int
@@ -45,18 +45,18 @@ class SourceCursor:
     ended: bool = False
 
     def after(self, chunk: int, position: int, progress: Any) -> "SourceCursor":
-        """What is left when everything before `chunk` is read."""
+        """The cursor once everything before `chunk` has been read."""
         return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, untold=self.untold + 1)
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
-        """The tick that says that everything before was sent."""
+        """The tick at this cursor: a checkpoint barrier after everything before it."""
         source = {"progress": self.progress.to_json(), "position": self.position, "began": self.began} if keeps else {}
         name = name_of(self.chunk, why) + self.shift
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
 
 
 class CursorCoder(Coder):
-    """A rest as JSON: engines keep it in their savepoints, from which other versions of this code go on."""
+    """Encodes a source cursor as JSON: engines keep it in savepoints, from which other versions of this code resume."""
 
     def encode(self, value: SourceCursor) -> bytes:
         known = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "progress"}
@@ -76,15 +76,15 @@ class CursorCoder(Coder):
         return True
 
     def estimate_size(self, value: SourceCursor) -> int:
-        return 1_000  # roughly; the coder's own way to know is to encode it
+        return 1_000  # roughly; an exact size would require encoding it
 
     def to_type_hint(self) -> type:
         return SourceCursor
 
 
 class CursorTracker(RestrictionTracker):
-    """Claims chunks one after the other. The rest of an endless source is never divided: its far half would hold the
-    watermark for ever."""
+    """Claims chunks one after the other. An endless source is never divided: the half that waits to be read would hold
+    the watermark for ever."""
 
     def __init__(self, cursor: SourceCursor):
         self._rest = cursor
@@ -94,7 +94,7 @@ class CursorTracker(RestrictionTracker):
         return self._rest
 
     def try_claim(self, cursor: SourceCursor) -> bool:
-        """Claims everything before `rest`; false once the runner has taken the rest away."""
+        """Claims everything before `cursor`; false once the runner has taken the remainder away."""
         if self._left is not None:
             return False
         self._rest = cursor
@@ -109,7 +109,7 @@ class CursorTracker(RestrictionTracker):
 
     def check_done(self) -> bool:
         if not self._rest.ended:
-            raise ValueError(f"the source was left at chunk {self._rest.chunk} without saying when to go on")
+            raise ValueError(f"the source was left at chunk {self._rest.chunk} without a time to resume")
         return True
 
     def current_progress(self) -> RestrictionProgress:
@@ -120,7 +120,7 @@ class CursorTracker(RestrictionTracker):
 
 
 class CursorProvider(RestrictionProvider):
-    """Beam's view of an endless source: one restriction, of no known size."""
+    """Beam's view of an endless source: one restriction of unknown size."""
 
     def initial_restriction(self, element: SourceCursor) -> SourceCursor:
         return element

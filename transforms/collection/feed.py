@@ -1,4 +1,4 @@
-"""What an endless source is made of, free of Beam: feeds, which are read a portion at a time."""
+"""Feeds: endless sources as they are read, one portion at a time; free of Beam."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from transforms.collection.cursor import SourceCursor
 from transforms.time.watermark import NEVER
 
 FLUSH_BYTES: Final = 16 << 20
-"""Text that is parsed at a time when there is more: as much as a block of a file."""
+"""Bytes of text parsed at a time when more is waiting: as much as a block of a file."""
 
 _LEAST_BYTES: Final = 16 << 10
 _FIRST_BYTES: Final = 256 << 10
@@ -20,11 +20,11 @@ _SHORT_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What was read at a time: good records, dead letters, ledger entries, and what is left behind it.
+    """What was read at a time: good records, dead letters, ledger entries, and the source cursor after them.
 
     Args:
-        records: how many were read.
-        received: when the newest of them came (µs since the epoch).
+        records: how many records were read.
+        received: when the newest of them arrived (µs since the epoch).
     """
 
     batches: Sequence[pa.RecordBatch]
@@ -35,7 +35,7 @@ class Portion:
     received: int
 
     def outputs(self) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """What it gives to the pipeline, and where to: `batches`, `dead_letters`, `ledger`."""
+        """The portion's batches with their outputs: `batches`, `dead_letters`, `ledger`."""
         yield from (("batches", batch) for batch in self.batches if batch.num_rows)
         if self.dead.num_rows:
             yield "dead_letters", self.dead
@@ -44,10 +44,10 @@ class Portion:
 
 
 class Appetite:
-    """How much text is handed over at a time: as much as what follows is done with in two to four seconds.
+    """Adapts the size of portions to what the rest of the pipeline processes in two to four seconds.
 
-    A job hears between two portions that it shall stop, and with a slow step a large one takes minutes. It begins with
-    little, and a fast job has the largest portions after a few.
+    A job sees a request to stop only between two portions, and with a slow step a large portion takes minutes. Sizes
+    start small; a fast job reaches the largest size after a few portions.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Appetite:
         self._is_warm = False
 
     def took(self, seconds: float, size: int) -> None:
-        """Learns how long a portion of `size` bytes took whatever follows."""
-        if not self._is_warm:  # the first one waits for what is loaded and compiled
+        """Records how long the pipeline took to process a portion of `size` bytes."""
+        if not self._is_warm:  # the first portion includes the time to load and compile code
             self._is_warm = True
         elif seconds > _LONG_SECONDS:
             self.bytes = max(self.bytes // 2, _LEAST_BYTES)
@@ -65,29 +65,29 @@ class Appetite:
 
 
 class Feed(Protocol):
-    """An endless source, as one process reads it. It travels to workers before it is opened."""
+    """An endless source as one process reads it. It is sent to workers before it is opened."""
 
     def open(self) -> None:
-        """Gets ready to read."""
+        """Prepares for reading."""
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Releases all resources."""
 
     def has(self, cursor: SourceCursor) -> bool:
-        """Whether there is something to read, or may be in a moment: asked every few milliseconds."""
+        """Whether there is something to read, or may be soon: asked every few milliseconds."""
 
     def read(self, cursor: SourceCursor) -> Portion | None:
-        """The next portion; None: there is nothing new."""
+        """The next portion; None if there is nothing new."""
 
     def is_at_end(self, cursor: SourceCursor) -> bool:
-        """Whether nothing more is there now, when nothing new could be read."""
+        """Whether the source has nothing more now, after a reading that found nothing."""
 
     def end(self) -> int:
-        """The position behind the last record there is now."""
+        """The position after the last record that exists now."""
 
 
 def bulletin_of(portion: Portion, feed: Feed, now: float) -> dict[str, Any]:
-    """What there is to say about a feed when a portion was read."""
+    """The status fields of a feed after a portion was read."""
     watermark = portion.cursor.progress.watermark
     return {
         "watermark": watermark if watermark > NEVER else None,

@@ -1,4 +1,4 @@
-"""Following a source for ever: a splittable DoFn that hands on portions and says by ticks how far it is."""
+"""Follows a source for ever: a splittable DoFn that emits portions, and ticks that mark its progress."""
 
 import time
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ class Following:
 
     Args:
         control: a file in which `stop` or `finish` asks the job to end.
-        drains: whether all windows close when it ends; nothing can go on from there.
-        keep_every: s between checkpoints.
-        pace: s to stay with the runner's call while there is nothing new; a wake-up takes milliseconds.
-        hold: s to stay with it while there is, unless there is a tick to tell: to an engine that remembers every call
-            for ever, few of them are better. 0: each portion is handed over at once.
-        pause: s that the runner shall wait behind a tick: one that passes the watermark of a call on only
-            when no other call has begun would otherwise keep it back.
-        most_untold: portions that may go by without a tick: what they gave waits unmerged until there is one.
-        linger: s between two portions at least: more of them would only wait for each other in the runner.
-        windows: of each aggregation, and how long (µs) they wait for late records: when ticks are worth sending.
+        drains: whether all windows close when the job ends; it cannot resume afterwards.
+        keep_every: seconds between checkpoints.
+        pace: seconds to keep a bundle open while there is nothing new; resuming takes milliseconds.
+        hold: seconds to keep a bundle open while data keeps arriving, unless a tick is due; Flink keeps state for
+            every resume, so fewer are better. 0: each portion is handed over at once.
+        pause: seconds that the runner waits after a tick before it resumes the source; otherwise a runner that
+            advances the watermark only between bundles would hold it back.
+        most_without_tick: the most portions without a tick: their partial results wait unmerged until the next one.
+        linger: least seconds between two portions: more portions would only queue up in the runner.
+        windows: each aggregation's window, and its wait (µs) for late records; they decide when ticks are due.
     """
 
     control: str
@@ -47,13 +47,13 @@ class Following:
     pace: float = 1.0
     hold: float = 0.0
     pause: float = 0.0
-    most_untold: int = 32
+    most_without_tick: int = 32
     linger: float = 0.05
     windows: tuple[tuple[Window, int], ...] = ()
 
     def is_due(self, cursor: SourceCursor) -> bool:
-        """Whether a tick has something to do: a slice has ended, or its lateness has, since the last one."""
-        if cursor.untold >= self.most_untold:
+        """Whether a tick has an effect: since the last one, a slice has ended or its wait for late records has."""
+        if cursor.untold >= self.most_without_tick:
             return True
         before, now = cursor.told, cursor.progress.watermark
         if now <= before or now < EARLIEST:
@@ -64,19 +64,19 @@ class Following:
         )
 
     def keeps(self, cursor: SourceCursor, now: float) -> bool:
-        """Whether it is time for a checkpoint; a clock that was set back is no reason to wait."""
+        """Whether a checkpoint is due; a clock that was set back does not delay it."""
         return not 0 <= now - cursor.kept_at < self.keep_every
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a reader: what it read, if anything, what is left behind it, and why and what a tick would say."""
+    """One turn of a reader: the portion, if any; the cursor after it; the reason for a tick; and whether it is sent."""
 
     cursor: SourceCursor
     portion: Portion | None
     why: int
     keeps: bool
-    is_told: bool
+    has_tick: bool
 
     @property
     def is_empty(self) -> bool:
@@ -87,7 +87,7 @@ _REST: Final = CursorProvider()
 
 
 class FollowFn(beam.DoFn):
-    """Where to begin in a source, to batches; tagged `dead_letters`, `ledger` and `ticks` beside them."""
+    """Reads a source from a cursor; emits batches, with the side outputs `dead_letters`, `ledger` and `ticks`."""
 
     def __init__(self, following: Following, feed: Feed):
         self._following = following
@@ -118,8 +118,8 @@ class FollowFn(beam.DoFn):
             if turn.portion is not None:
                 TALLY.add(turn.portion.records, turn.portion.dead.num_rows)
                 BULLETIN.set(**bulletin_of(turn.portion, self._feed, time.time()))
-            if not cursor.ended and (turn.is_told or time.monotonic() >= leave):
-                tracker.defer_remainder(Duration(seconds=self._following.pause if turn.is_told else 0))
+            if not cursor.ended and (turn.has_tick or time.monotonic() >= leave):
+                tracker.defer_remainder(Duration(seconds=self._following.pause if turn.has_tick else 0))
                 return
 
     def _turn(self, cursor: SourceCursor) -> Turn:
@@ -136,13 +136,13 @@ class FollowFn(beam.DoFn):
             why, keeps = IDLE, due and not cursor.is_kept
         if keeps:
             cursor = replace(cursor, kept_at=now, is_kept=True)
-        is_told = keeps or (portion is not None and self._following.is_due(cursor))
-        if is_told:
+        has_tick = keeps or (portion is not None and self._following.is_due(cursor))
+        if has_tick:
             cursor = replace(cursor, told=cursor.progress.watermark, untold=0)
-        return Turn(cursor, portion, why, keeps, is_told)
+        return Turn(cursor, portion, why, keeps, has_tick)
 
     def _sent(self, turn: Turn) -> Iterator[Any]:
-        """What a turn gave, and, if it is worth it, the tick behind it, all at the tick's moment."""
+        """The outputs of a turn and then its tick, if it has one, all with the tick's timestamp."""
         tick = turn.cursor.tick(turn.why, keeps=turn.keeps)
         if turn.cursor.ended and self._following.drains:
             tick = replace(tick, watermark=END)
@@ -152,11 +152,11 @@ class FollowFn(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
             else:
                 yield TimestampedValue(output, at)
-        if turn.is_told:
+        if turn.has_tick:
             yield beam.pvalue.TaggedOutput("ticks", TimestampedValue(tick_parcel(tick), at))
 
     def _wait(self, cursor: SourceCursor, until: float) -> str:
-        """Waits for something new, at most so long; gives what somebody asked for meanwhile."""
+        """Waits until there is something new, a request to end, or the time `until`; returns the request."""
         time.sleep(max(self._read_at + self._following.linger - time.monotonic(), 0.0))
         while True:
             asked = asked_for(self._following.control)
@@ -169,7 +169,7 @@ class FollowFn(beam.DoFn):
 
 
 def outputs(portion: Portion) -> Iterator[Any]:
-    """What a portion gives to the pipeline: batches as they are, the rest tagged."""
+    """A portion as outputs of the pipeline: batches untagged, the rest tagged."""
     for tag, batch in portion.outputs():
         yield batch if tag == "batches" else beam.pvalue.TaggedOutput(tag, batch)
 
@@ -178,8 +178,8 @@ def outputs(portion: Portion) -> Iterator[Any]:
 class Follow(beam.PTransform):
     """Reads a source for ever.
 
-    Out: `batches` as the feed makes them, `dead_letters`, `ledger` and `ticks`, all with the source's progress
-    as their timestamps (`transforms.time.tick`).
+    Out: `batches` from the feed, `dead_letters`, `ledger` and `ticks`, all with the source's progress as their
+    timestamps (`transforms.time.tick`).
     """
 
     following: Following

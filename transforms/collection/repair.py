@@ -1,4 +1,4 @@
-"""Repairs: records that are read in other words than their source has."""
+"""Repairs: payloads that are read in place of records of a source."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """A payload that is read instead of a record, and the SHA-256 of the payload that the record must have."""
+    """A payload to read in place of a record, and the SHA-256 of the payload that the record must still have."""
 
     payload: bytes
     replaces: str
 
 
 Overlay = Mapping[str, Mapping[int, Repair]]
-"""Source to position to what is read there instead of what the source holds."""
+"""By source and position: the repair to read in place of the source's record."""
 
 
 def digest(payload: bytes) -> str:
-    """What a repair knows its record by: a source that changed since is read as it is."""
+    """The digest by which a repair recognises its record; a repair is not applied to a record that has changed."""
     return hashlib.sha256(payload).hexdigest()
 
 
@@ -38,7 +38,7 @@ def replaced_rows(
     applied: dict[int, bytes],
     refused: Refusals,
 ) -> list[int]:
-    """The rows that are read in other words; these go to `applied`, and the rows out of the way."""
+    """The rows that repairs replace; adds the repaired payloads to `applied`, and excludes the rows by `refused`."""
     found = applicable(repairs, positions, payload)
     applied.update(found)
     rows: list[int] = np.flatnonzero(np.isin(positions, list(found))).tolist() if found else []
@@ -49,7 +49,7 @@ def replaced_rows(
 def applicable(
     repairs: Mapping[int, Repair], positions: Positions, payload: Callable[[int], bytes]
 ) -> dict[int, bytes]:
-    """By position: what is read instead of those records that are still what they were when they were repaired."""
+    """By position: the payloads of repairs whose records are unchanged since they were repaired."""
     if not repairs:
         return {}
     rows = np.flatnonzero(np.isin(positions, list(repairs))).tolist()
@@ -62,7 +62,7 @@ def applicable(
 
 
 def without(replaced: list[int], parsed: Parsed) -> Parsed:
-    """What is read in other words by the overlay leaves no trace here: it is read and judged there."""
+    """What was parsed, without the rows that repairs replace; the repaired records are parsed separately."""
     if not replaced:
         return parsed
     dead = parsed.dead.filter(pc.not_equal(parsed.dead["reason"], ""))
@@ -70,5 +70,5 @@ def without(replaced: list[int], parsed: Parsed) -> Parsed:
 
 
 def one_line_each(payloads: Mapping[int, bytes]) -> bytes:
-    """Repaired payloads as lines: a record is one line, also where somebody laid its JSON out over several."""
+    """Repaired payloads as lines: one line per record, even if its JSON was spread over several."""
     return b"".join(payload.rstrip(b"\n").replace(b"\n", b" ") + b"\n" for payload in payloads.values())

@@ -1,4 +1,4 @@
-"""The sources that can be followed: how far each has come is of a kind of its own, which savepoints name."""
+"""The sources that can be followed: each has its own class of progress, which savepoints name."""
 
 from importlib import import_module
 from typing import Any, Final
@@ -10,7 +10,7 @@ _PROGRESS: Final = {
 
 
 def progress_kind(name: str) -> Any:
-    """The class of a source's progress, by its name; it has `from_json`.
+    """The class of a source's progress by name; it has `from_json`.
 
     >>> progress_kind("Progress").__name__
     'Progress'

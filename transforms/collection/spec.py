@@ -1,4 +1,4 @@
-"""What a source holds: which files, and what a record of theirs is."""
+"""The `source` and `record` of a job file: which files, log or topic to read, and what a record is."""
 
 from collections.abc import Hashable, Iterator
 from datetime import timedelta
@@ -12,7 +12,7 @@ from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Sp
 from transforms.time.zone import TimeZone
 
 LONGEST_LINE: Final = 64 << 20
-"""Bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
+"""The most bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
 
 FORMATS: Final = ("parquet", "jsonl", "csv")
 
@@ -30,9 +30,9 @@ class SourceKindSpec(Spec):
 
 
 class FilesSpec(SourceKindSpec):
-    """Files to read to their end: paths may hold globs, and be local or any fsspec URL.
+    """Files to read to their end; paths may contain globs, and be local paths or any fsspec URL.
 
-    `.gz` and `.zst` are read as what they hold. Relative paths are relative to the job file.
+    `.gz` and `.zst` files are decompressed. Relative paths are relative to the job file.
     """
 
     paths: Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
@@ -44,10 +44,10 @@ class FilesSpec(SourceKindSpec):
 
 
 class LogSpec(SourceKindSpec):
-    """The collector's durable log: to its present end, or for ever with `--streaming`.
+    """The collector's durable log: read to its present end, or for ever with `--streaming`.
 
-    `path` is the log's folder, relative to the job file. `retain`: how far back, at least, `verify` can run the log
-    again; the collector keeps that much of it, whatever its own `--keep`.
+    `path` is the log's folder, relative to the job file. `retain` is how far back, at least, `verify` can replay the
+    log; the collector keeps that much of it, whatever its own `--keep` says.
     """
 
     path: str = Field(min_length=1)
@@ -61,7 +61,7 @@ class LogSpec(SourceKindSpec):
 
 
 class Column(Spec):
-    """A column's type, and whether it may be null; the job file writes `float64?`."""
+    """A column's type, and whether it may be null, which the job file writes as `float64?`."""
 
     type: ColumnType
     nullable: bool = False
@@ -82,7 +82,7 @@ class Column(Spec):
 
 
 class EventTimeSpec(Spec):
-    """Where a record's event time stands: a timestamp column, or a number in a `unit` since the epoch."""
+    """Where a record's event time is: a timestamp column, or a number in a `unit` since the epoch."""
 
     column: str
     format: Literal["iso8601"] | None = None
@@ -97,7 +97,7 @@ class EventTimeSpec(Spec):
 
 
 class RecordSpec(Spec):
-    """What a record is: its event time, the columns that are read, and what is refused."""
+    """What a record is: its event time, its columns, and the limits beyond which a record is refused."""
 
     event_time: EventTimeSpec
     columns: dict[str, Column] | None = Field(default=None, min_length=1)

@@ -1,8 +1,8 @@
 """Expressions: SQL scalar expressions over the columns of a batch, evaluated by the embedded engine.
 
-An expression may name columns, constants and deterministic scalar functions. Sub-queries, aggregates, window
-functions, files, settings, clocks and randomness are refused when the job is checked; they could not be reached
-at run time either, because the engine is locked down. A record on which an expression fails is isolated.
+An expression may use columns, constants and deterministic scalar functions. Sub-queries, aggregates, window functions,
+files, settings, clocks and randomness are refused when the job is checked; they could not be reached at run time
+either, because the engine is locked down. A record on which an expression fails is isolated.
 """
 
 import json
@@ -48,18 +48,18 @@ _NODES: Final = frozenset(
 _MACROS: Final = frozenset({"nullif", "round_even", "roundbankers", "fdiv", "fmod"})
 _REACHES_OUT: Final = frozenset(
     {"getvariable", "current_setting", "getenv", "write_log", "nextval", "currval", "set_config", "version"}
-    # The engine calls these consistent; the first three read the clock (age of one time), the last its catalogue.
+    # The engine calls these consistent; the first three (age of one time) read the clock, the last its catalogue.
     | {"current_localtime", "current_localtimestamp", "age", "json_serialize_plan"}
 )
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be part of a job."""
+    """An expression that is not allowed in a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked expression and the type of column that it gives."""
+    """A checked expression and its column type."""
 
     sql: str
     type: ColumnType
@@ -69,18 +69,18 @@ def check_expression(sql: str, columns: Mapping[str, ColumnType]) -> Expression:
     """Checks that `sql` is one scalar expression over `columns`, and finds its type.
 
     Raises:
-        ExpressionError: with what is wrong, in one sentence.
+        ExpressionError: says in one sentence what is wrong.
     """
     for node in _nodes_of(sql):
         kind = node["class"]
         if kind == "SUBQUERY":
-            raise ExpressionError("must not hold a sub-query")
+            raise ExpressionError("must not have a sub-query")
         if kind == "WINDOW":
-            raise ExpressionError("must not hold a window function: records are looked at one by one")
+            raise ExpressionError("must not have a window function: each record is evaluated separately")
         if kind == "STAR":
-            raise ExpressionError("must not hold *")
+            raise ExpressionError("must not have *")
         if kind not in _NODES:
-            raise ExpressionError(f"must be a scalar expression, and holds a {kind.lower()}")
+            raise ExpressionError(f"must be a scalar expression, and has a {kind.lower()}")
         if kind == "COLUMN_REF":
             _check_column(node["column_names"], columns)
         if kind == "FUNCTION" and not node.get("is_operator"):
@@ -94,23 +94,23 @@ def check_expression(sql: str, columns: Mapping[str, ColumnType]) -> Expression:
 
 
 def evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
-    """The value of every row, null where it fails, and why it failed on which rows.
+    """The value of every row, null where it fails, and the reasons of the rows that failed.
 
-    A result that no column can hold has failed: NaN, an infinity, a time outside the years 2 to 9997, U+0000.
+    A result that no column can hold counts as failed: NaN, an infinity, a time outside the years 2 to 9997, U+0000.
     """
     read = {name.casefold() for name in columns_of(expression.sql)}
     names = [name for name in batch.schema.names if name.casefold() in read]
-    # The engine sees the columns it needs; one at least, for the number of rows.
+    # The engine receives only the columns that it needs; at least one, which gives the number of rows.
     batch = batch.select(names or batch.schema.names[:1])
     values, failed = _evaluate(expression, batch)
     refused = unfit(values)
-    why = {row: f"{_quoted(expression)} gives what no column holds: {refused[row]}" for row in refused}
+    why = {row: f"{_quoted(expression)} gives a value that no column can hold: {refused[row]}" for row in refused}
     why |= {row: f"{_quoted(expression)} fails{_inputs(batch, names, row)}" for row in failed}
     return without(values, refused), why
 
 
 def _evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, list[int]]:
-    """Values, null where they fail, and the rows that do: one query where none fails, three where some do."""
+    """The values, null where they fail, and the rows that fail: one query if none fails, three if some do."""
     cast = f"CAST(({expression.sql}\n) AS {_CAST[expression.type]})"
     try:
         return _run(cast, expression.type, batch), []
@@ -120,9 +120,9 @@ def _evaluate(expression: Expression, batch: pa.RecordBatch) -> tuple[pa.Array, 
     try:
         values = _run(f"TRY({cast})", expression.type, batch)
         rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-        # Asked in a query of its own: in one, the engine would compute what both share outside of TRY.
+        # A separate query: within one query, the engine would evaluate the common part outside of TRY.
         is_null = _run(f"TRY({cast} IS NULL)", "bool", batch.take(pa.array(rows)))
-    except duckdb.Error:  # what TRY does not catch, such as a text beyond the memory
+    except duckdb.Error:  # an error that TRY does not catch, such as a text beyond the memory
         half = batch.num_rows // 2
         left, failed = _evaluate(expression, batch.slice(0, half))
         right, more = _evaluate(expression, batch.slice(half))
@@ -190,7 +190,7 @@ def _functions() -> dict[str, set[tuple[str, str | None]]]:
 
 
 def _check_column(path: list[str], columns: Mapping[str, ColumnType]) -> None:
-    # Names without parentheses such as current_date look like columns to the parser; they are none of ours.
+    # The parser takes names without parentheses, such as current_date, for columns; no column has such a name.
     if len(path) != 1 or path[0].casefold() not in {name.casefold() for name in columns}:
         raise ExpressionError(f"there is no column {'.'.join(path)}; there are {', '.join(columns)}")
 
@@ -202,8 +202,8 @@ def _check_function(name: str) -> None:
     if name.lower() in _MACROS:
         return
     if {kind for kind, _ in kinds} != {"scalar"}:
-        what = "an aggregate" if any(kind == "aggregate" for kind, _ in kinds) else "no scalar function"
-        raise ExpressionError(f"must hold scalar functions only; {name} is {what}")
+        what = "an aggregate" if any(kind == "aggregate" for kind, _ in kinds) else "not a scalar function"
+        raise ExpressionError(f"must use scalar functions only; {name} is {what}")
     if name.lower() in _REACHES_OUT or any(stability != "CONSISTENT" for _, stability in kinds):
         raise ExpressionError(f"must give the same value for the same record; {name} does not")
 
@@ -230,7 +230,7 @@ def _column_type(found: str) -> ColumnType:
         return "timestamp"
     if found == '"NULL"' or found == "NULL":
         raise ExpressionError("must have a type; cast NULL to one, as in NULL::DOUBLE")
-    raise ExpressionError(f"gives a {found}, which is no column type")
+    raise ExpressionError(f"gives a {found}, which is not a column type")
 
 
 def _first_line(error: Exception) -> str:
@@ -240,9 +240,9 @@ def _first_line(error: Exception) -> str:
 
 @cache
 def columns_of(sql: str) -> frozenset[str]:
-    """The names that an expression reads.
+    """The names that an expression uses.
 
     Raises:
-        ExpressionError: if it is no SQL.
+        ExpressionError: if it is not valid SQL.
     """
     return frozenset(str(node["column_names"][-1]) for node in _nodes_of(sql) if node["class"] == "COLUMN_REF")

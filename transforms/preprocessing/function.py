@@ -1,8 +1,8 @@
-"""Functions of the user's: a batch as a pandas DataFrame, and back.
+"""The user's functions: from a pandas DataFrame of a batch to another one.
 
 A nullable int64 or bool column arrives as pandas' `Int64` or `boolean`, so that nulls cost no digits; text as
-`object`, times as `datetime64[us, UTC]`. What comes back is converted by the value rules of the columns; records
-on which the function, or the way back, fails are isolated.
+`object`, times as `datetime64[us, UTC]`. The value rules of the columns convert the result; records on which the
+function or this conversion fails are isolated.
 """
 
 import importlib
@@ -27,7 +27,7 @@ _EXTENSION: Final = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 @dataclass(frozen=True)
 class AppliedFunction:
-    """A function by its name, and the columns of the batches that it gives."""
+    """A function by its name, and the columns of its result."""
 
     name: str
     columns: Columns
@@ -40,15 +40,15 @@ class AppliedFunction:
         return {"name": self.name, "columns": self.columns}
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
-        """The batch with the function's columns, without the rows that failed; and why they failed.
+        """The batch with the function's columns, without the rows that failed; and the reasons of these.
 
         Raises:
-            ValueError: if this process cannot import the function: that is no record's failure.
+            ValueError: if this process cannot import the function, which is not the fault of a record.
         """
         return self._apply(self.function, batch, 0)
 
     def _apply(self, function: Function, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, dict[int, str]]:
-        # A function of somebody's may raise anything; whatever it is, it is the record's failure, not the job's.
+        # A user's function may raise anything; every exception counts as the record's failure, not the job's.
         try:
             applied = self._once(function, batch)
             return self._without_unfit(applied, first)
@@ -75,7 +75,7 @@ class AppliedFunction:
         failed: dict[int, str] = {}
         for name in self.columns:
             for row, why in unfit(batch[name]).items():
-                failed.setdefault(first + row, f"{self.name} gave {name} what no column holds: {why}")
+                failed.setdefault(first + row, f"{self.name} gave {name} a value that no column can hold: {why}")
         if failed:
             good = np.ones(batch.num_rows, bool)
             good[[row - first for row in failed]] = False
@@ -99,7 +99,7 @@ def plan_function(name: str, columns: Columns) -> AppliedFunction:
     """Finds the function and learns its columns by calling it on an empty frame.
 
     Raises:
-        ValueError: if it cannot be imported, or an empty frame is too much for it.
+        ValueError: if it cannot be imported, or fails on an empty frame.
     """
     empty = pa.record_batch([pa.nulls(0, ARROW[kind]) for kind in columns.values()], names=list(columns))
     frame = to_frame(empty)
@@ -121,7 +121,7 @@ def _load(name: str) -> Function:
     module, _, attribute = name.partition(":")
     try:
         function: Function = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # a module runs as it is imported, and may fail at anything
+    except (Exception, SystemExit) as error:  # importing a module runs it, which may raise anything
         raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     return function
 
@@ -153,11 +153,11 @@ def _column_type(dtype: Any, name: str, column: str) -> ColumnType:
         return "timestamp"
     if pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
         return "string"
-    raise ValueError(f"{name} gives {column} as {dtype}, which is no column type")
+    raise ValueError(f"{name} gives {column} as {dtype}, which is not a column type")
 
 
 def _from_pandas(values: "pd.Series[Any]", kind: ColumnType) -> pa.Array:
-    """A column in its type; NaN is null.
+    """A column in its type; NaN becomes null.
 
     Raises:
         ValueError: if a value cannot be converted without losing something.
@@ -169,7 +169,7 @@ def _from_pandas(values: "pd.Series[Any]", kind: ColumnType) -> pa.Array:
         converted = converted.combine_chunks()
     if pa.types.is_null(converted.type):
         return pa.nulls(len(converted), ARROW[kind])
-    # A time loses parts of a microsecond and a large integer its last digits; nothing else may be lost.
+    # A time loses fractions of a microsecond and a large integer its last digits; nothing else may be lost.
     loses = kind == "timestamp" or (kind == "float64" and pa.types.is_integer(converted.type))
     cast = converted.cast(ARROW[kind], safe=not loses)
     if kind == "bool" and not pc.all(pc.equal(cast.cast(converted.type), converted), min_count=0).as_py():

@@ -19,7 +19,7 @@ from transforms.time.event_time import as_instants
 
 @dataclass(frozen=True, slots=True)
 class Preprocessed:
-    """What all steps together made of a batch."""
+    """The result of all steps for a batch."""
 
     batch: pa.RecordBatch
     dead: tuple[pa.RecordBatch, ...]
@@ -27,11 +27,11 @@ class Preprocessed:
 
 
 def preprocess(batch: pa.RecordBatch, steps: Sequence[Step]) -> Preprocessed:
-    """Runs the steps in order; the batch that comes out carries no payloads unless its records may still be late."""
+    """Runs the steps in order; the result keeps its payloads only if its records may still be late."""
     origin, dead, filtered = origin_of(batch), [], 0
     for step in steps:
         if not batch.num_rows:
-            # The columns that steps add must be there all the same.
+            # The columns that steps add must exist even so.
             batch = step.kernel(batch).batch
             continue
         stepped: Stepped = step.kernel(batch)
@@ -60,7 +60,7 @@ def _dead_letters(batch: pa.RecordBatch, step: Step, failed: Mapping[int, str], 
 
 
 def entries(batch: pa.RecordBatch, result: Preprocessed) -> pa.RecordBatch:
-    """What became of a batch's records: a ledger entry for each range that they are of."""
+    """A ledger entry for each range of a batch's records: what became of them."""
     origin = origin_of(batch)
     dead = sum(letters.num_rows for letters in result.dead)
     if RANGE not in batch.schema.names:
@@ -78,7 +78,7 @@ def entries(batch: pa.RecordBatch, result: Preprocessed) -> pa.RecordBatch:
 
 
 class PreprocessFn(beam.DoFn):
-    """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
+    """Batch to batch, with the side outputs `dead_letters` and `ledger`."""
 
     def __init__(self, steps: Sequence[Step]):
         self._steps = steps
@@ -97,7 +97,7 @@ class Preprocess(beam.PTransform):
     """Cleans, derives, filters and splits batches, by steps planned with `plan_step`.
 
     Out: `batches` with the columns after the last step, `dead_letters` (stage `preprocess:STEP`) and `ledger`
-    (what was accepted, filtered and dead). Event times and positions are kept as they were read.
+    (what was accepted, filtered and dead). Event times and positions stay unchanged.
     """
 
     steps: Sequence[Step]

@@ -1,4 +1,4 @@
-"""Results: what a user's expression or function gave, and whether a column can hold it."""
+"""Results of a user's expression or function, and whether a column can hold them."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ from transforms.time.event_time import EARLIEST, LATEST
 
 
 def unfit(values: pa.Array) -> dict[int, str]:
-    """The rows whose value no column holds, and what is wrong: NaN, an infinity, a far time, U+0000.
+    """The rows whose value no column can hold, and what is wrong: NaN, an infinity, a far time, U+0000.
 
     >>> unfit(pa.array([1.0, float("inf"), None]))
     {1: 'inf is not finite'}

@@ -1,4 +1,4 @@
-"""The steps of preprocessing, as the job file writes them: each a mapping with one name."""
+"""The steps of preprocessing as the job file writes them: each is a mapping with one name."""
 
 from typing import Annotated, Any, Final
 
@@ -14,7 +14,7 @@ Names = Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
 
 
 class TrimSpec(Spec):
-    """Cuts white space off both ends of texts."""
+    """Removes white space at both ends of texts."""
 
     trim: Names
 
@@ -26,13 +26,13 @@ class DropNullsSpec(Spec):
 
 
 class FillSpec(Spec):
-    """Replaces nulls by a value."""
+    """Replaces nulls with a value."""
 
     fill: dict[str, Scalar] = Field(min_length=1)
 
 
 class ClipSpec(Spec):
-    """Moves numbers outside [low, high] to the nearer bound; a bound that is null is open."""
+    """Moves numbers outside [low, high] to the nearer bound; a null bound is open."""
 
     clip: dict[str, tuple[Bound | None, Bound | None]] = Field(min_length=1)
 
@@ -45,7 +45,7 @@ class ClipSpec(Spec):
 
 
 class DeriveSpec(Spec):
-    """Adds or replaces columns by SQL scalar expressions, each seeing those before it."""
+    """Adds or replaces columns by SQL scalar expressions; each may use the columns before it."""
 
     derive: dict[str, str] = Field(min_length=1)
 
@@ -57,20 +57,20 @@ class FilterSpec(Spec):
 
 
 class Pseudonymisation(Spec):
-    """Which columns, and the environment variable that holds the key."""
+    """The columns, and the environment variable that holds the key."""
 
     columns: Names
     key_env: str = Field(min_length=1)
 
 
 class PseudonymiseSpec(Spec):
-    """Replaces values by their keyed HMAC-SHA256 in hexadecimal: the same value, the same pseudonym, in every run."""
+    """Replaces values with their keyed HMAC-SHA256 in hexadecimal: the same value, the same pseudonym, in every run."""
 
     pseudonymise: Pseudonymisation
 
 
 class Split(Spec):
-    """The share of each part, and the columns whose values decide."""
+    """The share of each part, and the columns whose values decide the part."""
 
     into: dict[str, Number] = Field(min_length=1)
     by: Names
@@ -85,13 +85,13 @@ class Split(Spec):
 
 
 class SplitSpec(Spec):
-    """Adds the column `split`, by a hash of values: the same values always land on the same side."""
+    """Adds the column `split`, by a hash of values: the same values always belong to the same part."""
 
     split: Split
 
 
 class ApplySpec(Spec):
-    """Calls `module:function`, from one pandas DataFrame to one of the same length and index."""
+    """Calls `module:function`, which turns a pandas DataFrame into one with the same length and index."""
 
     apply: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 

@@ -1,7 +1,7 @@
-"""Steps: what happens to a batch between being read and being counted, one kernel a step.
+"""Steps that change a batch between reading and counting, one kernel per step.
 
-A kernel takes a batch and gives the batch it becomes, the rows it could not work on, and how many it dropped.
-Each is planned once against the columns it will see, which is when everything that can be wrong with it shows.
+A kernel takes a batch and returns the new batch, the rows on which it failed, and how many rows it dropped. Each step
+is planned once against its input columns; that is when its mistakes are found.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ Columns = Mapping[str, ColumnType]
 
 
 class StepError(ValueError):
-    """A step that does not fit the columns; `place` is where in the step."""
+    """A step that does not fit the columns; `place` is the place within the step."""
 
     def __init__(self, place: tuple[str | int, ...], sentence: str):
         super().__init__(sentence)
@@ -39,7 +39,7 @@ class StepError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """What a step made of a batch: `failed` maps rows of the batch it was given to the reason's detail."""
+    """The result of a step: `failed` maps rows of its input batch to the detail of the reason."""
 
     batch: pa.RecordBatch
     failed: Mapping[int, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ Kernel = Callable[[pa.RecordBatch], Stepped]
 
 @dataclass(frozen=True)
 class Step:
-    """A planned step: its name, its kernel, the columns after it, and the reason of records it fails on."""
+    """A planned step: its name, its kernel, the columns after it, and the reason for records on which it fails."""
 
     name: str
     kernel: Kernel
@@ -60,10 +60,10 @@ class Step:
 
 
 def plan_step(step: Spec, columns: Columns) -> Step:
-    """Binds a step to the columns it will see.
+    """Binds a step to its input columns.
 
     Raises:
-        StepError: if it names a column that is not there, or one of the wrong type, or cannot work.
+        StepError: if it names a missing column, or one of the wrong type, or cannot work.
     """
     name = specs.step_name(step)
     planned: Step = _PLANS[str(name)](step, columns)
@@ -79,7 +79,7 @@ def _check_name(name: str, planned: Step) -> None:
         raise StepError(place, f"{name!r} is reserved")
     twins = [other for other in planned.columns if other != name and other.casefold() == name.casefold()]
     if twins:
-        raise StepError(place, f"{name} differs from {twins[0]} in nothing but case, which SQL does not see")
+        raise StepError(place, f"{name} differs from {twins[0]} only in case, which SQL ignores")
 
 
 def _need(
@@ -158,12 +158,12 @@ def _fitting(name: str, value: object, kind: ColumnType) -> pa.Scalar:
         if unfit(pa.array([scalar], ARROW[kind])):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise StepError(("fill", name), f"{shown(value)} is not a {kind}, which is what {name} is") from None
+        raise StepError(("fill", name), f"{shown(value)} is not a {kind}, which is the type of {name}") from None
     return scalar
 
 
 def _instant(text: str) -> int:
-    """µs since the epoch of a time as records have it, in UTC where it has no offset."""
+    """µs since the epoch of a time in the records' grammar, read in UTC if it has no offset."""
     time = read_time_text(text)
     if time is None:
         raise ValueError
@@ -202,7 +202,7 @@ def _bound(name: str, bound: float | None, kind: ColumnType) -> pa.Scalar | None
             raise ValueError
         return pa.scalar(int(bound) if kind == "int64" else float(bound), ARROW[kind])
     except (ValueError, OverflowError):
-        raise StepError(("clip", name), f"{bound!r} is no bound for {name}, which is {kind}") from None
+        raise StepError(("clip", name), f"{bound!r} is not a valid bound for {name}, which is {kind}") from None
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class SplitRows:
 
     def __call__(self, batch: pa.RecordBatch) -> Stepped:
         hashes = hash_rows([batch[name] for name in self.by], batch.num_rows)
-        # The upper 53 bits as a number in [0, 1): every one of them is exact.
+        # The upper 53 bits as a number in [0, 1): each of them is exact in float64.
         place = (hashes >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         chosen = np.searchsorted(np.array(self.bounds), place, side="right")
         return Stepped(set_column(batch, "split", pa.array(self.parts, pa.string()).take(pa.array(chosen))))
@@ -298,7 +298,7 @@ class SplitRows:
 def _plan_split(step: specs.SplitSpec, columns: Columns) -> Step:
     _need(columns, step.split.by, ("split", "by"), _ANY)
     if "split" in columns:
-        raise StepError(("split",), "there is a column `split` already")
+        raise StepError(("split",), "there already is a column `split`")
     bounds = np.cumsum(list(step.split.into.values()))[:-1].tolist()
     return Step(
         "split", SplitRows(tuple(step.split.into), tuple(bounds), step.split.by), {**columns, "split": "string"}

@@ -1,1 +1,1 @@
-"""What a process has: its threads and embedded engine, durable files, its pulse, and how far it is."""
+"""Facilities of a process: threads, the embedded engine, durable files, the pulse, and the job's status."""

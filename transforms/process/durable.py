@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and that a power cut does not take back."""
+"""Files that are written completely or not at all, and that survive a power cut."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 @contextmanager
 def aside(path: str) -> Iterator[BinaryIO]:
-    """A file beside `path` to write to, which `put_in_place` makes the file `path`.
+    """A new file next to `path`; `put_in_place` then renames it to `path`.
 
     Raises:
-        OSError: if the disk refuses; nothing is left beside.
+        OSError: if the disk refuses; the new file is removed.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
@@ -26,10 +26,10 @@ def aside(path: str) -> Iterator[BinaryIO]:
 
 
 def put_in_place(path: str) -> None:
-    """Makes what was written aside the file `path`, in one step.
+    """Renames the file that `aside` wrote to `path`, in one step.
 
     Raises:
-        OSError: if the disk refuses: the file is as it was, or the new one, which a power cut might still take back.
+        OSError: if the disk refuses: `path` is the old file, or the new one, which a power cut may still undo.
     """
     try:
         os.replace(f"{path}.new", path)
@@ -40,17 +40,17 @@ def put_in_place(path: str) -> None:
 
 
 def discard(path: str) -> None:
-    """Forgets what was written aside."""
+    """Removes the file that `aside` wrote."""
     with suppress(OSError):
         os.remove(f"{path}.new")
 
 
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `path` once all of it was written.
+    """A new file that replaces `path` once it is completely written.
 
     Raises:
-        OSError: as `aside` and `put_in_place` do; no part of the content is ever seen without the rest.
+        OSError: like `aside` and `put_in_place`; a reader never sees a part of the content.
     """
     with aside(path) as file:
         yield file
@@ -58,17 +58,17 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str, text: str) -> None:
-    """Makes a text the content of a file, whatever interrupts it.
+    """Writes a text as the content of a file, completely or not at all.
 
     Raises:
-        OSError: as `replacing` does.
+        OSError: like `replacing`.
     """
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def keep_entries(folder: str) -> None:
-    """Makes files that are new in a folder, or were renamed there, outlast a power cut."""
+    """Makes new and renamed files in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,7 +77,7 @@ def keep_entries(folder: str) -> None:
 
 
 def check_folder(path: str) -> None:
-    """Raises OSError unless the folder, or the nearest one above it that is there, is one and can be written to."""
+    """Raises OSError unless `path`, or its nearest ancestor that exists, is a writable folder."""
     there = path
     while not os.path.lexists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)

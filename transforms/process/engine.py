@@ -1,7 +1,7 @@
-"""The embedded columnar engine: one DuckDB connection a thread, locked down.
+"""The embedded columnar engine: one DuckDB connection per thread, locked down.
 
-It evaluates expressions over Arrow data and nothing else: no file, network, extension or Python variable
-can be reached from a query, and no setting can be changed by one.
+It only evaluates expressions over Arrow data: a query can reach no file, network, extension or Python variable, and
+can change no setting.
 """
 
 import threading
@@ -12,13 +12,13 @@ import duckdb
 import pyarrow as pa
 
 _ROWS: Final = 1 << 20
-"""Rows of a result that come in one piece; several would have to be joined, which is a copy."""
+"""Rows per piece of a result: several pieces would have to be joined, which is a copy."""
 
 _local = threading.local()
 
 
 def connection() -> duckdb.DuckDBPyConnection:
-    """This thread's connection, whose clock is that of UTC; made at first use."""
+    """This thread's connection, with UTC as its time zone; created at first use."""
     opened: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
     if opened is None:
         opened = _local.connection = _connect()
@@ -28,7 +28,7 @@ def connection() -> duckdb.DuckDBPyConnection:
 def _connect() -> duckdb.DuckDBPyConnection:
     database = duckdb.connect(
         config={
-            "threads": 1,  # Beam brings the parallelism; more threads here would fight its own
+            "threads": 1,  # Beam provides the parallelism; more threads here would compete with it
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
@@ -45,7 +45,7 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Recor
     """Runs one query over the named Arrow tables and returns its whole result, rows in input order.
 
     Raises:
-        duckdb.Error: what the engine says.
+        duckdb.Error: the engine's error.
     """
     database = connection()
     for name, table in tables.items():
@@ -53,7 +53,7 @@ def query(sql: str, tables: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Recor
     try:
         result = database.sql(sql).to_arrow_table(_ROWS)
     except UnicodeDecodeError as error:
-        # The engine quotes the value that it fails on, and may cut it in the middle of a character.
+        # The engine's message quotes the value that failed, and may cut it in the middle of a character.
         raise duckdb.InvalidInputException(error.object.decode("utf-8", "replace")) from None
     finally:
         for name in tables:

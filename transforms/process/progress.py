@@ -1,4 +1,4 @@
-"""How far the readers of this process are, for whoever shows it. It decides nothing; the ledger does."""
+"""The progress of this process's readers, for display only; the ledger has the counts that matter."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 @dataclass
 class Tally:
-    """Records read and refused so far; safe to add to from any thread."""
+    """Records read and refused so far; any thread may add to it."""
 
     read: int = 0
     dead: int = 0
@@ -25,30 +25,30 @@ class Tally:
 
 
 TALLY = Tally()
-"""The tally of this process: workers of other processes keep their own, which nobody reads."""
+"""The tally of this process; worker processes have separate ones, which are not read."""
 
 
 KEPT: Final = 5_000
-"""Rows of each table that a bulletin still knows: a year of days for a dozen keys."""
+"""The number of rows of each table that the bulletin keeps: a year of days for a dozen keys."""
 
 
 @dataclass
 class Bulletin:
-    """What a live job of this process is doing; safe to write and read from any thread.
+    """The status of a live job in this process; any thread may write and read it.
 
     Args:
-        watermark: up to where event time has passed (µs); None: nothing was read yet.
+        watermark: the watermark (µs); None before anything is read.
         position: the position of the next record to read.
-        end: the position behind the last record in the source.
-        lag_s: s between when the newest record read was received and when it was read.
-        heard: when something was last read, by the monotonic clock; None: nothing was yet.
-        ledger: the ledger's totals, of what was stored since the job began.
+        end: the position after the last record in the source.
+        lag_s: seconds between the receipt and the reading of the newest record that was read.
+        heard: when something was last read, by the monotonic clock; None before anything is read.
+        ledger: the ledger's totals of everything stored since the job began.
         reasons: dead letters by reason, since the job began.
         checkpoint: when the newest checkpoint was taken, in s since the epoch.
-        trouble: what a source or a sink says while it cannot be reached; empty when all is well.
-        stored: rows of windows stored by this process; every row has its number among them, from 1.
+        trouble: the error of a source or a sink that cannot be reached; empty when all is well.
+        stored: rows of windows that this process stored; they are numbered from 1.
         stored_by_table: the same for each table.
-        forgotten: the greatest number of a row that is not known any more.
+        forgotten: the greatest number of a row that is no longer kept.
     """
 
     watermark: int | None = None
@@ -67,20 +67,20 @@ class Bulletin:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def set(self, **changes: Any) -> None:
-        """Sets fields by name; a `lag_s` is told by who has just read something."""
+        """Sets fields by name; a new `lag_s` also records that something was just read."""
         with self._lock:
             for name, value in changes.items():
                 setattr(self, name, value)
             if "lag_s" in changes:
                 self.heard = time.monotonic()
 
-    def retell(self, told: str, trouble: str = "") -> None:
-        """Tells a trouble in the place of the one that the same teller told before; empty: that one is over.
+    def retell(self, before: str, trouble: str = "") -> None:
+        """Replaces the problem `before`, which the same reporter raised last, by `trouble`; empty clears it.
 
-        Another's trouble is not over because this one's is.
+        A problem that another reporter raised is not cleared.
         """
         with self._lock:
-            if trouble or self.trouble == told:
+            if trouble or self.trouble == before:
                 self.trouble = trouble
 
     def account(self, ledger: Mapping[str, int], reasons: Mapping[str, int]) -> None:
@@ -90,12 +90,12 @@ class Bulletin:
             self.reasons.update(reasons)
 
     def totals(self) -> tuple[dict[str, int], dict[str, int]]:
-        """The ledger's totals, and the dead letters by reason, as they were at one moment."""
+        """The ledger's totals and the dead letters by reason, both from the same moment."""
         with self._lock:
             return dict(self.ledger), dict(self.reasons)
 
     def show(self, table: str, rows: pa.RecordBatch) -> None:
-        """Adds rows that were stored; the last `KEPT` of each table stay known."""
+        """Adds rows that were stored; the last `KEPT` rows of each table are kept."""
         with self._lock:
             first = self.stored + 1
             self.stored += rows.num_rows
@@ -112,8 +112,8 @@ class Bulletin:
                 surplus -= gone
 
     def rows_after(self, number: int, most: int | None = None) -> list[tuple[int, str, Mapping[str, Any]]]:
-        """The rows stored after the one of this number, as far as they are still known: their numbers, tables and
-        columns, in the order of the numbers; at most so many."""
+        """The rows stored after this number that are still kept: their numbers, tables and columns, in the order of the
+        numbers; at most `most`."""
         with self._lock:
             kept = [(first, table, batch) for table, batches in self._rows.items() for first, batch in batches]
         found: list[tuple[int, str, Mapping[str, Any]]] = []

@@ -1,8 +1,8 @@
-"""Notices that this process was stopped: by a signal, a debugger, a machine that was paused.
+"""Notices when this process was stopped: by a signal, a debugger, or a paused machine.
 
-An engine that hears nothing of a process for long gives its work to another. A writer that was stopped so long must not
-finish what it had begun. A thread beats several times a second; a gap between two beats is a stop. Time that the
-machine was suspended does not count: then the engine was, too.
+An engine that does not hear from a process for long reassigns its work. A writer that was stopped for that long must
+not finish what it had begun. A thread beats several times a second; a gap between two beats is a stop. Time during
+which the machine was suspended does not count, because the engine was suspended too.
 """
 
 import threading
@@ -14,10 +14,10 @@ BEAT_SECONDS: Final = 0.5
 
 
 class Pulse:
-    """Beats of a process, and the last gap between them.
+    """The beats of a process, and the gaps between them.
 
     Args:
-        clock: gives s, and never goes back.
+        clock: returns seconds, and never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -27,7 +27,7 @@ class Pulse:
         self._lock = threading.Lock()
 
     def beat(self) -> None:
-        """The process runs now."""
+        """Records that the process is running now."""
         with self._lock:
             now = self.clock()
             if now - self._beat > 2 * BEAT_SECONDS:
@@ -35,7 +35,7 @@ class Pulse:
             self._beat = now
 
     def stopped(self, since: float) -> float:
-        """The longest stop, in s, that ended after `since`, by the clock; 0: there was none."""
+        """The longest stop, in s, that ended after `since` by the clock; 0 if there was none."""
         self.beat()
         with self._lock:
             return max((length for end, length in self._stops if end > since), default=0.0)
@@ -46,7 +46,7 @@ _starting = threading.Lock()
 
 
 def pulse() -> Pulse:
-    """The pulse of this process, which beats from now on."""
+    """The pulse of this process; it starts to beat at the first call."""
     with _starting:
         if not _started:
             _started.append(Pulse())

@@ -1,4 +1,4 @@
-"""The threads of a process: one pool for every kernel, so that stages never crowd the cores."""
+"""The threads of a process: one pool for every kernel, so that stages never overload the cores."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -6,5 +6,5 @@ from functools import cache
 
 @cache
 def pool(threads: int) -> ThreadPoolExecutor:
-    """The pool of this process with so many threads; tasks in it must not wait for other tasks in it."""
+    """This process's pool with this many threads; its tasks must not wait for each other."""
     return ThreadPoolExecutor(threads, "kernel")

@@ -1,8 +1,8 @@
-"""A small file in numbered versions, of which each can be written once: a compare-and-set that no lock can hold up.
+"""A small file in numbered versions, each written at most once: a compare-and-set without a lock that could block.
 
-Who wants to write version N has read version N - 1, and decides by what stands there. Two who read the same version
-cannot both write the next one, however long one of them was stopped in between: `link` refuses a name that is taken.
-A version is never changed, and says at its end what its checksum is. The newest two are kept.
+A writer of version N has read version N - 1 and decides by its content. Two writers that read the same version cannot
+both write the next one, however long one of them was stopped in between: `link` refuses an existing name. A version
+is never changed, and ends with its checksum. The newest two are kept.
 """
 
 import errno
@@ -35,8 +35,8 @@ class Version:
 
     Args:
         number: its number, from 1.
-        content: what it holds.
-        newest: the number of the newest version there is: greater than `number` if those after it are damaged.
+        content: its content.
+        newest: the number of the newest version; greater than `number` if the versions after it are damaged.
     """
 
     number: int
@@ -45,19 +45,19 @@ class Version:
 
     @property
     def follows_damage(self) -> bool:
-        """Whether a version after this one is there and cannot be read."""
+        """Whether a later version exists and cannot be read."""
         return self.newest > self.number
 
 
 class Damaged(Exception):
-    """Versions are there, and none of them is what was written."""
+    """Versions exist, and all of them are damaged."""
 
 
 def read(folder: str) -> Version | None:
-    """The newest version that is whole; None: none was ever written.
+    """The newest undamaged version; None if none was ever written.
 
     Raises:
-        Damaged: if there are versions and none is whole.
+        Damaged: if there are versions and all are damaged.
         OSError: if the folder cannot be read.
     """
     numbers: Sequence[int] = ()
@@ -72,15 +72,15 @@ def read(folder: str) -> Version | None:
                 return Version(number, content, numbers[-1])
         if not numbers:
             return None
-    raise Damaged(f"{folder}: {_path(folder, numbers[-1])} is damaged, and no older version is whole")
+    raise Damaged(f"{folder}: {_path(folder, numbers[-1])} is damaged, and so is every older version")
 
 
 def content(folder: str) -> dict[str, Any]:
-    """What the newest whole version holds, which is JSON.
+    """The content of the newest undamaged version, which is JSON.
 
     Raises:
-        FileNotFoundError: if there is none.
-        Damaged: if none is whole.
+        FileNotFoundError: if there are no versions.
+        Damaged: if all are damaged.
     """
     version = read(folder)
     if version is None:
@@ -90,10 +90,10 @@ def content(folder: str) -> dict[str, Any]:
 
 
 def write(folder: str, number: int, content: bytes) -> None:
-    """Writes the version of a number, durably; from then on it is the newest.
+    """Writes the version with this number durably; it becomes the newest.
 
     Raises:
-        VersionTaken: if that version is there, or a later one.
+        VersionTaken: if that version or a later one exists.
         OSError: if the disk refuses; nothing has changed.
     """
     os.makedirs(folder, exist_ok=True)
@@ -106,15 +106,15 @@ def write(folder: str, number: int, content: bytes) -> None:
         try:
             _put(aside, _path(folder, number))
         except FileExistsError:
-            raise VersionTaken(f"{folder}: version {number} is written") from None
+            raise VersionTaken(f"{folder}: version {number} already exists") from None
     finally:
         with suppress(OSError):
             os.remove(aside)
     numbers = numbers_in(folder)
-    if numbers and numbers[-1] > number:  # who was stopped for long finds the name free again, of an old version
+    if numbers and numbers[-1] > number:  # old versions are removed, so a name may be free again
         with suppress(OSError):
             os.remove(_path(folder, number))
-        raise VersionTaken(f"{folder}: version {numbers[-1]} is written")
+        raise VersionTaken(f"{folder}: version {numbers[-1]} already exists")
     durable.keep_entries(folder)
     for old in numbers[:-KEPT]:
         with suppress(OSError):
@@ -122,7 +122,7 @@ def write(folder: str, number: int, content: bytes) -> None:
 
 
 def numbers_in(folder: str) -> list[int]:
-    """The numbers of the versions that are there, in order."""
+    """The numbers of the existing versions, in order."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -131,20 +131,20 @@ def numbers_in(folder: str) -> list[int]:
 
 
 def sweep(folder: str) -> None:
-    """Removes what killed writers have left beside the versions; one that is only stopped finds it gone, and fails."""
+    """Removes the temporary files of killed writers; a writer that was only stopped misses its file, and fails."""
     for path in Path(folder).glob(".*"):
         with suppress(OSError):
             path.unlink()
 
 
 def _put(aside: str, path: str) -> None:
-    """Gives a file its name, which must be free."""
+    """Gives a file its name; fails if the name exists."""
     try:
         os.link(aside, path)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        with open(path, "xb") as file:  # what a kill leaves half written is damaged, and the version before it counts
+        with open(path, "xb") as file:  # a half-written file counts as damaged, so the version before it is used
             file.write(Path(aside).read_bytes())
             file.flush()
             os.fsync(file.fileno())

@@ -1,1 +1,1 @@
-"""What travels: batches of records with their original bytes, dead letters, ledger entries, and their coder."""
+"""The elements of pipelines: batches of records with their original bytes, dead letters, ledger entries; a coder."""

@@ -1,4 +1,4 @@
-"""The arrays of numpy that kernels work on, by what they hold."""
+"""The types of numpy arrays that kernels use, by content."""
 
 from typing import TypeAlias
 

@@ -1,8 +1,8 @@
-"""The element: a `pyarrow.RecordBatch`, what travels beside the user's columns, and how Beam encodes it.
+"""The element: a `pyarrow.RecordBatch`, the columns added to the user's, and its origin.
 
-A PCollection of this package carries batches, never rows. Three columns of ours may stand beside the
-user's: the position of each record in its source, its event time, and, where a later step may still
-refuse it, its original bytes. Where the batch comes from stands in the schema's metadata.
+A PCollection of this package holds batches, never rows. A batch may have three columns in addition to the user's: the
+position of each record in its source, its event time, and, where a later step may still refuse the record, its
+original bytes. The schema's metadata holds the origin of the batch.
 """
 
 import json
@@ -19,11 +19,11 @@ POSITION: Final = "@position"
 EVENT_TIME: Final = "@event_time"
 PAYLOAD: Final = "@payload"
 RANGE: Final = "@range"
-"""The first position of the range that a record's ledger row covers, where a batch spans several."""
+"""The first position of the range that a record's ledger row covers, if a batch spans several ranges."""
 WATERMARK: Final = "@watermark"
-"""Where the watermark stood (µs) when the record came, where records can be late."""
+"""The watermark (µs) when the record arrived, where records can be late."""
 LATE: Final = "@late"
-"""For which aggregations a record is late: bit n for the nth."""
+"""The aggregations for which a record is late: bit n for the nth."""
 ARROW: Final[Mapping[ColumnType, pa.DataType]] = {
     "string": pa.string(),
     "int64": pa.int64(),
@@ -38,10 +38,10 @@ _ORIGIN: Final = b"streamgauge.origin"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the records of a batch come from.
+    """The origin of the records of a batch.
 
-    `source` names the file, log or partition; `ordinal` is its place in arrival order; `first_position`
-    is the start of the range that the batch belongs to, which is the key of its ledger row.
+    `source` names the file, log or partition; `ordinal` is its place in arrival order; `first_position` is the start
+    of the batch's range, which is the key of its ledger row.
     """
 
     source: str = ""
@@ -50,18 +50,18 @@ class Origin:
 
 
 def with_origin(batch: pa.RecordBatch, origin: Origin) -> pa.RecordBatch:
-    """The batch, its origin written into the schema's metadata."""
+    """The batch with its origin in the schema's metadata."""
     return batch.replace_schema_metadata({_ORIGIN: json.dumps(asdict(origin)).encode()})
 
 
 def origin_of(batch: pa.RecordBatch) -> Origin:
-    """The batch's origin; a batch that somebody built by hand has an unnamed one."""
+    """The batch's origin; unnamed for a batch that was built by hand."""
     written = (batch.schema.metadata or {}).get(_ORIGIN)
     return Origin(**json.loads(written)) if written else Origin()
 
 
 def one_batch(batches: Sequence[pa.RecordBatch] | pa.Table, schema: pa.Schema | None = None) -> pa.RecordBatch:
-    """Joins batches of one schema into a single one; `schema` is needed when there may be none."""
+    """Joins batches of one schema into a single one; `schema` is required if there may be no batch."""
     if isinstance(batches, pa.Table):
         batches = batches.to_batches() or [empty(batches.schema)]
     if not batches:
@@ -77,7 +77,7 @@ def empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def filled(values: pa.Array) -> npt.NDArray[Any]:
-    """A column of numbers, booleans or times as numpy, 0 where it is null; without a copy where nothing is."""
+    """A column of numbers, booleans or times as numpy, 0 where it is null; without a copy if nothing is null."""
     if values.null_count:
         values = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
     numbers: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
@@ -85,7 +85,7 @@ def filled(values: pa.Array) -> npt.NDArray[Any]:
 
 
 def set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
-    """The batch with column `name` replaced, or appended where there was none; metadata is kept."""
+    """The batch with column `name` replaced, or appended if it did not exist; metadata is kept."""
     index = batch.schema.get_field_index(name)
     field = pa.field(name, values.type)
     changed = batch.append_column(field, values) if index < 0 else batch.set_column(index, field, values)

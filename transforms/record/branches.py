@@ -1,4 +1,4 @@
-"""Steps over batches with more than one output: the batches themselves, and the books of those that left them."""
+"""Steps over batches with several outputs: the batches, and side outputs that account for records that left them."""
 
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ BOOKS: Final = ("dead_letters", "ledger")
 
 
 def branching(fn: beam.DoFn, *tags: str) -> Any:
-    """A DoFn as a step whose outputs are `batches` and those of each tag, all of them batches.
+    """A DoFn as a step with the output `batches` and a side output for each tag, all of them of batches.
 
-    An output whose type is not told is pickled.
+    Beam would pickle the elements of an output without a type.
     """
     typed = beam.ParDo(fn).with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
     return typed.with_outputs(*tags, main="batches")

@@ -1,6 +1,6 @@
-"""How Beam encodes a batch: as an Arrow IPC stream, registered once for every PCollection of this package.
+"""How Beam encodes a batch: as an Arrow IPC stream; the coder is registered once for every PCollection here.
 
-Beam's default is pickle, which writes the whole buffer behind a ten-row slice; the IPC stream writes ten rows.
+Beam's default is pickle, which writes the whole buffer of a ten-row slice; the IPC stream writes only its ten rows.
 """
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ from apache_beam import coders
 
 
 class RecordBatchCoder(coders.Coder):
-    """Encodes a `pyarrow.RecordBatch`, schema and metadata included; not deterministic, so no key."""
+    """Encodes a `pyarrow.RecordBatch` with schema and metadata; not deterministic, so a batch cannot be a key."""
 
     def encode(self, value: pa.RecordBatch) -> bytes:
         sink = pa.BufferOutputStream()
@@ -21,7 +21,7 @@ class RecordBatchCoder(coders.Coder):
             return reader.read_next_batch()
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
-        """Bytes, for the runner's metrics; Beam's own estimate encodes the batch to find out."""
+        """Bytes, for the runner's metrics; Beam's own estimate would encode the batch to find out."""
         return int(value.nbytes)
 
     def is_deterministic(self) -> bool:

@@ -1,7 +1,7 @@
 """Dead letters: records that could not be counted, kept with their original bytes and the reason.
 
-A dead letter is a row of the table `dead_letters`, keyed by (source, position, stage). Nothing that a
-record holds can stop a job: it ends here instead, and `replay` can bring it back.
+A dead letter is a row of the table `dead_letters`, keyed by (source, position, stage). No content of a record can stop
+a job: a bad record becomes a dead letter instead, and `replay` can bring it back.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ REASONS: Final[dict[str, str]] = {
     "invalid_utf8": "the bytes are not UTF-8",
     "malformed": "not one record of the format: broken JSON, a wrong number of CSV fields, an empty line",
     "too_long": "longer than `record.max_line`",
-    "wrong_type": "a value cannot become the column's type without losing something",
+    "wrong_type": "a value cannot become the column's type without loss",
     "missing_field": "a column that may not be null is absent or null",
     "unknown_field": "a field that `record.columns` does not name, with `unknown_fields: dead_letter`",
     "out_of_range": "NaN, an infinity, an overflow, or a character (U+0000) that no SQL text can hold",
-    "bad_event_time": "the event time is no date, or outside the years 2 to 9997",
+    "bad_event_time": "the event time is not a date, or is outside the years 2 to 9997",
     "expression_failed": "a `derive` or `filter` expression failed on this record",
     "apply_failed": "the function of an `apply` step failed on this record",
-    "future": "the event time lies further ahead of the receive time than `record.max_future`",
+    "future": "the event time is further ahead of the receive time than `record.max_future`",
     "late": "its window was closed before the record arrived",
 }
-"""Every reason, and what it means. The list is closed: tables, reports and alerts rely on it."""
+"""Every reason and its meaning. The list is closed: tables, reports and alerts depend on it."""
 
 PARSE: Final = "parse"
 
@@ -59,12 +59,12 @@ def dead_letters(
     """Dead letters of one stage as a batch of SCHEMA.
 
     Args:
-        positions: where each record stands in its source.
+        positions: the position of each record in its source.
         payloads: the original bytes, one each.
         event_times: µs since the epoch where known.
 
-    `attempts` is 1 and `failed_at` null: both are stamped where the letters are stored, because a
-    kernel has no clock and does not know what was replayed.
+    `attempts` is 1 and `failed_at` null: the sink sets both when it stores the letters, because a kernel has no
+    clock and does not know what was replayed.
     """
     size = len(positions)
     return pa.record_batch(
@@ -84,7 +84,7 @@ def dead_letters(
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A value as a detail quotes it: short, on one line, and text that UTF-8 can carry."""
+    """A value as a detail quotes it: short, on one line, and valid UTF-8."""
     text = repr(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

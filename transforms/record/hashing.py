@@ -18,7 +18,7 @@ _NULL = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hash_values(values: pa.Array) -> Hashes:
-    """A 64-bit hash of each value; null has one too. -0.0 hashes as 0.0, and 1 as 1.0 does not."""
+    """A 64-bit hash of each value; null has one too. -0.0 and 0.0 have the same hash, 1 and 1.0 do not."""
     if pa.types.is_string(values.type):
         encoded = values.dictionary_encode(null_encoding="encode")
         digests = query("SELECT md5_number_upper(t) AS h FROM texts", {"texts": pa.table({"t": encoded.dictionary})})
@@ -37,7 +37,7 @@ def hash_values(values: pa.Array) -> Hashes:
 
 
 def hash_rows(columns: Iterable[pa.Array], rows: int) -> Hashes:
-    """One hash for the values of several columns; no column hashes every row alike."""
+    """One hash for the values of several columns; without columns, every row has the same hash."""
     combined = np.zeros(rows, np.uint64)
     for values in columns:
         combined = splitmix(combined ^ hash_values(values))

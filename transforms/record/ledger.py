@@ -1,6 +1,6 @@
 """The ledger: for every range of a source, how many records were read and what became of each.
 
-It is data, not counters: a row a range, stored beside the tables, and always
+It is data, not counters: a row per range, stored next to the tables, and always
 `read = accepted + dead + filtered + duplicate + late`.
 """
 
@@ -26,7 +26,7 @@ SCHEMA: Final = pa.schema(
 
 
 def entry(source: str, first_position: int, **counts: int) -> pa.RecordBatch:
-    """One row of SCHEMA; a count that is not given is 0.
+    """One row of SCHEMA; counts that are not given are 0.
 
     >>> entry("a.csv", 0, read=3, accepted=2, dead=1).num_rows
     1
@@ -39,7 +39,7 @@ def entry(source: str, first_position: int, **counts: int) -> pa.RecordBatch:
 
 
 def entries(source: str, first_positions: npt.NDArray[np.int64], **counts: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    """Rows of SCHEMA, one for each range; a count that is not given is 0."""
+    """Rows of SCHEMA, one for each range; counts that are not given are 0."""
     size = len(first_positions)
     columns = [pa.array([source] * size, pa.string()), pa.array(first_positions, pa.int64())]
     columns += [pa.array(counts.get(name, np.zeros(size, np.int64)), pa.int64()) for name in COUNTS]
@@ -47,7 +47,7 @@ def entries(source: str, first_positions: npt.NDArray[np.int64], **counts: npt.N
 
 
 def tally(values: npt.NDArray[np.int64], ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How many of `values` are each of the sorted, unique `ranges`."""
+    """The number of `values` that equal each of the sorted, unique `ranges`."""
     return np.bincount(np.searchsorted(ranges, values), minlength=len(ranges)).astype(np.int64)
 
 
@@ -61,7 +61,7 @@ def merge(entries: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def divide(ledger: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """A ledger in the order of `merge` as what is done, and the last row of each source, which may still grow."""
+    """Divides a ledger in the order of `merge`: all rows that are final, and each source's last row, which may grow."""
     sources = ledger["source"].to_numpy(zero_copy_only=False)
     is_last = np.append(sources[1:] != sources[:-1], np.ones(min(len(sources), 1), bool))
     last = pa.array(is_last.astype(bool))
@@ -74,5 +74,5 @@ def totals(ledger: pa.RecordBatch | pa.Table) -> dict[str, int]:
 
 
 def imbalance(counts: dict[str, int]) -> int:
-    """Records that were read and are not accounted for; 0 in every ledger that closes."""
+    """Records that were read and are not accounted for; 0 in every ledger that balances."""
     return counts["read"] - sum(counts[name] for name in ("accepted", "dead", "filtered", "duplicate", "late"))

@@ -1,7 +1,7 @@
-"""Payloads: the original bytes of records, carried on to the steps that may still refuse them.
+"""Payloads: the original bytes of records, carried along to the steps that may still refuse them.
 
-A line of text is its own payload. A row of Parquet has no bytes: its values are carried on as they are, and
-written as JSON only where they end in a dead letter.
+A line of text is its own payload. A row of Parquet has no bytes: its values are carried along unchanged, and written
+as JSON only if they become a dead letter.
 """
 
 import json
@@ -11,18 +11,18 @@ import pyarrow as pa
 
 
 def as_struct(rows: pa.RecordBatch) -> pa.StructArray:
-    """Rows as one column, without copying a value; `written` makes JSON of it.
+    """Rows as one column, without copying a value; `written` turns it into JSON.
 
     >>> written(as_struct(pa.record_batch([[1, 2]], ["i"])))
     [b'{"i": 1}', b'{"i": 2}']
     """
     if not rows.num_columns:
-        return pa.array([{}] * rows.num_rows, pa.struct([]))  # of no columns, Arrow cannot tell how many rows they have
+        return pa.array([{}] * rows.num_rows, pa.struct([]))  # without columns, Arrow cannot derive the number of rows
     return pa.StructArray.from_arrays(rows.columns, rows.schema.names)
 
 
 def written(payloads: pa.Array) -> list[bytes]:
-    """The payloads as bytes: as they are, or, of rows, as JSON."""
+    """The payloads as bytes: unchanged, or rows as JSON."""
     if not pa.types.is_struct(payloads.type):
         texts: list[bytes] = payloads.to_pylist()
         return texts
@@ -31,15 +31,15 @@ def written(payloads: pa.Array) -> list[bytes]:
 
 
 def as_json(rows: pa.RecordBatch, row: int) -> bytes:
-    """A row as a JSON object: the payload of its dead letter, and what a repaired one is read from."""
+    """A row as a JSON object: the payload of its dead letter, from which a repaired one is read."""
     record = {name: plain(values, row) for name, values in zip(rows.schema.names, rows.columns, strict=True)}
-    # JSON has no NaN; the value rules make null of it.
+    # JSON has no NaN; the value rules turn it into null.
     present = {name: None if value != value else value for name, value in record.items()}
     return json.dumps(present, default=_json_value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def plain(values: pa.Array, row: int) -> Any:
-    """A value as Python's; one that Python cannot hold, such as the year 10000, as the text that Arrow writes."""
+    """A value as a Python object; if Python cannot hold it, such as the year 10000, as the text that Arrow writes."""
     try:
         return values[row].as_py()
     except (ValueError, OverflowError):

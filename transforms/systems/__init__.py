@@ -1,1 +1,1 @@
-"""Systems that both ends of a pipeline reach: Kafka and its schema registry."""
+"""External systems that both ends of a pipeline use: Kafka and its schema registry."""

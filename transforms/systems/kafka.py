@@ -1,7 +1,7 @@
-"""How to reach Kafka: brokers, security and a client's other settings, alike for reading and for writing.
+"""How to reach Kafka: brokers, security and other client settings, the same for reading and writing.
 
-Secrets stand in the environment, never in a specification: it names the variable, and the value is looked up when a
-client is made.
+Secrets are in the environment, never in a specification: it names the variable, and the value is read when a client
+is created.
 """
 
 import importlib
@@ -35,7 +35,7 @@ _OWNED: Final = {
     "ssl.key.location": "security.key",
     **_SECRETS,
 }
-"""What has a field of its own."""
+"""Settings that have a field in the specification."""
 
 _FIXED: Final = frozenset(
     {
@@ -44,15 +44,15 @@ _FIXED: Final = frozenset(
         *("group.instance.id", "group.protocol", "isolation.level", "offset.store.method", "transactional.id"),
     }
 )
-"""What exactly-once rests on."""
+"""Settings on which exactly-once depends."""
 
 _RUNS: Final = re.compile(
     r".*_cb|logger|on_commit|on_delivery|.*\.library\.paths|ssl\.engine\..*|ssl\.providers|.*\.cmd"
 )
-"""What would call, run or load something."""
+"""Settings that would call, run or load something."""
 
 TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
-"""What a topic's name must match in whole."""
+"""A topic's whole name must match this."""
 
 _OTHER_SECRETS: Final = re.compile(r"(?:^|\.)(?:password|secret|token|pem)$|oauthbearer\.config$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -60,25 +60,25 @@ _ADDRESS: Final = re.compile(r"(?:[a-z_]+://)?(?:\[[0-9A-Fa-f:]+\]|[^\s:,/\[\]]+
 
 
 MOVING: Final = ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
-"""What brokers answer at once while a partition moves; other errors that pass have had our patience already."""
+"""Errors that brokers return at once while a partition moves; for other transient errors the client itself waits."""
 
 _AGAIN_SECONDS: Final = 0.1
 
 
 class KafkaUnusable(Exception):
-    """A client cannot be made: what is missing or wrong, never the secret itself."""
+    """A client cannot be created: says what is missing or wrong, and never the secret itself."""
 
 
 def variable_name(value: str | None) -> str | None:
-    """The value, if it can be the name of an environment variable; ValueError otherwise."""
-    # It is not quoted: somebody may have written the password itself.
+    """The value, if it is a valid name of an environment variable; ValueError otherwise."""
+    # The message does not quote it: a user may have written the password itself.
     if value is not None and not _NAME.fullmatch(value):
         raise ValueError("must be the name of an environment variable, such as KAFKA_PASSWORD")
     return value
 
 
 class KafkaSecurity(Spec):
-    """How a broker knows us, and we it; paths are those of the machine that reads or writes.
+    """How broker and client authenticate each other; paths are on the machine that reads or writes.
 
     `password_env` and `key_password_env` name environment variables.
     """
@@ -147,8 +147,8 @@ class KafkaSecurity(Spec):
 class KafkaCluster(Spec):
     """Where the brokers are and how to talk to them.
 
-    `brokers`: `host:port`, several divided by commas. `settings`: of librdkafka, by its own names, for what has no
-    field here.
+    `brokers`: `host:port`, several separated by commas. `settings`: librdkafka's settings, by their own names, for
+    which there is no field here.
     """
 
     brokers: str
@@ -161,7 +161,7 @@ class KafkaCluster(Spec):
         for address in value.split(","):
             found = _ADDRESS.fullmatch(address.strip())
             if found is None or not 0 < int(found[1]) < 65536:
-                raise ValueError(f"must be host:port, several divided by commas, is {address.strip()!r}")
+                raise ValueError(f"must be host:port, several separated by commas, is {address.strip()!r}")
         return value
 
     @field_validator("settings")
@@ -171,15 +171,15 @@ class KafkaCluster(Spec):
             if name in _OWNED:
                 raise ValueError(f"must not have {name}: write {_OWNED[name]}")
             if name in _FIXED:
-                raise ValueError(f"must not have {name}, which exactly-once and the checkpoints rest on")
+                raise ValueError(f"must not have {name}, on which exactly-once and the checkpoints depend")
             if _RUNS.fullmatch(name):
                 raise ValueError(f"must not have {name}, which would run or load something")
             if _OTHER_SECRETS.search(name):
-                raise ValueError(f"must not have {name}: secrets do not stand in a job file")
+                raise ValueError(f"must not have {name}: a job file must not hold secrets")
         return value
 
     def client_settings(self) -> dict[str, Any]:
-        """Settings of a client, secrets included; those of a sort of client go before them.
+        """The settings of a client, secrets included; settings for a kind of client take precedence over them.
 
         Raises:
             KafkaUnusable: if a secret is not in the environment.
@@ -213,7 +213,7 @@ def secret(variable: str | None, field: str) -> str | None:
 
 
 def client_module(name: str = "") -> ModuleType:
-    """The Kafka client's package, or a module of it, which comes with an extra of this one.
+    """The Kafka client's package, or a module of it; an extra of this package installs it.
 
     Raises:
         KafkaUnusable: if it is not installed.
@@ -228,7 +228,7 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
     """A Consumer or Producer.
 
     Args:
-        hear: is given the client's error when it cannot do something, and goes on trying.
+        hear: receives the client's errors that it retries by itself.
 
     Raises:
         KafkaUnusable: if a setting is wrong.
@@ -241,11 +241,11 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
 
 
 def answered(ask: Callable[[float], Any], deadline: float) -> Any:
-    """What brokers answer, who are asked again while a partition moves from one to another.
+    """The brokers' answer; the question is repeated while a partition moves from one broker to another.
 
     Args:
-        ask: takes the seconds that are left, and raises the client's exception.
-        deadline: until when, by the monotonic clock.
+        ask: takes the seconds that remain, and raises the client's exception.
+        deadline: by the monotonic clock.
     """
     module = client_module()
     moving = {getattr(module.KafkaError, name) for name in MOVING}
@@ -259,12 +259,12 @@ def answered(ask: Callable[[float], Any], deadline: float) -> Any:
 
 
 def told(error: Any) -> str:
-    """What a client says of an error, in its own words."""
+    """An error's message, in the client's own words."""
     inside = error.args[0] if isinstance(error, Exception) and error.args else error
     return str(inside.str() if hasattr(inside, "str") else inside)
 
 
 _SILENT: Final = logging.getLogger("streamgauge.kafka")
-"""What librdkafka says besides is for whoever asks: its errors reach us by other ways."""
+"""librdkafka's log messages are discarded: its errors reach the caller in other ways."""
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False

@@ -1,4 +1,4 @@
-"""A schema registry, for what reads by it and what writes by it: how to reach it, and its client."""
+"""A schema registry, for sources and sinks: its address and credentials, and its client."""
 
 import importlib
 import re
@@ -15,8 +15,8 @@ _URL: Final = re.compile(r"https?://[^\s@]+")
 
 
 class RegistrySpec(Spec):
-    """A schema registry as Confluent's: `password_env` names an environment variable; `ca`, `certificate` and `key`
-    are paths."""
+    """A schema registry with Confluent's API: `password_env` names an environment variable; `ca`, `certificate` and
+    `key` are paths."""
 
     url: str
     username: str | None = Field(default=None, min_length=1)
@@ -28,7 +28,7 @@ class RegistrySpec(Spec):
     @field_validator("url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if not _URL.fullmatch(value):  # not quoted: a password may stand in it
+        if not _URL.fullmatch(value):  # not quoted: it may contain a password
             raise ValueError("must be an http:// or https:// address, without a user or password in it")
         return value.rstrip("/")
 
@@ -46,7 +46,7 @@ class RegistrySpec(Spec):
 
 
 def check_registry(format_name: str, registry: RegistrySpec | None) -> None:
-    """Sees that there is a registry where values are Avro, and only there; ValueError otherwise."""
+    """Checks that a registry is given for Avro, and only for Avro; ValueError otherwise."""
     if format_name == "avro" and registry is None:
         raise ValueError("schema_registry is required with format avro")
     if format_name != "avro" and registry is not None:
@@ -54,10 +54,10 @@ def check_registry(format_name: str, registry: RegistrySpec | None) -> None:
 
 
 def registry_client(spec: RegistrySpec) -> Any:
-    """A client that asks once and says what it heard.
+    """A client that asks once and raises each error.
 
     Raises:
-        KafkaUnusable: if none can be made of the specification.
+        KafkaUnusable: if the specification does not yield a client.
     """
     try:
         return client_module(".schema_registry").SchemaRegistryClient(_settings(spec))
@@ -66,20 +66,20 @@ def registry_client(spec: RegistrySpec) -> Any:
 
 
 def registry_schema(text: str) -> Any:
-    """An Avro schema as the client takes it."""
+    """An Avro schema as an object of the client."""
     return client_module(".schema_registry").Schema(text, "AVRO")
 
 
 def registry_errors() -> Any:
-    """What the client raises when the registry answers that something is wrong."""
+    """The exception that the client raises if the registry answers with an error."""
     return client_module(".schema_registry").SchemaRegistryError
 
 
 @cache
 def unreachable() -> tuple[type[Exception], ...]:
-    """What the registry's client raises when nobody answers: its HTTP library's errors."""
+    """The exceptions that the registry's client raises if the registry does not answer: those of its HTTP library."""
     errors: list[type[Exception]] = [OSError]
-    for name in ("httpx2", "httpx"):  # which one it uses depends on its version
+    for name in ("httpx2", "httpx"):  # its version decides which one it uses
         with suppress(ImportError):
             errors.append(importlib.import_module(name).HTTPError)
     return tuple(errors)

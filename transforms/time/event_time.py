@@ -1,8 +1,8 @@
-"""Event time and how it is cut: windows, and the slices that windows are made of.
+"""Event time and its division into windows, and into the slices that windows consist of.
 
-A slice is the smallest stretch of event time an aggregation keeps figures for: the window itself when
-windows do not overlap, `every` when they slide, the calendar unit when they follow a calendar. Slices and
-windows are [start, end), named by their start in µs since the epoch.
+A slice is the smallest part of event time for which an aggregation keeps figures: the window itself if windows do not
+overlap, `every` if they slide, the calendar unit if they follow a calendar. Slices and windows are [start, end), named
+by their start in µs since the epoch.
 """
 
 from datetime import datetime, timedelta, timezone
@@ -22,16 +22,16 @@ Instants = npt.NDArray[np.int64]
 
 EARLIEST: Final = microseconds(datetime(2, 1, 1, tzinfo=timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc))
 LATEST: Final = microseconds(datetime(9998, 1, 1, tzinfo=timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc))
-"""Event times lie in [EARLIEST, LATEST): a window around one then has bounds that are dates too."""
+"""Event times lie in [EARLIEST, LATEST), so the bounds of a window around one are valid dates too."""
 
 LONGEST: Final = timedelta(days=366)
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
 _SHORTEST: Final = {"day": timedelta(hours=20), "week": timedelta(days=6), "month": timedelta(days=27)}
-"""No calendar unit that shows a date twice is as short as this, whatever its clock changes."""
+"""A calendar unit in which a date occurs twice is never this short, whatever its clock changes."""
 
 
 class Window(Spec):
-    """How event time is cut: `size` (with `every`: sliding), or `calendar` with `time_zone`.
+    """How event time is divided: `size` (with `every`: sliding), or `calendar` with `time_zone`.
 
     >>> Window(size="1d", every="6h").overlap
     4
@@ -64,12 +64,12 @@ class Window(Spec):
 
     @property
     def overlap(self) -> int:
-        """How many slices a window is made of, which is also how many windows hold a slice."""
+        """How many slices a window has, which is also how many windows hold a slice."""
         return self.size // self.every if self.size is not None and self.every is not None else 1
 
     @property
     def step(self) -> int | None:
-        """The length of a slice in µs; None when it follows the calendar."""
+        """The length of a slice in µs; None if it follows the calendar."""
         length = self.every or self.size
         return None if length is None else microseconds(length)
 
@@ -95,7 +95,7 @@ class Window(Spec):
         return self._midnights(pa.array(following.astype("datetime64[us]")))
 
     def ordinals(self, starts: Instants) -> Instants:
-        """Numbers slices so that neighbours differ by 1, whatever their length."""
+        """Numbers slices so that neighbours differ by 1, whatever their lengths."""
         if self.step is not None:
             return starts // self.step
         local = self._local(starts)
@@ -107,12 +107,12 @@ class Window(Spec):
         return days if self.calendar == "day" else weeks
 
     def starts_of_windows_ending(self, ends: Instants, last_slices: Instants) -> Instants:
-        """The start of the window whose last slice starts at `last_slices` and that ends at `ends`."""
+        """The start of the window that ends at `ends` and whose last slice starts at `last_slices`."""
         return last_slices if self.size is None else ends - microseconds(self.size)
 
     def _within(self, starts: Instants, times: Instants) -> Instants:
-        # A clock that goes back across midnight (St. John's, one minute past it, to 2011) shows the old date again
-        # after the new day has begun: such instants belong to the new day, or windows would not be [start, end).
+        # A clock set back across midnight (St. John's, at one minute past it, until 2011) shows the old date again when
+        # the new day has begun: such instants belong to the new day, or windows would not be [start, end).
         late = np.flatnonzero(times - starts >= microseconds(_SHORTEST[str(self.calendar)]))
         if len(late):
             ends = self.slice_ends(starts[late])
@@ -121,11 +121,11 @@ class Window(Spec):
         return starts
 
     def _local(self, instants: Instants) -> pa.Array:
-        """What the clock shows, as timestamp[us] without a zone."""
+        """Local times, as timestamp[us] without a zone."""
         return pa.array(zone(self.time_zone).shown(instants)).view(pa.timestamp("us"))
 
     def _midnights(self, local: pa.Array) -> Instants:
-        # A midnight that the clock skips is the instant it jumps; one that it passes twice is the first.
+        # If the clock skips midnight, the instant of the jump counts; if midnight occurs twice, the first one counts.
         return zone(self.time_zone).first(as_instants(local))
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ def as_instants(timestamps: Any) -> Instants:
 
 
 def as_text(instant: int) -> str:
-    """µs since the epoch for people; `-` for one that no calendar has.
+    """µs since the epoch as text; `-` for an instant that no calendar has.
 
     >>> as_text(0)
     '1970-01-01T00:00:00+00:00'

@@ -1,7 +1,7 @@
-"""How long a job holds what its source has: which of its checkpoints is old enough to stand at the beginning of it.
+"""How long a job holds its source: which of its checkpoints is old enough to be the oldest one kept.
 
-A checkpoint's age is measured by the clock of its source, if it has one, which nobody can set; a machine's clock that
-jumps would else let go of a log at once, or never.
+A checkpoint's age is measured by the clock of its source, if it has one, because users cannot set that clock; a jump
+of the machine's clock would otherwise release a log at once, or never.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
     """When each checkpoint was taken, in s, all by the same clock.
 
     Args:
-        checkpoints: `taken`, by the machine's clock (s), and `source`, in which `progress` may know `elapsed` (µs).
+        checkpoints: `taken`, by the machine's clock (s), and `source`, whose `progress` may have `elapsed` (µs).
 
     >>> moments([{"taken": 50.0, "source": {"progress": {"elapsed": 3_000_000}}}])
     [3.0]
@@ -27,7 +27,7 @@ def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def first_kept(times: Sequence[float], now: float, retain: float) -> int:
-    """The number of the checkpoint that everything older may go before: the youngest one that is `retain` old.
+    """The number of the oldest checkpoint to keep: the youngest one that is at least `retain` old, or else the first.
 
     >>> first_kept([0, 10, 20, 30], now=35, retain=15)
     2

@@ -1,6 +1,6 @@
-"""A single time as people write it, by the grammar of docs/records.md: ISO 8601, a calendar date and a time of day.
+"""Reads a single time by the grammar of docs/records.md: ISO 8601, a calendar date and a time of day.
 
-Columns of such texts are read by `transforms.collection.parsing.compiled.times`, which takes the same ones.
+`transforms.collection.parsing.compiled.times` reads columns of such texts by the same grammar.
 """
 
 import re
@@ -24,14 +24,14 @@ _WIDEST_OFFSET: Final = timedelta(hours=18)
 
 
 class WrittenTime(NamedTuple):
-    """The µs since the epoch of a time that is read in UTC where it has no offset, and whether it has one."""
+    """The µs since the epoch of a time, read in UTC if it has no offset, and whether it has one."""
 
     micros: int
     has_offset: bool
 
 
 def read_time_text(text: str) -> WrittenTime | None:
-    """The time that a text writes, None where it writes none; parts of a µs are cut off.
+    """The time that a text writes, or None; fractions of a µs are cut off.
 
     >>> read_time_text("1970-01-01T01:00:00.5+01:00")
     WrittenTime(micros=500000, has_offset=True)
@@ -48,7 +48,7 @@ def read_time_text(text: str) -> WrittenTime | None:
     if ends_a_day and (minute or second or fraction.strip("0")):
         return None
     try:
-        # The calendar of year 0 is that of year 400, and Python's begins with year 1.
+        # Year 0 has the calendar of year 400; Python's begins with year 1.
         moment = datetime(year or 400, month, day, 0 if ends_a_day else hour, minute, second, tzinfo=timezone.utc)
     except ValueError:
         return None

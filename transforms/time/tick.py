@@ -1,10 +1,10 @@
-"""Ticks: how a live pipeline knows that everything up to a place in its source has arrived.
+"""Ticks: the checkpoint barriers of a live pipeline, which mark that everything before them has arrived.
 
-Beam's time in a live pipeline is not event time but the source's own progress: what is made of a chunk has a
-timestamp that grows with the chunk's number (`moment`), so that Beam's watermark and timers say what has arrived and
-nothing else. Event time travels in the ticks, as data. A tick says: everything before chunk `chunk` has been sent,
-and event time has passed `watermark`. Its timer fires when all of it has arrived, and the state it finds is made of
-exactly the records before it: one consistent cut, which is what a checkpoint needs.
+Beam's time in a live pipeline is not event time but the source's progress: the data of a chunk has a timestamp that
+grows with the chunk's number (`moment`), so Beam's watermark and timers only show what has arrived. Event time travels
+in the ticks, as data. A tick says: everything before chunk `chunk` has been sent, and event time has passed
+`watermark`. Its timer fires when all of that has arrived; the state then comes from exactly the records before the
+tick: one consistent cut, which a checkpoint requires.
 """
 
 import json
@@ -20,29 +20,29 @@ CLOSING: Final = 0
 KEEPING: Final = 1
 PASSED: Final = 2
 READ, IDLE, LAST = range(3)
-"""Why there is a tick at a chunk: everything before it was read; nothing new came for long; the job ends."""
+"""Why there is a tick at a chunk: everything before it was read; nothing new arrived for long; the job ends."""
 
 PARTIAL: Final = "partial"
 ROWS: Final = "rows"
 SNAPSHOT: Final = "snapshot"
 TICK: Final = "tick"
-"""What a parcel may be."""
+"""The kinds of parcels."""
 _STEP: Final = 1_000
 _TICK: Final = 1_000_000
-"""A tick has a second (µs): Beam's Java runners cut the watermark of a source that pauses to whole seconds."""
+"""A tick takes a second (µs): Beam's Java runners truncate the watermark of a paused source to whole seconds."""
 _LABEL: Final = b"streamgauge.parcel"
 
 
 def name_of(chunk: int, why: int) -> int:
-    """The name of a tick: they grow along the source, and there is one of each sort at a chunk."""
+    """The name of a tick: names increase along the source, and a chunk has one for each reason."""
     return 4 * chunk + why
 
 
 def moment(name: int, step: int) -> Timestamp:
     """Beam's time of a step at a tick. Runners keep milliseconds, so a step is one, and the last is a whole second.
 
-    What belongs to the chunks before the tick is `SENT`; windows close at `CLOSING`; what that gave is kept at
-    `KEEPING`; and when all is done the source's watermark has `PASSED`.
+    The data of the chunks before the tick is `SENT`; windows close at `CLOSING`; a checkpoint of the result is kept
+    at `KEEPING`; and when all is done the source's watermark has `PASSED`.
     """
     return Timestamp(micros=name * _TICK + (step - PASSED) * _STEP)
 
@@ -54,14 +54,14 @@ def tick_after(timestamp: Timestamp) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Everything before `chunk` has been sent.
+    """A checkpoint barrier: everything before `chunk` has been sent.
 
     Args:
-        name: what tells the tick from others, by `name_of`.
+        name: identifies the tick, by `name_of`.
         chunk: the first chunk that has not been read.
-        watermark: up to where event time has passed (µs).
+        watermark: the watermark (µs).
         keeps: whether to keep a checkpoint here.
-        source: what the source needs to go on from here.
+        source: what the source needs to resume from here.
     """
 
     name: int
@@ -79,12 +79,12 @@ class Tick:
 
 
 def parcel(batch: pa.RecordBatch, kind: str, **label: Any) -> pa.RecordBatch:
-    """A batch that says in its schema's metadata what it is: one PCollection carries several kinds of them."""
+    """A batch whose schema metadata says what kind it is: one PCollection carries several kinds."""
     return batch.replace_schema_metadata({_LABEL: json.dumps({"kind": kind, **label}).encode()})
 
 
 def label_of(batch: pa.RecordBatch) -> dict[str, Any]:
-    """What a parcel says it is; `kind` is always there."""
+    """The label of a parcel; it always has `kind`."""
     written: dict[str, Any] = json.loads((batch.schema.metadata or {})[_LABEL])
     return written
 
@@ -95,7 +95,7 @@ def content_of(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def tick_parcel(tick: Tick) -> pa.RecordBatch:
-    """A tick on its way."""
+    """A tick as a parcel."""
     return parcel(pa.record_batch([pa.array([tick.to_json()])], ["tick"]), TICK)
 
 

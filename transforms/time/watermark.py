@@ -1,10 +1,10 @@
-"""The watermark of a log: up to where event time has passed, decided by what the log holds and by no clock.
+"""The watermark of a log: how far event time has progressed, decided by the log's content and not by a clock.
 
-After each chunk it is the least, over the active sources, of the greatest event time each has sent, minus
+After each chunk it is the least, over the active sources, of the greatest event time of each, minus
 `out_of_orderness`; it never goes back. A source is active from its first record with a readable event time that is
-not in the future, and stops holding the watermark once it was silent for `idle_after`, by the time the collector
-listened. When all are silent, the watermark goes on from where it stands as that time goes on. So the same log gives
-the same watermark in every run, live or in batch, and a paused replay of old data does not leap to today.
+not in the future; it stops holding the watermark once it was silent for `idle_after`, by the time the collector
+listened. While all sources are silent, the watermark advances with that time. So the same log yields the same
+watermark in every run, live or in batch, and a paused replay of old data does not jump to today.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ NEVER: Final = -(1 << 62)
 """The watermark before the first record."""
 
 END: Final = 1 << 62
-"""The watermark behind the last record there will ever be."""
+"""The watermark after the last record of a source that has ended."""
 
 FORGOTTEN_AFTER: Final = 7 * 86_400_000_000
-"""How much longer (µs) than another one, and than `idle_after`, a source is silent until it is forgotten."""
+"""A source is forgotten after this much longer (µs) than `idle_after` and than the newest source's silence."""
 
 
 def _never(value: Any) -> Any:
@@ -31,7 +31,7 @@ def _never(value: Any) -> Any:
 
 
 class WatermarkSpec(Spec):
-    """How a live source knows that event time has passed; files have no order, so batch runs do not ask."""
+    """How a live source decides the watermark; batch runs on files do not use it, because files have no order."""
 
     out_of_orderness: Duration = timedelta(seconds=5)
     idle_after: Annotated[
@@ -48,8 +48,8 @@ class WatermarkSpec(Spec):
         """Progress after a chunk.
 
         Args:
-            elapsed: µs that collectors have been listening when the chunk was committed.
-            latest: the greatest event time (µs) of each source that the chunk has readable records of.
+            elapsed: how long (µs) collectors had been listening when the chunk was committed.
+            latest: the greatest event time (µs) of each source with readable records in the chunk.
         """
         heard = dict(before.heard)
         for source, time in latest.items():
@@ -71,18 +71,18 @@ class WatermarkSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a log has come: its watermark (µs), and of each source the greatest event time and when it was heard."""
+    """The progress of a log: its watermark (µs), and each source's greatest event time and when it was last active."""
 
     watermark: int = NEVER
     elapsed: int = 0
     heard: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The progress as JSON-compatible values."""
         return {"watermark": self.watermark, "elapsed": self.elapsed, "heard": self.heard}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Progress":
-        """What `to_json` wrote."""
+        """The progress that `to_json` wrote."""
         heard = {source: (time, when) for source, (time, when) in content["heard"].items()}
         return Progress(content["watermark"], content["elapsed"], heard)

@@ -1,7 +1,7 @@
-"""Time zones: what their clocks show, by one database for reading times and for cutting windows.
+"""Time zones: their local times, from one database for reading times and for dividing event time into windows.
 
-The database is the IANA's as the package `tzdata` holds it. The system's is never looked at, nor that of the embedded
-engine: two of different age would read a time by one rule and cut its day by another.
+The database is IANA's, from the package `tzdata`. The system's database is never used, nor that of the embedded
+engine: databases of different versions would read a time by one rule and divide its day by another.
 
 Source: RFC 8536, "The Time Zone Information Format (TZif)", and the rule for later years that its footer takes from
 POSIX.
@@ -24,12 +24,12 @@ from transforms.record.arrays import Longs
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400
 _BEYOND_TIME: Final = 400_000_000_000
-"""Seconds that lie further from the epoch than any year of ours."""
+"""Seconds from the epoch beyond every year that we support."""
 _LAST_YEAR: Final = 9999
 _HEADER: Final = struct.Struct(">4sc15x6l")
 _KIND: Final = np.dtype([("offset", ">i4"), ("is_summer", "u1"), ("name", "u1")])
 _NOT_A_PLACE: Final = frozenset({"Factory"})
-"""What the database calls a computer's clock that nobody has set."""
+"""The database's name for a clock that was never set."""
 
 _NAME: Final = r"(?:<[^>]+>|[A-Za-z]+)"
 _HOURS: Final = r"[+-]?[0-9]+(?::[0-9]+){0,2}"
@@ -37,33 +37,33 @@ _RULE: Final = re.compile(rf"{_NAME}({_HOURS})(?:{_NAME}({_HOURS})?,([^,]+),([^,
 
 
 class Zone:
-    """A clock: how far it is ahead of UTC, and when that changes.
+    """A clock: its offsets from UTC, and when they change.
 
     Args:
-        changes: when the clock changes, in µs since the epoch, growing.
-        offsets: how many µs it is ahead of UTC: before the first change, and from each on.
+        changes: when the offset changes, in µs since the epoch, increasing.
+        offsets: µs ahead of UTC: before the first change, and from each change on.
     """
 
     def __init__(self, changes: Longs, offsets: Longs):
         self._changes = changes
         self._offsets = offsets
-        # What the old clock shows at a change, and what the new one does.
+        # The local time at a change: by the old offset, and by the new one.
         self._old = changes + offsets[:-1]
         self._new = changes + offsets[1:]
 
     def shown(self, instants: Longs) -> Longs:
-        """What the clock shows at instants: µs since its own 1970."""
+        """The local times at these instants: µs since 1970 in local time."""
         return instants + self._offsets[_entries(self._changes, instants)]
 
     def read(self, shown: Longs) -> Longs:
-        """The instants that texts mean: of two that the clock shows alike, the second.
+        """The instants of local times: of a local time that occurs twice, the second.
 
-        A time that the clock skips is as long after the jump as the clock would have had it before.
+        A local time that the clock skips is shifted forward by the length of the gap.
         """
         return shown - self._offsets[_entries(self._new, shown)]
 
     def first(self, shown: Longs) -> Longs:
-        """The first instants at which the clock shows this or more: of a time that it skips, that of the jump."""
+        """The first instants at which the local time is at least this: for a skipped time, that of the jump."""
         entries = _entries(self._old, shown)
         instants = shown - self._offsets[entries]
         if len(self._changes):
@@ -73,7 +73,7 @@ class Zone:
 
 
 def _entries(switches: Longs, times: Longs) -> npt.NDArray[np.intp]:
-    """How many switches each time has behind it. A batch spans few of them, and only those are searched."""
+    """The number of switches before each time. A batch spans few of them, and only those are searched."""
     if not len(times):
         return np.empty(0, np.intp)
     first, last = np.searchsorted(switches, np.array([times.min(), times.max()]), side="right").tolist()
@@ -84,12 +84,12 @@ def _entries(switches: Longs, times: Longs) -> npt.NDArray[np.intp]:
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The zones that there are."""
+    """The names of all zones."""
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()) - _NOT_A_PLACE
 
 
 def database_version() -> str:
-    """The version of the time zone database, as the IANA names it: `2025b`, say."""
+    """The version of the time zone database, in IANA's form, such as `2025b`."""
     return str(import_module("tzdata").IANA_VERSION)
 
 
@@ -105,7 +105,7 @@ TimeZone = Annotated[str, AfterValidator(known_zone)]
 
 @cache
 def zone(name: str) -> Zone:
-    """The zone of a name.
+    """The zone with this name.
 
     Raises:
         ValueError: if the database does not have it.
@@ -114,9 +114,9 @@ def zone(name: str) -> Zone:
 
 
 def _zone(data: bytes) -> Zone:
-    """The zone that a file of the database describes, its last rule followed through all years."""
+    """The zone in a file of the database, with its last rule applied to all later years."""
     _, _, in_utc, standard, leaps, times, kinds, letters = _HEADER.unpack_from(data)
-    # The first part is for readers that know 32 bits alone.
+    # The first part is for readers that support only 32 bits.
     at = _HEADER.size + 5 * times + 6 * kinds + letters + 8 * leaps + standard + in_utc
     _, _, in_utc, standard, leaps, times, kinds, letters = _HEADER.unpack_from(data, at)
     at += _HEADER.size
@@ -133,7 +133,7 @@ def _zone(data: bytes) -> Zone:
 
 
 def _later(rule: str, last: int | None) -> Iterator[tuple[int, int]]:
-    """The changes that a rule makes after the last one that is listed, and the offset from each on, in seconds."""
+    """The changes by the rule after the last listed one, and the offset from each on, in seconds."""
     match = _RULE.fullmatch(rule)
     if match is None or match[3] is None:
         return
@@ -148,7 +148,7 @@ def _later(rule: str, last: int | None) -> Iterator[tuple[int, int]]:
 
 
 def _moments(rule: str) -> list[int]:
-    """When a rule such as `M3.2.0/2` holds in every year, as the clock shows it, in seconds since 1970."""
+    """When a rule such as `M3.2.0/2` applies in every year, in local time, in seconds since 1970."""
     day, _, hours = rule.partition("/")
     years = np.arange(1, _LAST_YEAR + 1)
     if day[0] == "M":

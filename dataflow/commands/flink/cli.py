@@ -1,4 +1,4 @@
-"""The command line of `flink`: what is said, and nothing of what is done."""
+"""The command line of `flink`: options and help only; other modules do the work."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def _flags(args: Sequence[str], address: str | None, parallelism: int | None) ->
 
 
 def joined(args: Sequence[str]) -> list[str]:
-    """Flags in one word each, so that a later one can come in place of an earlier one.
+    """Flags in one word each, so that a later one can replace an earlier one.
 
     >>> joined(["--environment_type", "DOCKER", "--x=1", "--streaming"])
     ['--environment_type=DOCKER', '--x=1', '--streaming']
@@ -42,7 +42,7 @@ def joined(args: Sequence[str]) -> list[str]:
         elif flags and flags[-1].startswith("--") and "=" not in flags[-1]:
             flags[-1] += f"={word}"
         else:
-            raise click.UsageError(f"there is one job; what is {word}?")
+            raise click.UsageError(f"the command takes one job; what is {word}?")
     return flags
 
 
@@ -57,18 +57,18 @@ def joined(args: Sequence[str]) -> list[str]:
 def submit(
     ctx: click.Context, /, job: str, settings: Sequence[str], no_wait: bool, begin_anew: bool, **where: Any
 ) -> None:
-    """Submits a job. An endless one is left to the cluster, one that ends is waited for."""
+    """Submits a job: leaves an endless one to the cluster, and waits for one that ends."""
     from dataflow.commands.flink.submit import submit_job
 
     flags = _flags(ctx.args, **where) if where["address"] else _flags(ctx.args, "localhost:8081", where["parallelism"])
-    leave(submit_job(job, settings, flags, wait=not no_wait, anew=begin_anew))
+    leave(submit_job(job, settings, flags, wait=not no_wait, from_nothing=begin_anew))
 
 
 @flink.command()
 @JOB
 @SET
 def status(job: str, settings: Sequence[str]) -> None:
-    """Tells how a job is: its state, checkpoints, lag, restarts and last failure."""
+    """Prints the state of a job, its checkpoints, lag, restarts and last failure."""
     from dataflow.commands.flink.state import show_status
 
     leave(show_status(job, settings))
@@ -88,7 +88,7 @@ def list_(address: str | None) -> None:
 @SET
 @_FOLDER
 def savepoint(job: str, settings: Sequence[str], folder: str | None) -> None:
-    """Takes a savepoint of a job that goes on."""
+    """Takes a savepoint of a job, which keeps running."""
     from dataflow.commands.flink.state import take_savepoint
 
     leave(take_savepoint(job, settings, folder))
@@ -98,7 +98,7 @@ def savepoint(job: str, settings: Sequence[str], folder: str | None) -> None:
 @JOB
 @SET
 @_FOLDER
-@click.option("--drain", is_flag=True, help="Closes all open windows instead; nothing can go on from there.")
+@click.option("--drain", is_flag=True, help="Closes all open windows instead; the job cannot resume afterwards.")
 def stop(job: str, settings: Sequence[str], folder: str | None, drain: bool) -> None:
     """Stops a job with a savepoint."""
     from dataflow.commands.flink.state import stop_job
@@ -110,7 +110,7 @@ def stop(job: str, settings: Sequence[str], folder: str | None, drain: bool) -> 
 @JOB
 @SET
 def cancel(job: str, settings: Sequence[str]) -> None:
-    """Ends a job as it is; it can go on from its own last checkpoint."""
+    """Ends a job at once; it can resume from its own last checkpoint."""
     from dataflow.commands.flink.state import cancel_job
 
     leave(cancel_job(job, settings))
@@ -122,9 +122,9 @@ def cancel(job: str, settings: Sequence[str]) -> None:
 @_FLINK
 @_PARALLELISM
 @_NO_WAIT
-@click.option("--from", "savepoint", metavar="SAVEPOINT", help="One that was taken of this job, or `latest`.")
+@click.option("--from", "savepoint", metavar="SAVEPOINT", help="A savepoint of this job, or `latest`.")
 @click.option("--from-checkpoint", is_flag=True, help="The job's own checkpoint, in its state folder.")
-@click.option("--force-history", is_flag=True, help="Also from a savepoint that the job has left for an older one.")
+@click.option("--force-history", is_flag=True, help="Allows a savepoint that the job has abandoned for an older one.")
 @click.pass_context
 def resume(
     ctx: click.Context,
@@ -137,7 +137,7 @@ def resume(
     no_wait: bool,
     **where: Any,
 ) -> None:
-    """Starts a job again that does not run, as it was submitted, also on another cluster."""
+    """Starts a job that is not running as it was submitted before, on the same or another cluster."""
     from dataflow.commands.flink.submit import resume_job
 
     flags = _flags(ctx.args, **where)
@@ -152,7 +152,7 @@ def resume(
 @_NO_WAIT
 @click.pass_context
 def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[str], no_wait: bool) -> None:
-    """Stops a job with a savepoint and starts it from there with another parallelism."""
+    """Stops a job with a savepoint and restarts it from there with another parallelism."""
     from dataflow.commands.flink.submit import rescale_job
 
     leave(rescale_job(job, parallelism, settings, joined(ctx.args), wait=not no_wait))
@@ -164,7 +164,7 @@ def rescale(ctx: click.Context, job: str, parallelism: int, settings: Sequence[s
 @_NO_WAIT
 @click.pass_context
 def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
-    """Starts a job again as it is now: new code, image or job file, new statistics among them."""
+    """Restarts a job in its new version: new code, image or job file, including new statistics."""
     from dataflow.commands.flink.submit import upgrade_job
 
     leave(upgrade_job(job, settings, joined(ctx.args), wait=not no_wait))
@@ -176,7 +176,7 @@ def upgrade(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool
 @_NO_WAIT
 @click.pass_context
 def compact(ctx: click.Context, job: str, settings: Sequence[str], no_wait: bool) -> None:
-    """Starts a job anew from its own last checkpoint: the cluster's state begins anew."""
+    """Restarts a job from its own last checkpoint, with new state in the cluster."""
     from dataflow.commands.flink.submit import compact_job
 
     leave(compact_job(job, settings, joined(ctx.args), wait=not no_wait))

@@ -1,4 +1,4 @@
-"""How a job is started on a cluster: what must hold before, what is submitted, and that it is seen to live."""
+"""Starts a job on a cluster: checks what must hold before, submits it, and waits until it is seen to work."""
 
 import time
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ from transforms.specification import microseconds
 from transforms.storage.checkpoint.history import NOTHING
 
 HOLD_SECONDS: Final = 5.0
-"""How long the source stays in one call when no window waits: each call costs Flink 2.65 KB of state, for ever."""
+"""How long the source keeps a bundle open when no window waits: each resume costs Flink 2.65 KB of state for ever."""
 
 PAUSE_SECONDS: Final = 1.5
-"""How long Flink shall wait for the next call behind a tick: it passes the watermark on only while there is none. It
-cuts what is left of this to whole seconds, so it waits for one."""
+"""How long Flink waits after a tick before it resumes the source: it advances the watermark only between bundles. It
+truncates the remaining time to whole seconds, so it waits for one."""
 
-MOST_UNTOLD: Final = 128
-"""Portions that may go by without a tick: each tick is the end of a call."""
+MOST_WITHOUT_TICK: Final = 128
+"""The most portions without a tick: each tick ends a bundle."""
 
 LIFE_SECONDS: Final = 60.0
-"""How long a job that runs may take to keep its first checkpoint, besides the pace of checkpoints."""
+"""How long a running job may take to keep its first checkpoint, in addition to the checkpoint interval."""
 
 LEASE_SECONDS: Final = 5.0
-"""How long a worker may have been stopped and still write: Flink gives up on one that it does not hear of for
-`heartbeat.timeout`, 50 s unless it is set."""
+"""How long a worker may have been stopped and still write: Flink gives up on one that is silent for
+`heartbeat.timeout`, by default 50 s."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a job is started: what it is, where, and what it goes on from.
+    """How a job is started: the job, the cluster, and where it resumes.
 
     Args:
-        force: whether the savepoint may be one that the job has left.
-        anew: whether it starts from nothing, whatever its state and its tables hold.
+        force: whether an abandoned savepoint is allowed.
+        from_nothing: whether it starts from nothing, whatever its state and its tables hold.
     """
 
     job: Job
@@ -50,11 +50,11 @@ class Start:
     settings: tuple[str, ...]
     savepoint: Savepoint | None = None
     force: bool = False
-    anew: bool = False
+    from_nothing: bool = False
 
 
 def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
-    """Submits a job, sees it run, and records it; a failure leaves neither a job nor a record."""
+    """Submits a job, waits until it runs, and records it; a failure leaves neither a job nor a record."""
     from dataflow.execution.restore import launch, rejoin, taken_to
     from runners import flink, flink_jar
     from runners.flink_rest import Flink, FlinkJobFailed
@@ -68,11 +68,11 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     for note in flink.notes_of(target):
         say(note)
     before = Submission.read(job.state)
-    run = launch(job, say, drain=drain, anew=start.anew) if savepoint is None else rejoin(job, savepoint)
+    run = launch(job, say, drain=drain, anew=start.from_nothing) if savepoint is None else rejoin(job, savepoint)
     if savepoint is not None:
         labels = _labels(start, run)
         refuse_other_state(job, savepoint.identity, savepoint.labels, labels)
-        # Behind this, the job stands at the savepoint, whatever becomes of the submission.
+        # From here, the job stands at the savepoint, whether or not the submission succeeds.
         others = before.savepoints if before else ()
         run = replace(run, plan=taken_to(run.plan, savepoint, others, force=start.force))
     proto, options = _built(start, run)
@@ -88,7 +88,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         settings=start.settings,
         flags=start.flags,
         before=[*before.before, before.job] if before else [],
-        # Behind a beginning from nothing, which emptied the tables, no savepoint fits them.
+        # After a start from nothing, which emptied the tables, no savepoint fits them.
         savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
         launch=run.plan.launch,
         began=asdict(run.plan.start),
@@ -105,7 +105,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
                 raise type(error)(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
             if drain:
-                # The sources of a job on Flink never end, though nothing comes from them any more.
+                # The sources of a job on Flink never end, even after their last record.
                 _see_it_live(job, record, kept)
                 _cancel(record)
             elif wait and _owes(start):
@@ -117,7 +117,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
 
 
 def drain_job(job: Job, record: Submission) -> None:
-    """Closes all windows of a job that does not run: it is started once more, to do nothing else."""
+    """Closes all windows of a job that is not running: starts it once more, only to do this."""
     submit(Start(job, tuple(record.flags), tuple(record.settings)), wait=False, drain=True)
 
 
@@ -125,38 +125,38 @@ def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[
     """Refuses a job that a savepoint does not fit.
 
     Raises:
-        Refused: with what differs, and what to do.
+        Refused: says what differs, and what to do.
     """
     identities = identity(job)
     other = sorted(part for part in {*was, *identities} if was.get(part) != identities.get(part))
     if other:
         raise Refused(
-            f"the running job's state does not fit this one, whose `{other[0]}` is another: stop it with `flink stop`,"
-            " and submit this one with another `state` and other sinks"
+            f"the running job's state is incompatible: `{other[0]}` has changed; stop that job with `flink stop`, and"
+            " submit this one with another `state` and other sinks"
         )
     differ = sorted(set(labels).symmetric_difference(are))
     if differ:
         raise Refused(
-            f"a savepoint of the running job does not fit this graph, whose {differ[0]} is not in both: `flink compact`"
-            " goes on from the job's own checkpoint, which has no graph"
+            f"a savepoint of the running job does not fit this graph: only one of them has {differ[0]}; `flink compact`"
+            " resumes from the job's own checkpoint, which does not depend on the graph"
         )
 
 
 def target_of(flags: Sequence[str], own: int = 0) -> Any:
-    """The cluster that flags name, fit for a job of theirs; an image that can be looked at here fits, too."""
+    """The cluster that flags name, checked for their job; an image on this machine is checked too."""
     from containers.engine import EngineError
     from containers.image import mismatch
     from runners import flink
 
     if image := flink.image_of(flags):
-        with suppress(EngineError):  # it lies where the cluster's machines are, and nobody here can say
+        with suppress(EngineError):  # the image is on the cluster's machines, and cannot be checked here
             if why := mismatch(image):
                 raise Refused(f"flink: {why}")
     return flink.target_of(flags, flink.parallelism_of(flags), own=own)
 
 
 def labels_of(start: Start) -> list[str]:
-    """The transforms of the graph as it would be submitted to go on from a savepoint."""
+    """The transforms of the graph that would be submitted to resume from a savepoint."""
     from dataflow.execution.restore import rejoin
 
     return _labels(start, rejoin(start.job))
@@ -174,7 +174,7 @@ def _built(start: Start, run: Any) -> tuple[Any, Any]:
     from runners import flink
 
     pipeline = flink.pipeline(start.flags, start.job.spec.job, endless=True)
-    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_untold=MOST_UNTOLD)
+    patient = replace(run.following, hold=HOLD_SECONDS, pause=PAUSE_SECONDS, most_without_tick=MOST_WITHOUT_TICK)
     leased = replace(run.plan, lease=LEASE_SECONDS)
     build_live(pipeline, start.job, replace(run, following=patient, plan=leased))
     return flink.proto_of(pipeline), pipeline._options
@@ -187,7 +187,7 @@ def _newest(job: Job) -> tuple[str, int]:
 
 
 def _owes(start: Start) -> bool:
-    """Whether a checkpoint must come, even if no record does."""
+    """Whether the job must write a checkpoint, even if no record arrives."""
     if start.savepoint is None:
         return True
     from dataflow.source import source_of
@@ -201,10 +201,10 @@ def _owes(start: Start) -> bool:
 
 
 def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
-    """Waits until a job's first checkpoint is in its folder: everything works as far as the sinks.
+    """Waits until a job's first checkpoint is in its folder: then everything works, including the sinks.
 
     Raises:
-        JobFailed: if there is none in time, or the job ended.
+        JobFailed: if there is no checkpoint in time, or the job ended.
     """
     from runners.flink_rest import Flink
 
@@ -216,14 +216,14 @@ def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
             raise JobFailed(flink.why(record.job, "over"))
         failed = flink.failure(record.job)
         if failed is not None and failed[1].startswith(NotShared.__name__):
-            raise JobFailed(flink.why(record.job, "of no use"))
+            raise JobFailed(flink.why(record.job, "useless"))
         if time.monotonic() > deadline:
             raise JobFailed(flink.why(record.job, f"running, and has kept no checkpoint for {seconds:.0f} s"))
         time.sleep(0.2)
 
 
 def _cancel(record: Submission) -> None:
-    """Leaves no job behind, if the cluster can be told."""
+    """Cancels a job, if the cluster answers."""
     from runners.flink_rest import Flink, FlinkError, NoSuchJob
 
     try:

@@ -24,10 +24,10 @@ from transforms.time.event_time import as_text
 SAVEPOINT_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0
 LARGE_BYTES: Final = 512 << 20
-"""A checkpoint of the cluster's that is worth a word."""
+"""Checkpoints of the cluster that are larger than this are reported."""
 
 STALE: Final = 6
-"""So many paces of checkpoints without one are worth a word."""
+"""A pause of more than this many checkpoint intervals is reported."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Placed:
 
 
 @contextmanager
-def told_of_flink() -> Iterator[None]:
-    """What a cluster refuses or fails at, as failures of a command."""
+def flink_failures() -> Iterator[None]:
+    """Turns errors of a cluster into failures of a command."""
     from runners.flags import FlagError
     from runners.flink_rest import FlinkError, FlinkJobFailed, SavepointUnfit
 
@@ -59,7 +59,7 @@ def submitted(job: Job) -> Submission:
     """The record of a job that was submitted to a cluster.
 
     Raises:
-        Refused: if it never was.
+        Refused: if it was never submitted.
     """
     record = Submission.read(job.state)
     if record is None:
@@ -71,7 +71,7 @@ def placed(job: Job) -> Placed:
     """A job and the cluster that it runs on.
 
     Raises:
-        Refused: if it does not run.
+        Refused: if it is not running.
     """
     from runners.flink_rest import ENDED, Flink, NoSuchJob
 
@@ -83,15 +83,15 @@ def placed(job: Job) -> Placed:
         state = "unknown there"
     if state in ENDED or state == "unknown there":
         raise Refused(
-            f"{job.spec.job} does not run: {record.job} is {state} at {record.cluster}; `flink resume` goes on from a"
-            " savepoint or from its own checkpoint"
+            f"{job.spec.job} is not running: {record.job} is {state} at {record.cluster}; `flink resume` resumes it"
+            " from a savepoint or from its own checkpoint"
         )
     return Placed(record, flink)
 
 
 def complete(job: Job) -> Submission:
-    """The record of a job with the savepoints that its cluster knows of, too: a command may have been killed between
-    taking one and writing it down.
+    """The record of a job, with savepoints that only its cluster knows: a command may have been killed after it took
+    a savepoint and before it recorded it.
 
     Raises:
         Refused: if it was never submitted.
@@ -103,25 +103,25 @@ def complete(job: Job) -> Submission:
     root = checkpoint_folder(job).root()
     try:
         taken = Flink(record.cluster).savepoints(record.job)
-    except (FlinkError, NoSuchJob):  # the cluster may be gone: what is written down is what there is
+    except (FlinkError, NoSuchJob):  # the cluster may be gone: then the record is all that is known
         return record
     for path, at in taken:
         if record.path_of(path) is None:
-            # Where the job stood is known as long as no other launch has gone on since.
+            # Where the job stood is known unless another launch has resumed it since.
             is_here = root is not None and root.launch == record.launch
             record = record.with_savepoint(path, mark_of(job) if is_here else None, at)
-            say_of(job.spec.job)(f"the cluster has a savepoint that was not written down: {path}")
+            say_of(job.spec.job)(f"the cluster has a savepoint that was not recorded: {path}")
     record.write(job.state)
     return record
 
 
 def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
-    """Takes a savepoint of a job that goes on."""
+    """Takes a savepoint of a job, which keeps running."""
     from dataflow.execution.restore import mark_of
 
     quieten()
     job = load_job(path, settings)
-    with told_of_flink(), held(job.state):
+    with flink_failures(), held(job.state):
         at, began = placed(job), time.monotonic()
         location = at.flink.savepoint(at.record.job, folder, SAVEPOINT_SECONDS)
         at.record.with_savepoint(location, mark_of(job)).write(job.state)
@@ -130,10 +130,10 @@ def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> in
 
 
 def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: bool) -> int:
-    """Stops a job with a savepoint; or closes all of its windows, and nothing can go on from there."""
+    """Stops a job with a savepoint; or closes all of its windows, after which it cannot resume."""
     quieten()
     job = load_job(path, settings)
-    with told_of_flink(), held(job.state):
+    with flink_failures(), held(job.state):
         at = placed(job)
         if drain:
             job = load_job(path, (*at.record.settings, *settings))
@@ -146,23 +146,23 @@ def stop_job(path: str, settings: Sequence[str], folder: str | None, *, drain: b
 
 
 def cancel_job(path: str, settings: Sequence[str]) -> int:
-    """Ends a job as it is; it can go on from its own checkpoint."""
+    """Ends a job at once; it can resume from its own checkpoint."""
     quieten()
     job = load_job(path, settings)
-    with told_of_flink(), held(job.state):
+    with flink_failures(), held(job.state):
         at = placed(job)
         cancel(job, at)
     return 0
 
 
 def cancel(job: Job, at: Placed) -> None:
-    """Ends a job on its cluster; what it did after its own last checkpoint is done again by whoever goes on."""
+    """Ends a job on its cluster; the next launch repeats the work after the job's own last checkpoint."""
     at.flink.cancel(at.record.job, END_SECONDS)
-    say_of(job.spec.job)("cancelled; it goes on from its own last checkpoint")
+    say_of(job.spec.job)("cancelled; it will resume from its own last checkpoint")
 
 
 def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
-    """Stops a job behind a savepoint, and records that."""
+    """Stops a job with a savepoint, and records that."""
     from dataflow.execution.restore import mark_of
 
     began = time.monotonic()
@@ -177,7 +177,7 @@ def list_jobs(address: str) -> int:
     """Lists every job of a cluster."""
     from runners.flink_rest import Flink
 
-    with told_of_flink():
+    with flink_failures():
         flink = Flink(address)
         found = flink.overview()
         click.echo(f"Flink {found.version} at {address}: {found.free} of {found.slots} slots free")
@@ -187,13 +187,13 @@ def list_jobs(address: str) -> int:
 
 
 def show_status(path: str, settings: Sequence[str]) -> int:
-    """Tells how a job is: its state, checkpoints, lag, restarts and last failure."""
+    """Prints the state of a job, its checkpoints, lag, restarts and last failure."""
     from runners.flink_rest import ENDED, Flink, NoSuchJob
 
     quieten()
     job = load_job(path, settings)
     record = submitted(job)
-    with told_of_flink():
+    with flink_failures():
         flink = Flink(record.cluster)
         flink.overview()
         try:
@@ -215,15 +215,15 @@ def show_status(path: str, settings: Sequence[str]) -> int:
 def _show_cluster(flink: Any, record: Submission) -> None:
     found = flink.checkpoints(record.job)
     counts, latest = found["counts"], found["latest"]["completed"]
-    told = f"{counts['completed']} completed, {counts['failed']} failed"
+    summary = f"{counts['completed']} completed, {counts['failed']} failed"
     if latest:
         age = time.time() - latest["latest_ack_timestamp"] / 1e3
-        told += f"; the last {_size(latest['state_size'])}, {_age(age)} ago, took {latest['end_to_end_duration']} ms"
-    click.echo(f"  checkpoints   {told}")
+        summary += f"; the last {_size(latest['state_size'])}, {_age(age)} ago, took {latest['end_to_end_duration']} ms"
+    click.echo(f"  checkpoints   {summary}")
     if (growth := growth_of(found["history"])) > 0:
         click.echo(f"  growth        {_size(growth)} a day, by the last {len(found['history'])} checkpoints")
     if latest and latest["state_size"] > LARGE_BYTES:
-        click.echo("  note          the cluster's state has grown large: `flink compact` begins it anew")
+        click.echo("  note          the cluster's state has grown large: `flink compact` replaces it")
     click.echo(f"  restarts      {flink.restarts(record.job)}")
     failure = flink.failure(record.job)
     if failure:
@@ -231,9 +231,9 @@ def _show_cluster(flink: Any, record: Submission) -> None:
 
 
 def growth_of(history: Sequence[Any]) -> float:
-    """Bytes a day that checkpoints grow by; 0: too few to say.
+    """The growth of checkpoints in bytes a day; 0 if there are too few to estimate it.
 
-    It is the median from one to the next: what waits for a window comes and goes, in leaps.
+    It is the median over pairs of successive checkpoints, because the state of open windows rises and falls in leaps.
     """
     done = [entry for entry in history if entry["status"] == "COMPLETED" and not entry["is_savepoint"]]
     slopes = [
@@ -255,25 +255,25 @@ def _show_progress(job: Job, record: Submission, *, runs: bool) -> None:
     else:
         newest, kept = manifest.newest, manifest.newest.taken
         click.echo(f"  own           checkpoint {_age(now - kept)} ago, event time {as_text(newest.watermark)}")
-        behind = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
-        click.echo(f"  lag           {behind:,} records of the source came after that checkpoint")
+        unread = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
+        click.echo(f"  lag           {unread:,} records of the source came after that checkpoint")
     if runs and (note := standstill(kept, record.submitted, now, job.spec.execution.checkpoint.total_seconds())):
         click.echo(f"  note          {note}")
 
 
 def standstill(kept: float | None, submitted: str, now: float, pace: float) -> str:
-    """What to say of a job that runs and keeps nothing; empty: it keeps checkpoints, or has not run long enough.
+    """A note on a job that runs without checkpoints; empty if it keeps checkpoints or has not run for long.
 
     Args:
-        kept: when its newest checkpoint was taken (s since the epoch), maybe by the launch before; None: there is none.
-        submitted: when it was submitted, as its record has it.
-        pace: s between its checkpoints.
+        kept: when its newest checkpoint was taken (s since the epoch), perhaps by an earlier launch; None: none was.
+        submitted: when it was submitted, from its record.
+        pace: seconds between its checkpoints.
     """
     quiet = now - max(kept or 0.0, datetime.fromisoformat(submitted).timestamp())
     if quiet <= max(STALE * pace, 60):
         return ""
-    where = "look at the last failure, at the sinks, and at the workers' log"
-    return f"it runs and has kept nothing for {_age(quiet)}: {where}"
+    where = "check the last failure, the sinks, and the workers' log"
+    return f"it is running and has kept no checkpoint for {_age(quiet)}: {where}"
 
 
 def _age(seconds: float) -> str:

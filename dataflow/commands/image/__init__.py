@@ -1,1 +1,1 @@
-"""`image …`: the container image, built, pushed, and looked into."""
+"""`image …`: builds, pushes and inspects the container image."""

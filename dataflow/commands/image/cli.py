@@ -1,18 +1,18 @@
-"""`image …` on the command line: what the container image's commands are called and take."""
+"""The command line of `image …`: commands and options."""
 
 import click
 
 
 @click.group()
 def image() -> None:
-    """The container image: builds it, pushes it to a registry, shows what is in it."""
+    """The container image: builds it, pushes it to a registry, shows its contents."""
 
 
 @image.command()
-@click.option("--base", metavar="IMAGE", help="What it is built on.  [default: the slim image of this Python]")
-@click.option("--registry", metavar="HOST/PATH", help="Comes before the image's name.")
+@click.option("--base", metavar="IMAGE", help="The base image.  [default: the slim image of this Python]")
+@click.option("--registry", metavar="HOST/PATH", help="The prefix of the image's name.")
 @click.option("--boot", metavar="FILE", help="Beam's boot program; by default Go builds it.")
-@click.option("--prism/--no-prism", default=True, help="With the program that runs endless jobs without a cluster.")
+@click.option("--prism/--no-prism", default=True, help="Includes the program that runs endless jobs without a cluster.")
 @click.option("--context", metavar="DIR", help="Only fills this folder, for another builder.")
 def build(base: str | None, registry: str | None, boot: str | None, prism: bool, context: str | None) -> None:
     """Builds the image of this checkout, and checks it."""
@@ -23,7 +23,7 @@ def build(base: str | None, registry: str | None, boot: str | None, prism: bool,
 
 @image.command()
 @click.argument("name", metavar="[IMAGE]", required=False)
-@click.option("--registry", metavar="HOST/PATH", required=True, help="Where to, such as localhost:5000/team.")
+@click.option("--registry", metavar="HOST/PATH", required=True, help="The target, such as localhost:5000/team.")
 def push(name: str | None, registry: str) -> None:
     """Pushes the image of this checkout, or another one of ours."""
     from dataflow.commands.image import image as command

@@ -40,10 +40,10 @@ def build(base: str | None, registry: str | None, boot: str | None, *, prism: bo
         if on is None:
             folder = Path(str(context))
             if folder.exists():
-                raise UsageError(f"{folder} is there already")
+                raise UsageError(f"{folder} already exists")
             builder.prepare(folder, recipe, architecture)
             held = sum(path.stat().st_size for path in folder.rglob("*"))
-            click.echo(f"{folder}: all that the image is made of, for linux/{architecture}, {_megabytes(held)}")
+            click.echo(f"{folder}: the image's build context, for linux/{architecture}, {_megabytes(held)}")
             return
         if not here.clean:
             click.echo("there are uncommitted changes: the image is tagged -dev", err=True)
@@ -56,18 +56,18 @@ def build(base: str | None, registry: str | None, boot: str | None, *, prism: bo
 
 
 def push(registry: str, image: str | None) -> None:
-    """Pushes the image of this checkout, or the one that is named, to a registry under its names there.
+    """Pushes the image of this checkout, or a named one, to a registry under its names there.
 
     Raises:
-        UsageError: if it is not there, does not fit this Python, or the registry does not take it.
+        UsageError: if it does not exist, does not fit this Python, or the registry refuses it.
     """
     try:
         on = engine.find()
         here = checkout.read()
         source = image or _tags(here, None)[0]
-        told = images.mismatch(source, on)
-        if told is not None:
-            raise UsageError(told)
+        why = images.mismatch(source, on)
+        if why is not None:
+            raise UsageError(why)
         names = _tags(here, registry) if image is None else (f"{registry.rstrip('/')}/{image.rpartition('/')[2]}",)
         for name in names:
             on.ask("tag", source, name)
@@ -82,13 +82,13 @@ def push(registry: str, image: str | None) -> None:
 
 
 def inspect(image: str | None, *, sbom: bool) -> int:
-    """Prints what an image is and holds, or its whole bill of materials.
+    """Prints the facts and contents of an image, or its whole bill of materials.
 
     Returns:
         The exit code: 1 if it cannot run what this Python submits.
 
     Raises:
-        UsageError: if it is not there, or is none of ours.
+        UsageError: if it does not exist, or is not an image of Streamgauge.
     """
     try:
         on = engine.find()
@@ -97,8 +97,8 @@ def inspect(image: str | None, *, sbom: bool) -> int:
             click.echo(on.look(name, "cat", str(BILL)))
             return 0
         found = images.read(name, on)
-        told = images.disagreement(found.labels, name)
-        holds = images.contents(name, on) if told is None else {}
+        why = images.disagreement(found.labels, name)
+        holds = images.contents(name, on) if why is None else {}
     except EngineError as error:
         raise UsageError(str(error)) from None
     _line("image", f"{name}  {found.identity}")
@@ -110,8 +110,8 @@ def inspect(image: str | None, *, sbom: bool) -> int:
         _line("sbom", _bill(holds["sbom"]))
     for label, value in sorted(found.labels.items()):
         _line("label", f"{label}={value}")
-    _line("fits", told or "yes: it can run what this Python submits")
-    return 1 if told else 0
+    _line("fits", why or "yes: it can run what this Python submits")
+    return 1 if why else 0
 
 
 def _bill(summary: dict[str, object] | None) -> str:
@@ -127,7 +127,7 @@ def _tags(here: checkout.Checkout, registry: str | None) -> tuple[str, ...]:
 
 
 def _architecture() -> str:
-    """This machine's, as engines name it."""
+    """This machine's architecture, in the engines' terms."""
     found = {machine: name for name, machine in builder.MACHINES.items()} | {"arm64": "arm64"}
     return found.get(platform.machine().lower(), platform.machine())
 

@@ -28,10 +28,10 @@ def test_more_clients_than_there_are_files_for_are_all_answered(tmp_path: Path) 
         for number, talk in enumerate(talks):
             talk.say(b"%d\n" % number)
         answers = [talk.answer() for talk in talks]
-        assert set(answers) == {b"OK\n", b"ERR too_many_connections there are 192 already\n"}
+        assert set(answers) == {b"OK\n", b"ERR too_many_connections there are already 192\n"}
         assert answers.count(b"OK\n") == 192
         err.wait_for("the limit of open files leaves room for 192 connections")
-        err.wait_for("refused 127.0.0.1: too_many_connections, there are 192 already")
+        err.wait_for("refused 127.0.0.1: too_many_connections, there are already 192")
         assert "Traceback" not in err.said and len(err.said.splitlines()) < 10
 
 
@@ -40,7 +40,7 @@ def test_a_collector_that_has_no_file_left_lets_clients_wait_and_says_so(tmp_pat
         err = Err(collector)
         limited(collector, 48)
         talks = [stack.enter_context(Talk(collector.port)) for _ in range(60)]
-        err.wait_for("no client can come in for the moment: Too many open files")
+        err.wait_for("no client can be accepted for the moment: Too many open files")
         for talk in talks[:40]:
             talk.close()
         for talk in talks[40:]:
@@ -72,19 +72,19 @@ def told() -> list[str]:
 
 def test_refusals_are_told_once_a_minute_for_each_reason_and_address(told: list[str]) -> None:
     log = RefusalLog(told.append)
-    token = ClientRefused("bad_token", "the token is not the right one")
+    token = ClientRefused("bad_token", "the token is wrong")
     for second in range(50):
         log.note(token, "10.0.0.1", second)
     log.note(token, "10.0.0.2", 50)
-    log.note(ClientRefused("idle_timeout", "nothing was heard for too long"), "10.0.0.3", 50)
+    log.note(ClientRefused("idle_timeout", "nothing was received for too long"), "10.0.0.3", 50)
     assert told == [
-        "refused 10.0.0.1: bad_token, the token is not the right one",
-        "refused 10.0.0.2: bad_token, the token is not the right one",
+        "refused 10.0.0.1: bad_token, the token is wrong",
+        "refused 10.0.0.2: bad_token, the token is wrong",
     ]
     log.look_at_the_clock(59)
     assert len(told) == 2
     log.look_at_the_clock(60)
-    assert told[2:] == ["refused 10.0.0.1 49 times more in a minute: bad_token, the token is not the right one"]
+    assert told[2:] == ["refused 10.0.0.1 49 times more in a minute: bad_token, the token is wrong"]
     log.look_at_the_clock(200)
     log.note(token, "10.0.0.1", 201)
     assert len(told) == 4
@@ -108,4 +108,4 @@ def test_whoever_runs_a_collector_hears_of_refused_clients(tmp_path: Path) -> No
                 talk.hello("s", token="wrong")
                 assert talk.rest().startswith(b"ERR bad_token ")
         _, err = collector.stop()
-        assert err == "refused 127.0.0.1: bad_token, the token is not the right one\n"
+        assert err == "refused 127.0.0.1: bad_token, the token is wrong\n"

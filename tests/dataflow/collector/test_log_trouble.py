@@ -81,7 +81,7 @@ def test_a_log_that_nobody_reads_says_so_when_it_is_too_large(tmp_path: Path) ->
     with collecting(tmp_path / "log", "--max-log-bytes", "200k") as collector, collector.connect() as talk:
         err = Err(collector)
         fill(talk)
-        err.wait_for("no job reads the log, and what no job has read is never forgotten")
+        err.wait_for("no job reads the log, and a log never forgets what no job has read")
 
 
 def test_what_keep_holds_goes_as_time_goes_on_although_nothing_is_written(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_reader_that_is_silent_for_long_is_named_and_can_be_forgotten_meanwhil
             fill(talk)
             ended = streamgauge("collect", "--log", log, "--forget-reader", "retired")
             assert (ended.code, ended.err) == (0, "")
-            assert ended.out.startswith("the log keeps nothing more for reader retired;")
+            assert ended.out.startswith("the log no longer keeps chunks for reader retired;")
             assert talk.socket.recv(3) == b"OK\n"
         assert readers(str(log)) == {"job": 1_000_000}
         assert err.said.count("a silent reader") == 1
@@ -147,7 +147,7 @@ def test_a_collector_whose_log_is_gone_acknowledges_nothing_more_and_ends(tmp_pa
         talk.say(b"never\n")
         answers = talk.rest()
         assert not answers.startswith(b"OK") and b"OK 11" not in answers
-        assert b"ERR log_failed the log cannot be written any more" in answers
+        assert b"ERR log_failed the log can no longer be written" in answers
         assert idle.rest().startswith(b"ERR log_failed ")
         _, err = collector.process.communicate(timeout=PATIENCE_SECONDS)
         assert collector.process.returncode == 1
@@ -216,7 +216,7 @@ def test_a_damaged_log_says_what_is_lost_and_is_repaired(tmp_path: Path) -> None
         ended = streamgauge("collect", "--log", collector.log, "--repair")
         assert (ended.code, ended.err) == (0, "")
         assert "the 100 records from 0 on" in ended.out
-        assert "whole again, from record 0 on; 100 of its records were given up" in ended.out
+        assert "whole again, from record 0; 100 of its records were given up" in ended.out
         assert "nothing to repair" in streamgauge("collect", "--log", collector.log, "--repair").out
         assert streamgauge("collect", "--log", collector.log, "--inspect").code == 0
         collector.start()

@@ -69,7 +69,7 @@ def test_sent_again_nothing_is_sent_and_a_longer_file_goes_on(tmp_path: Path) ->
     with collecting(tmp_path / "log") as collector:
         assert "sent 1,000 records" in send(collector.port, file).out
         assert "sent 0 records" in (again := send(collector.port, file)).out
-        assert "1,000 were there before" in again.out
+        assert "1,000 were sent before" in again.out
         write(tmp_path, "a.jsonl", text(numbered(0, 1500)))
         assert "sent 500 records" in send(collector.port, file).out
         write(tmp_path, "a.jsonl", text(numbered(0, 10)))
@@ -229,7 +229,7 @@ def test_a_signal_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
             sender.send_signal(number)
             ended = finished(sender)
             assert ended.code == 130
-            assert "records are acknowledged; sent again, it goes on there" in ended.message
+            assert "records are acknowledged; `send` again resumes there" in ended.message
         assert send(collector.port, file, "--source", "s").code == 0
         assert logged(collector.log) == {"s": numbered(0, 5000)}
 
@@ -263,8 +263,8 @@ def test_without_a_collector_it_gives_up_in_the_end() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         said: list[str] = []
-        client = Client("127.0.0.1", taken.getsockname()[1], "s", give_up_after=0.5, tell=said.append)
-        with pytest.raises(ClientError, match="Connection refused; given up after"):
+        client = Client("127.0.0.1", taken.getsockname()[1], "s", give_up_after=0.5, report=said.append)
+        with pytest.raises(ClientError, match="Connection refused; gave up after"):
             client.connect()
         assert len(said) > 1
 
@@ -277,7 +277,7 @@ def test_a_client_notices_another_log(tmp_path: Path) -> None:
         collector.kill()
         collector.log = tmp_path / "another"
         collector.start()
-        with pytest.raises(ClientError, match="is the log another one"):
+        with pytest.raises(ClientError, match="was the log replaced"):
             client.send([b"c"])
             client.flush()
         client.close()

@@ -225,7 +225,7 @@ def test_a_token_opens_sessions_and_nothing_else_does(tmp_path: Path) -> None:
         for fields in ({}, {"token": ""}, {"token": "word"}, {"token": "\ud800"}):
             with collector.connect() as talk:
                 talk.hello("s", **fields)
-                assert talk.rest() == b"ERR bad_token the token is not the right one\n"
+                assert talk.rest() == b"ERR bad_token the token is wrong\n"
         with collector.connect() as talk:
             talk.say(b"record\n")
             assert talk.rest().startswith(b"ERR token_needed ")
@@ -358,7 +358,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, collector: Collecti
         ("--keep", "5"): "--keep must be a duration",
         ("--token-env", "NO_SUCH_VARIABLE"): "NO_SUCH_VARIABLE is not set",
         ("--max-in-flight", "1k"): "max_in_flight must hold a line",
-        ("--idle-timeout", "0s"): "idle_timeout must be longer than nothing",
+        ("--idle-timeout", "0s"): "idle_timeout must be longer than 0s",
         ("--port", str(collector.port)): "address already in use",
     }.items():
         ended = streamgauge("collect", "--log", log, *options)

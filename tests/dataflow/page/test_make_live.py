@@ -159,5 +159,5 @@ def test_a_program_that_cannot_start_stops_the_others(tmp_path: Path) -> None:
     live = Live(tmp_path)
     with closing(socket.create_server(("127.0.0.1", live.page))):
         assert live.process.wait(PATIENCE_SECONDS) == 2, live.said
-    assert "is taken; give another port" in live.said
+    assert "is taken; use another port" in live.said
     assert live.left() == []

@@ -223,7 +223,7 @@ def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
         address = f"localhost:{taken.getsockname()[1]}"
         ended = in_process_of_its_own("run", tmp_path / "job.yaml", "--streaming", "--serve", address)
     assert ended.code == 2
-    assert ended.message == f"error: --serve {address} is taken; give another port\n"
+    assert ended.message == f"error: --serve {address} is taken; use another port\n"
 
 
 @pytest.mark.parametrize("text", ["", "8081", "localhost", "localhost:", "localhost:70000", "::1:8081", "a b:1"])
@@ -263,7 +263,7 @@ def test_a_restart_recalls_the_totals_of_before_but_not_what_it_reads_again(tmp_
     assert bulletin.totals()[0]["read"] == 6
     for anew in (False, True):
         bulletin = Bulletin()
-        with serving(job, "127.0.0.1:0", lambda sentence: None, bulletin, anew=anew):
+        with serving(job, "127.0.0.1:0", lambda sentence: None, bulletin, from_nothing=anew):
             assert bulletin.totals()[0].get("read", 0) == (0 if anew else 6)
 
 

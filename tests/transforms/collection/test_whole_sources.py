@@ -162,7 +162,7 @@ CHANGES: dict[Callable[[Path], None], str] = {
     replace: "it had [0-9,]+ bytes when it was listed, and another file of [0-9,]+ bytes is there now",
     replace_by_equals: "it had [0-9,]+ bytes when it was listed, and another file of [0-9,]+ bytes is there now",
     touch: "it was listed as written at 2001-09-09T01:46:40.0+, and was written to at 2[-0-9T:.]+",
-    rewrite_longer: "its first [0-9,]+ bytes are not those that were listed",
+    rewrite_longer: "its first [0-9,]+ bytes have changed since it was listed",
     rewrite_in_place: "it was listed as written at 2001-09-09T01:46:40.0+, and was written to at 2[-0-9T:.]+",
 }
 

@@ -104,7 +104,7 @@ def test_the_detail_shows_the_expression_and_the_values_it_read() -> None:
         1: f"`s::INTEGER + i` fails on i={LARGEST}, s='1'",
     }
     assert results("1 // 0", i=[1])[1] == {0: "`1 // 0` fails"}
-    assert results("1 / f", f=[0.0])[1] == {0: "`1 / f` gives what no column holds: inf is not finite"}
+    assert results("1 / f", f=[0.0])[1] == {0: "`1 / f` gives a value that no column can hold: inf is not finite"}
     assert "2013-01-01T00:00:00+00:00" in results("t::VARCHAR::INTEGER", t=[MOMENT])[1][0]
 
 

@@ -74,22 +74,22 @@ def test_scalar_expressions_give_columns(sql: str, kind: str, expected: object) 
         ("streamgauge_rows.i", "there is no column streamgauge_rows.i"),
         ("rowid", "there is no column rowid"),
         ("nope(i)", "there is no function nope"),
-        ("(SELECT 1)", "must not hold a sub-query"),
-        ("i IN (SELECT 1)", "must not hold a sub-query"),
-        ("EXISTS (SELECT 1)", "must not hold a sub-query"),
-        ("sum(i)", "must hold scalar functions only; sum is an aggregate"),
-        ("count(*)", "must hold scalar functions only; count_star is an aggregate"),
-        ("sum(i) OVER ()", "must not hold a window function: records are looked at one by one"),
-        ("*", "must not hold *"),
-        ("COLUMNS(*)", "must not hold *"),
-        ("unnest([1, 2])", "must hold scalar functions only; unnest is no scalar function"),
-        ("list_transform([1], lambda x: x)", "must be a scalar expression, and holds a lambda"),
-        ("?", "must be a scalar expression, and holds a parameter"),
-        ("#1", "must be a scalar expression, and holds a positional_reference"),
+        ("(SELECT 1)", "must not have a sub-query"),
+        ("i IN (SELECT 1)", "must not have a sub-query"),
+        ("EXISTS (SELECT 1)", "must not have a sub-query"),
+        ("sum(i)", "must use scalar functions only; sum is an aggregate"),
+        ("count(*)", "must use scalar functions only; count_star is an aggregate"),
+        ("sum(i) OVER ()", "must not have a window function: each record is evaluated separately"),
+        ("*", "must not have *"),
+        ("COLUMNS(*)", "must not have *"),
+        ("unnest([1, 2])", "must use scalar functions only; unnest is not a scalar function"),
+        ("list_transform([1], lambda x: x)", "must be a scalar expression, and has a lambda"),
+        ("?", "must be a scalar expression, and has a parameter"),
+        ("#1", "must be a scalar expression, and has a positional_reference"),
         ("NULL", "must have a type; cast NULL to one, as in NULL::DOUBLE"),
-        ("[i]", "gives a BIGINT[], which is no column type"),
-        ("t - t", "gives a INTERVAL, which is no column type"),
-        ("s::BLOB", "gives a BLOB, which is no column type"),
+        ("[i]", "gives a BIGINT[], which is not a column type"),
+        ("t - t", "gives a INTERVAL, which is not a column type"),
+        ("s::BLOB", "gives a BLOB, which is not a column type"),
     ],
 )
 def test_what_is_no_scalar_expression_is_refused_by_name(sql: str, sentence: str) -> None:
@@ -118,7 +118,7 @@ QUERIES = ["query('SELECT 1')", "json_execute_serialized_sql('x')", "pg_sleep(1)
 
 @pytest.mark.parametrize("sql", [*WORDS, *SESSION, *FILES, *QUERIES])
 def test_files_and_the_world_outside_are_refused(sql: str) -> None:
-    with pytest.raises(ExpressionError, match=r"^(there is no column|there is no function|must hold scalar functions)"):
+    with pytest.raises(ExpressionError, match=r"^(there is no column|there is no function|must use scalar functions)"):
         check_expression(sql, COLUMNS)
 
 

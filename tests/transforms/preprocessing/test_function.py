@@ -50,9 +50,12 @@ def test_new_columns_have_the_type_that_the_function_gives_an_empty_frame() -> N
     [
         ("fail_on_three", "Unnameable: three"),
         ("change_in_place", "Unnameable: three"),
-        ("infinite_on_three", f"{HERE}:infinite_on_three gave f what no column holds: inf is not finite"),
-        ("nul_on_three", f"{HERE}:nul_on_three gave s what no column holds: the text holds U+0000"),
-        ("far_on_three", f"{HERE}:far_on_three gave t what no column holds: 300000000000000000 µs since 1970 lie "),
+        ("infinite_on_three", f"{HERE}:infinite_on_three gave f a value that no column can hold: inf is not finite"),
+        ("nul_on_three", f"{HERE}:nul_on_three gave s a value that no column can hold: the text holds U+0000"),
+        (
+            "far_on_three",
+            f"{HERE}:far_on_three gave t a value that no column can hold: 300000000000000000 µs since 1970 lie ",
+        ),
         ("two_on_three", "ValueError: b is neither true nor false"),
         ("half_on_three", "ArrowInvalid: Float value 3.500000 was truncated converting to int64"),
         ("texts_on_three", "ArrowInvalid: Failed to parse string: 'x' as a scalar of type double"),
@@ -122,7 +125,7 @@ def test_an_empty_batch_gets_the_new_columns_too() -> None:
         ("drop_a_column", "must keep every column, and drops f"),
         ("name_by_number", "must name columns by text, and gives 5"),
         ("name_twice", "gives two columns i"),
-        ("give_categories", "gives c as category, which is no column type"),
+        ("give_categories", "gives c as category, which is not a column type"),
     ],
 )
 def test_what_is_wrong_with_a_function_shows_when_it_is_planned(name: str, sentence: str | None) -> None:

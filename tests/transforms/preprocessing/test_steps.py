@@ -76,7 +76,7 @@ UNFIT: dict[str, list[object]] = {
 def test_fill_refuses_a_value_of_another_type(column: str, value: object) -> None:
     place, sentence = refusal({"fill": {column: value}})
     assert place == ("fill", column)
-    assert sentence.endswith(f"is not a {COLUMNS[column]}, which is what {column} is")
+    assert sentence.endswith(f"is not a {COLUMNS[column]}, which is the type of {column}")
 
 
 def test_clip_moves_numbers_to_the_nearer_bound_and_leaves_null() -> None:
@@ -93,7 +93,7 @@ def test_clip_without_bounds_changes_nothing() -> None:
 def test_clip_refuses_a_bound_that_is_no_int64_for_integers(bounds: list[float | None]) -> None:
     place, sentence = refusal({"clip": {"i": bounds}})
     assert place == ("clip", "i")
-    assert sentence.endswith("is no bound for i, which is int64")
+    assert sentence.endswith("is not a valid bound for i, which is int64")
 
 
 @pytest.mark.parametrize("bounds", [[2, 1], [float("nan"), 1], [None, float("inf")], [1], ["a", None]])
@@ -120,11 +120,11 @@ def test_derive_loses_the_rows_on_which_any_expression_fails_for_the_first_reaso
     "derived, sentence",
     [
         ({"x": "zz"}, "there is no column zz; there are i, f, s, b, t (`zz`)"),
-        ({"x": "sum(i)"}, "must hold scalar functions only; sum is an aggregate (`sum(i)`)"),
+        ({"x": "sum(i)"}, "must use scalar functions only; sum is an aggregate (`sum(i)`)"),
         ({"x": ""}, "must be an SQL expression, is empty (``)"),
         ({"@position": "i"}, "'@position' is reserved"),
         ({"": "i"}, "'' is reserved"),
-        ({"I": "i + 1"}, "I differs from i in nothing but case, which SQL does not see"),
+        ({"I": "i + 1"}, "I differs from i only in case, which SQL ignores"),
     ],
 )
 def test_derive_names_what_is_wrong(derived: dict[str, str], sentence: str) -> None:
@@ -214,9 +214,9 @@ def test_split_refuses_shares_that_do_not_add_up(into: dict[str, float]) -> None
 
 def test_split_takes_no_column_s_place() -> None:
     assert refusal({"apply": f"{HERE}:take_a_reserved_name"}) == (("apply",), "'@position' is reserved")
-    with pytest.raises(StepError, match="there is a column `split` already"):
+    with pytest.raises(StepError, match="there already is a column `split`"):
         plan(SPLIT, {**COLUMNS, "split": "string"})
-    with pytest.raises(StepError, match="split differs from Split in nothing but case"):
+    with pytest.raises(StepError, match="split differs from Split only in case"):
         plan(SPLIT, {**COLUMNS, "Split": "string"})
 
 
@@ -241,7 +241,7 @@ def test_a_column_that_is_not_there_is_named_with_its_place(step: dict[str, Any]
         ({"trim": "i"}, "i is a int64; trim needs string"),
         ({"clip": {"s": [1, 2]}}, "s is a string; clip needs float64 or int64"),
         ({"pseudonymise": {"columns": "f", "key_env": "PATH"}}, "f is a float64; pseudonymise needs int64 or string"),
-        ({"apply": f"{HERE}:differ_in_case"}, "I differs from i in nothing but case, which SQL does not see"),
+        ({"apply": f"{HERE}:differ_in_case"}, "I differs from i only in case, which SQL ignores"),
     ],
 )
 def test_a_column_of_the_wrong_type_is_named(step: dict[str, Any], sentence: str) -> None:

@@ -71,7 +71,7 @@ def test_half_a_version_is_passed_over(tmp_path: Path) -> None:
         found = versions.read(folder)
         assert found is not None and (found.content, found.newest, found.follows_damage) == (b"one", 2, True)
     (tmp_path / "000000000001.json").write_bytes(b"")
-    with pytest.raises(Damaged, match="no older version is whole"):
+    with pytest.raises(Damaged, match="so is every older version"):
         versions.read(folder)
 
 

@@ -60,7 +60,7 @@ def test_a_sliding_window_is_cut_into_slices_of_every() -> None:
         ({"calendar": "day", "time_zone": "Mars/Olympus"}, "time zone of the IANA database"),
         ({"calendar": "day", "time_zone": "../etc/passwd"}, "time zone of the IANA database"),
         ({"calendar": "day", "time_zone": ""}, "time zone of the IANA database"),
-        ({"session_gap": "30m"}, "`session_gap` is not served by this version"),
+        ({"session_gap": "30m"}, "`session_gap` is not supported in this version"),
         ({"size": 60}, "must be a duration such as 90s"),
         ({"size": "1d", "colour": "red"}, "Extra inputs"),
     ],

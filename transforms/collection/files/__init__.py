@@ -1,1 +1,1 @@
-"""Files as a source: found, cut into ranges, opened, and read side by side."""
+"""Files as a source: listed, cut into ranges, opened, and read in parallel."""

@@ -1,4 +1,4 @@
-"""Opening: a file as the bytes it holds, decompressed by the end of its name, and complete or an error."""
+"""Opens files: yields their decompressed bytes, complete or with an error; the name's ending gives the compression."""
 
 import gzip
 import io
@@ -14,12 +14,12 @@ _PACKINGS: Final = {".gz": "gzip", ".zst": "zstd"}
 
 
 def packing_of(path: str) -> str | None:
-    """How a file is compressed, by the end of its name in whatever case; None: it is not."""
+    """How a file is compressed, by the ending of its name in any case; None if it is not."""
     return _PACKINGS.get(os.path.splitext(path)[1].lower())
 
 
 def bare_name(path: str) -> str:
-    """The name in lower case, without the ending that says how the file is compressed.
+    """The name in lower case, without the ending for its compression.
 
     >>> bare_name("in/A.JSONL.GZ")
     'in/a.jsonl'
@@ -28,23 +28,23 @@ def bare_name(path: str) -> str:
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is fsspec's affair: all others are names of this machine's files, whatever they hold."""
+    """Whether fsspec opens a path; all others name local files, whatever characters they contain."""
     return "://" in path
 
 
 @contextmanager
 def open_raw(path: str) -> Iterator[IO[bytes]]:
-    """Opens a local path or URL as it stands."""
+    """Opens a local path or URL without decompression."""
     with fsspec.open(path, "rb") if is_url(path) else open(path, "rb") as raw:
         yield raw
 
 
 @contextmanager
 def unpacked(raw: IO[bytes], path: str) -> Iterator[IO[bytes]]:
-    """What an opened file holds, decompressed.
+    """The decompressed content of an opened file.
 
     Raises:
-        EOFError: if the compressed data ends before its last member or frame does, when that end is read.
+        EOFError: if the compressed data ends before its last member or frame does; raised when that end is read.
         OSError, zlib.error: if it is damaged.
     """
     packing = packing_of(path)
@@ -58,13 +58,13 @@ def unpacked(raw: IO[bytes], path: str) -> Iterator[IO[bytes]]:
                 raise EOFError
     except (EOFError, pa.ArrowException, OSError) as error:
         if isinstance(error, EOFError) or "Truncated compressed stream" in str(error):
-            raise EOFError(f"its {packing} data is cut short: it ends before what it says it holds") from error
+            raise EOFError(f"its {packing} data is cut short: it ends before the length it declares") from error
         raise
 
 
 @contextmanager
 def open_file(path: str) -> Iterator[IO[bytes]]:
-    """Opens a local path or URL, decompressed; raises what `unpacked` raises."""
+    """Opens a local path or URL, decompressed; raises the errors of `unpacked`."""
     with open_raw(path) as raw, unpacked(raw, path) as file:
         yield file
 
@@ -72,6 +72,6 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
 def _stream(raw: IO[bytes], packing: str) -> Any:
     if packing == "gzip":
         return gzip.GzipFile(fileobj=raw)
-    # Arrow's reader tells a frame that is not complete from the end of the data; zstandard's does not.
+    # Arrow's reader distinguishes an incomplete frame from the end of the data; zstandard's does not.
     stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), packing)
-    return io.BufferedReader(stream)  # what is read from the stream itself may be short, and no line
+    return io.BufferedReader(stream)  # a read from the stream itself may return less than a line

@@ -1,8 +1,8 @@
-"""Paths: which files those of a job name, each once under all its spellings.
+"""Resolves the paths of a job to files, each of them once under all its spellings.
 
-A local glob is walked here. `**` enters every folder once, linked ones too; a file is one file by its device and
-inode, whatever links or hard links lead to it. Under a glob, names that begin with `_` or `.` are passed over, as
-Hive, Spark and Arrow do, unless the pattern begins so too; `_day=1` names a partition and is not.
+A local glob is expanded here. `**` enters every folder once, linked folders too; a file is identified by its device
+and inode, whatever links or hard links lead to it. As in Hive, Spark and Arrow, a glob skips names that begin with `_`
+or `.`, unless the pattern begins with that character too; `_day=1` names a partition and is not skipped.
 """
 
 import errno
@@ -25,7 +25,7 @@ _LOCAL_URLS = ("file://", "local://")
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """A file: where it is opened, what the job calls it, and what is the same for all its spellings."""
+    """A file: the path that opens it, the name that the job uses, and an identity that all its spellings share."""
 
     path: str
     source: str
@@ -33,10 +33,10 @@ class _Match:
 
 
 def list_files(spec: FilesSpec, base: str) -> list[tuple[str, str]]:
-    """(path, source) of every file, in the order they arrived: that of `paths`, and of names within a glob.
+    """(path, source) of every file, in the order in which they arrived: that of `paths`, and of names within a glob.
 
     Raises:
-        SourceError: if a file or a glob's match is not there, or where it would be cannot be reached.
+        SourceError: if a file or a glob's match does not exist, or its folder cannot be reached.
     """
     found: dict[Hashable, _Match] = {}
     for path in spec.paths:
@@ -44,7 +44,7 @@ def list_files(spec: FilesSpec, base: str) -> list[tuple[str, str]]:
             matches = _expand(path, base)
         except (OSError, ValueError, ImportError) as error:
             where = f" {error.filename}:" if isinstance(error, OSError) and error.filename else ""
-            raise SourceError(f"source.files.paths: {path} cannot be looked for:{where} {reason(error)}") from error
+            raise SourceError(f"source.files.paths: {path} cannot be searched for:{where} {reason(error)}") from error
         if not matches:
             what = "no file matches" if _is_glob(path) else "there is no file"
             raise SourceError(f"source.files.paths: {what} {path}" + ("" if is_url(path) else f" (looked in {base})"))
@@ -55,10 +55,10 @@ def list_files(spec: FilesSpec, base: str) -> list[tuple[str, str]]:
 
 
 def local_matches(pattern: str) -> list[str]:
-    """The files that a local pattern names, sorted, each once: where links lead to one twice, the name without them.
+    """The files that a local pattern names, sorted, each once: of a file that links reach twice, the name without them.
 
     Raises:
-        OSError: if a folder cannot be looked into.
+        OSError: if a folder cannot be listed.
     """
     parts = pattern.split(os.sep)
     depth = next((index for index, part in enumerate(parts) if _is_glob(part)), len(parts) - 1)
@@ -117,13 +117,13 @@ def _walk(folder: str, parts: Sequence[str]) -> Iterator[str]:
 
 
 def _folders(top: str) -> Iterator[str]:
-    """A folder and all those in it, each once; those that only links lead to come last."""
+    """A folder and all folders in it, each once; those reached only by links come last."""
     seen: set[Hashable] = set()
     folders: list[str] = [top]
     linked: list[str] = []
     while folders or linked:
         folder = folders.pop() if folders else linked.pop(0)
-        with suppress(FileNotFoundError):  # it was there a moment ago
+        with suppress(FileNotFoundError):  # removed since it was listed
             identity = _identity(folder or ".")
             if identity in seen:
                 continue
@@ -143,7 +143,7 @@ def _listed(folder: str) -> list[str]:
 
 
 def _is(path: str, kind: Callable[[int], bool]) -> bool:
-    """Whether a path leads to something of a kind; what cannot be looked at is an error, and not nothing."""
+    """Whether a path leads to something of a kind; a path that cannot be examined is an error, not a false."""
     try:
         return kind(os.stat(path).st_mode)
     except OSError as error:
@@ -158,18 +158,18 @@ def _identity(path: str) -> Hashable:
 
 
 def _is_linked(path: str, top: str, straight: str) -> bool:
-    """Whether a link lies on the way from `top`, whose real path is `straight`."""
+    """Whether the way from `top`, whose real path is `straight`, includes a link."""
     return os.path.realpath(path) != os.path.normpath(os.path.join(straight, path[len(top) :]))
 
 
 def _is_hidden(name: str, part: str) -> bool:
-    """Whether the part of a pattern that a name fits passes it over."""
+    """Whether the part of a pattern that matches a name skips the name."""
     hidden = name.startswith(".") or (name.startswith("_") and "=" not in name)
     return hidden and part[:1] != name[0] and not (part.startswith("[") and part[1:2] != "!")
 
 
 def _is_seen(name: str, pattern: str) -> bool:
-    """Whether no part of a remote name, from the pattern's first glob on, is passed over."""
+    """Whether the pattern, from its first glob, skips no part of a remote name."""
     parts = pattern.split("/")
     depth = next((index for index, part in enumerate(parts) if _is_glob(part)), len(parts))
     globs = parts[depth:]

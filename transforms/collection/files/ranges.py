@@ -1,7 +1,7 @@
-"""Files: what a job reads of them, cut into ranges that can be read side by side.
+"""Cuts the files of a job into ranges that are read in parallel.
 
-A text file is cut into byte ranges; a record belongs to the range in which its line begins. A compressed file
-is one range. Parquet is cut into row groups, of which those without rows are left out.
+A text file is cut into byte ranges; a record belongs to the range in which its line begins. A compressed file is one
+range. Parquet is cut into row groups; empty ones are left out.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.collection.files.opening import is_url, open_file, open_raw, packing_of, unpacked
-from transforms.collection.files.paths import list_files as list_files  # whoever reads files finds it here
+from transforms.collection.files.paths import list_files as list_files  # readers of files import it from here
 from transforms.collection.files.stamp import Stamp, check_named, check_opened, stamp_of
 from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import UNREADABLE, reason
@@ -26,12 +26,12 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A stretch of a file: bytes of its (decompressed) text, or rows of Parquet; `end` None: to the end.
+    """A part of a file: bytes of its (decompressed) text, or rows of Parquet; `end` None: to the end.
 
     Args:
-        stamp: what the file was when it was listed; what is read must be of that file.
-        opens: whether a record begins at `start`, which only the first range of a text knows beforehand.
-        header: the names of the columns, of CSV and Parquet.
+        stamp: the file's stamp when it was listed; the file that is read must match it.
+        opens: whether a record begins at `start`; only for the first range of a text is this known beforehand.
+        header: the names of the columns, for CSV and Parquet.
     """
 
     path: str
@@ -46,7 +46,7 @@ class FileRange:
 
 
 def list_ranges(spec: FilesSpec, base: str, range_bytes: int) -> list[FileRange]:
-    """Every range of every file; one without a record has none.
+    """Every range of every file; a file without a record has none.
 
     Raises:
         SourceError: if a file cannot be opened or is not of the format.
@@ -70,7 +70,7 @@ def parquet_schema(path: str) -> pa.Schema:
 
 
 def header_in(path: str, format_: str) -> tuple[str, ...] | None:
-    """The names of the columns of a Parquet or CSV file; None: it is a CSV without a line that says anything.
+    """The names of the columns of a Parquet or CSV file; None for a CSV file with only blank lines.
 
     Raises:
         OSError, ValueError, pa.ArrowException: if it cannot be read.
@@ -82,19 +82,19 @@ def header_in(path: str, format_: str) -> tuple[str, ...] | None:
 
 @contextmanager
 def open_part(part: FileRange) -> Iterator[IO[bytes]]:
-    """Opens the file of a range as `open_listed` does; of what a URL names, `check_urls` does the rest."""
+    """Opens the file of a range like `open_listed`; files named by a URL also need `check_urls` afterwards."""
     with open_listed(part.path, part.source, part.stamp) as file:
         yield file
 
 
 @contextmanager
 def open_listed(path: str, source: str, listed: Stamp) -> Iterator[IO[bytes]]:
-    """Opens a file, decompressed; when it is left, a local one must still be what was listed.
+    """Opens a file, decompressed, and checks on exit that a local file is still the one that was listed.
 
-    What a URL names is asked for again only if reading it fails: that takes time, and once for many ranges is enough.
+    A file named by a URL is checked only if reading it fails: a check takes time, and one after many ranges is enough.
 
     Raises:
-        SourceError: if the file is damaged, cut short, changed, or gone, then or while it is read.
+        SourceError: if the file is damaged, cut short, changed, or removed, at opening or during reading.
     """
     try:
         with open_raw(path) as raw, unpacked(raw, path) as file:
@@ -108,10 +108,10 @@ def open_listed(path: str, source: str, listed: Stamp) -> Iterator[IO[bytes]]:
 
 
 def check_urls(parts: list[FileRange]) -> None:
-    """Looks again at every file that ranges name by a URL, after they were read.
+    """Checks every file that ranges name by a URL again, after they were read.
 
     Raises:
-        SourceError: if one of them is not what was listed, or is gone.
+        SourceError: if one of them is not the file that was listed, or is gone.
     """
     for part in {part.path: part for part in parts if is_url(part.path)}.values():
         try:
@@ -129,7 +129,7 @@ def _byte_ranges(path: str, source: str, ordinal: int, format_: str, range_bytes
     if format_ == "csv":
         names = _csv_header(path, first)
         if names is None:
-            return []  # no header, and no record that misses it
+            return []  # no header, and no record that needs one
         header, begin = names, len(first)
     if is_packed:
         return [FileRange(path, source, ordinal, begin, None, stamp, opens=True, header=header)]
@@ -162,7 +162,7 @@ def _row_groups(path: str, source: str, ordinal: int) -> list[FileRange]:
 
 
 def _csv_header(path: str, first: bytes) -> tuple[str, ...] | None:
-    """The names in a CSV's first line; None: no line of it says anything."""
+    """The names in a CSV file's first non-blank line; None if all lines are blank."""
     if not first.removeprefix(_BOM).strip() and _is_blank(path):
         return None
     return header_of(first)
@@ -181,7 +181,7 @@ def _first_line(path: str, limit: int = 1 << 20) -> bytes:
 
 
 def _is_blank(path: str) -> bool:
-    """Whether a text has nothing but white space, a byte order mark aside."""
+    """Whether a text holds nothing but white space and perhaps a byte order mark."""
     with open_file(path) as file:
         chunk = file.read(1 << 16).removeprefix(_BOM)
         while chunk and not chunk.strip():

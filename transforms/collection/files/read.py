@@ -1,4 +1,4 @@
-"""Reading: ranges in; batches, dead letters and ledger entries out."""
+"""Reads ranges of files into batches, dead letters and ledger entries."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ from transforms.record.dead_letter import Payloads
 from transforms.record.payload import as_json, as_struct
 
 BLOCK_BYTES: Final = 8 << 20
-"""Text parsed at a time: half of it takes a sixth more time, twice of it memory that grows with the rows."""
+"""Bytes of text parsed at a time: half of it takes a sixth more time, twice of it memory that grows with the rows."""
 
 _PARQUET_ROWS: Final = 1 << 19
 """Rows of Parquet converted at a time: a file of one giant row group is not held in memory whole."""
@@ -49,7 +49,7 @@ Parse = Callable[[], Parsed]
 
 @dataclass(frozen=True, slots=True)
 class ReadStep:
-    """A block to parse, of a range; `after_all`: only when every block before it is parsed."""
+    """A block of a range to parse; `after_all`: only after every block before it has been parsed."""
 
     part: FileRange
     parse: Parse
@@ -61,8 +61,8 @@ class FileReader:
     """Reads ranges of files of one format; free of Beam.
 
     Args:
-        keep_payload: carry each record's original bytes on, for steps that may still refuse it.
-        batch_rows: the most rows of a batch; None: whatever a block holds.
+        keep_payload: carry each record's original bytes along, for steps that may still refuse it.
+        batch_rows: the most rows of a batch; None: as many as a block holds.
         threads: how many blocks are parsed at once; compiled code, Arrow and numpy release the interpreter lock.
     """
 
@@ -74,14 +74,14 @@ class FileReader:
     overlay: Overlay = field(default_factory=dict)
 
     def read(self, part: FileRange) -> Iterator[Parsed]:
-        """Everything one range holds, block by block, in order."""
+        """All records of one range, block by block, in order."""
         return (parsed for _, parsed in self.read_all([part]))
 
     def read_all(self, parts: Iterable[FileRange]) -> Iterator[tuple[FileRange, Parsed]]:
-        """Everything the ranges hold, block by block, in order; blocks are parsed side by side by `threads`.
+        """All records of the ranges, block by block, in order; `threads` blocks are parsed in parallel.
 
         Raises:
-            SourceError: if a file is damaged, or not what was listed; what was handed out before is worth nothing.
+            SourceError: if a file is damaged, or not the file that was listed; discard earlier results then.
         """
         parts = list(parts)
         yield from side_by_side((step for part in parts for step in self._steps(part)), self.threads)
@@ -168,7 +168,7 @@ class FileReader:
         return without(replaced, self._conform(Rows(values), refused, part, positions, originals, carried))
 
     def _repaired(self, part: FileRange, applied: Mapping[int, bytes]) -> Parsed:
-        """The records of the overlay that lie in the range; those of Parquet are JSON."""
+        """The repaired records that lie in the range; those of Parquet are JSON."""
         lines = Lines(one_line_each(applied), 0)
         positions = np.array(list(applied), np.int64)
         reader = self if self.format != "parquet" else FileReader("jsonl", self.schema, self.keep_payload)
@@ -195,9 +195,9 @@ class FileReader:
 
 
 def side_by_side(steps: Iterable[ReadStep], threads: int) -> Iterator[tuple[FileRange, Parsed]]:
-    """The results of steps in their order, with at most `threads` + 1 of them begun and not yet handed out.
+    """The results of steps in order, with at most `threads` + 1 steps started and not yet returned.
 
-    The steps are drawn by the caller's thread, so what makes them (reading, decompressing) overlaps with parsing.
+    The caller's thread draws the steps, so their making (reading, decompressing) overlaps with parsing.
     """
     if threads <= 1:
         yield from ((step.part, step.parse()) for step in steps)
@@ -220,13 +220,13 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
     """The lines that begin in a byte range, in blocks of about `block_bytes`; CSV's in whole records."""
     with open_part(part) as file:
         position, ahead = _first_start(file, part), b""
-        is_csv = bool(part.header)  # whose lines may belong together
+        is_csv = bool(part.header)  # several lines may form one record
         if is_csv and position is not None and part.end is not None and not part.opens:
             ahead = file.read(min(block_bytes, part.end - position) + _READ_AHEAD)
             position, ahead = first_record(file, position, ahead)
         while position is not None and (part.end is None or position < part.end):
             wanted = block_bytes if part.end is None else min(block_bytes, part.end - position)
-            # A little more than is wanted, so that the block need not be copied for the rest of its last line.
+            # Slightly more than requested, so that the block need not be copied to append the rest of its last line.
             block = file.read(max(0, wanted + _READ_AHEAD - len(ahead)))
             block = ahead + block if ahead else block
             if not block:
@@ -241,7 +241,7 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
                     block += rest
                     size, passed = len(block), size + read
             ahead = block[size:]
-            if is_csv and size == passed:  # another one is longer than lines that belong together
+            if is_csv and size == passed:  # otherwise the line was cut: it is longer than any record
                 ahead, joined = bytes_joined(block, size, ahead, file.read)
                 if joined:
                     block, ahead = block[:size] + ahead[:joined], ahead[joined:]
@@ -251,7 +251,7 @@ def read_lines(part: FileRange, block_bytes: int) -> Iterator[Lines]:
 
 
 def _first_start(file: Any, part: FileRange) -> int | None:
-    """Where the first line that begins in the range begins; None: none does. Leaves `file` there."""
+    """The start of the first line that begins in the range, where `file` is left; None if none begins there."""
     if part.opens or part.end is None:
         file.read(part.start)
         return part.start
@@ -271,7 +271,7 @@ def _first_start(file: Any, part: FileRange) -> int | None:
 
 
 def _rest_of_line(file: Any, keep: int) -> tuple[bytes, int]:
-    """Reads to the end of the line; returns what is kept of it, and how many bytes were read."""
+    """Reads to the end of the line; returns the kept part of it, and the number of bytes read."""
     kept, read = [], 0
     while True:
         chunk = file.readline(1 << 20)
@@ -283,11 +283,11 @@ def _rest_of_line(file: Any, keep: int) -> tuple[bytes, int]:
 
 
 _TOGETHER: Final = 32
-"""Ranges that are read in one go, so that threads wait for each other only in between."""
+"""Ranges that are read together, so that threads wait for each other only between such groups."""
 
 
 class ReadFn(beam.DoFn):
-    """FileRange to batches; tagged `dead_letters` and `ledger` beside them."""
+    """FileRange to batches, with the side outputs `dead_letters` and `ledger`."""
 
     def __init__(self, reader: FileReader):
         self._reader = reader
@@ -330,7 +330,7 @@ def _in_global_window(value: pa.RecordBatch) -> WindowedValue:
 
 @dataclass(eq=False, kw_only=True)
 class ReadFiles(beam.PTransform):
-    """Reads ranges of files side by side.
+    """Reads ranges of files in parallel.
 
     Out: `batches` (the schema's columns, POSITION, EVENT_TIME, with an Origin), `dead_letters`
     (dead_letter.SCHEMA, stage `parse`) and `ledger` (`read` and `dead` of each range).

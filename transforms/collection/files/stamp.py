@@ -1,4 +1,4 @@
-"""Stamps: what tells later whether a file is still the one that was listed."""
+"""Stamps: the facts that later show whether a file is still the one that was listed."""
 
 import hashlib
 import os
@@ -13,21 +13,21 @@ from transforms.collection.files.opening import is_url, open_raw
 from transforms.errors import SourceError
 
 _VERSIONS: Final = ("etag", "generation", "version_id", "versionid", "md5hash", "content_md5")
-"""Under which names, in lower case, stores say which object it is; each write makes another one."""
+"""The lower-case names under which stores identify an object; each write changes the value."""
 _TIMES: Final = ("mtime", "lastmodified", "last_modified", "updated", "modified", "modificationtime", "created")
 _TAIL_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A file at one moment.
+    """The facts about a file at one moment.
 
     Args:
-        identity: the inode, or what a store gives to tell versions apart; empty where there is neither.
-        node: the machine to which the inode means something; empty of what a URL names.
-        size: in bytes; None where the store does not say.
-        modified: when, in the words of the system.
-        tail: a digest of the last bytes, of a file that may grow: whoever appends leaves them as they are.
+        identity: the inode, or a store's identifier of a version; empty where there is neither.
+        node: the machine on which the inode is valid; empty for a URL.
+        size: in bytes; None where the store does not report it.
+        modified: the modification time as the system reports it.
+        tail: a digest of the last bytes, for a file that may grow: appending leaves these bytes unchanged.
     """
 
     identity: tuple[tuple[str, str], ...]
@@ -37,9 +37,9 @@ class Stamp:
     tail: bytes | None = None
 
     def difference(self, now: "Stamp") -> str | None:
-        """How the file differs from what it was; None: not at all, or it only grew and may."""
+        """How the file now differs from this stamp; None if it does not, or it only grew and may grow."""
         before, after = dict(self.identity), dict(now.identity)
-        known = before.keys() & after.keys()  # a store may say more of one object than of each in a list
+        known = before.keys() & after.keys()  # a store may report more about one object than in a listing
         if self.node == now.node and any(before[name] != after[name] for name in known):
             return f"it had {_bytes(self.size)} when it was listed, and another file of {_bytes(now.size)} is there now"
         if self.size == now.size:
@@ -55,10 +55,10 @@ class Stamp:
 
 
 def stamp_of(path: str, *, may_grow: bool = False) -> Stamp:
-    """The stamp of a file as it is now; of one that may grow, with its tail.
+    """The stamp of a file as it is now; with its tail, if the file may grow.
 
     Raises:
-        OSError: if it cannot be looked at.
+        OSError: if the file cannot be examined.
     """
     now = _url_stamp(path) if is_url(path) else _stamp(os.stat(path))
     if may_grow and now.size is not None and (now.node or not now.identity):
@@ -67,20 +67,20 @@ def stamp_of(path: str, *, may_grow: bool = False) -> Stamp:
 
 
 def check_opened(path: str, source: str, listed: Stamp, raw: IO[bytes]) -> None:
-    """Looks again at a local file that was read, as it was opened: `path` may name another one meanwhile.
+    """Checks a local file after reading, by its open handle: `path` may name another file by now.
 
     Raises:
-        SourceError: if it is not what was listed.
+        SourceError: if it is not the file that was listed.
     """
     _compare(path, source, listed, _stamp(os.fstat(raw.fileno())))
 
 
 def check_named(path: str, source: str, listed: Stamp) -> None:
-    """Looks again at what a path or URL names.
+    """Checks the file that a path or URL names now.
 
     Raises:
-        OSError: if it cannot be looked at.
-        SourceError: if it is not what was listed.
+        OSError: if it cannot be examined.
+        SourceError: if it is not the file that was listed.
     """
     _compare(path, source, listed, _url_stamp(path, again=True) if is_url(path) else _stamp(os.stat(path)))
 
@@ -89,7 +89,7 @@ def _compare(path: str, source: str, listed: Stamp, now: Stamp) -> None:
     difference = listed.difference(now)
     if difference is None and listed.tail is not None and listed.size is not None and listed.size != now.size:
         appended = _tail(path, listed.size) == listed.tail
-        difference = None if appended else f"its first {_bytes(listed.size)} are not those that were listed"
+        difference = None if appended else f"its first {_bytes(listed.size)} have changed since it was listed"
     if difference is not None:
         raise SourceError(f"{source} changed while it was read: {difference}")
 
@@ -102,7 +102,7 @@ def _stamp(found: os.stat_result) -> Stamp:
 def _url_stamp(path: str, *, again: bool = False) -> Stamp:
     filesystem, inside = fsspec.core.url_to_fs(path)
     if again:
-        filesystem.invalidate_cache(inside)  # what was listed is remembered there
+        filesystem.invalidate_cache(inside)  # it caches listings
     facts: dict[str, Any] = {name.lower(): value for name, value in filesystem.info(inside).items()}
     identity = tuple((name, str(facts[name]).strip('"')) for name in _VERSIONS if facts.get(name))
     modified = next((str(facts[name]) for name in _TIMES if facts.get(name)), "an unknown time")

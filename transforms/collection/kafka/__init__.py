@@ -1,1 +1,1 @@
-"""A topic of Kafka as a source: its messages as records, how far each partition is, and reading it to an end."""
+"""A Kafka topic as a source: its messages as records, the progress of each partition, and reading it to an end."""

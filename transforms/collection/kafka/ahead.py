@@ -1,4 +1,4 @@
-"""Reading a topic ahead: while a reading is worked on, and while the runner pauses, the next one is under way."""
+"""Reads a topic ahead: the next reading runs while the last one is processed, and while the runner pauses."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -8,7 +8,7 @@ from transforms.collection.kafka.records import Reading
 
 
 class AheadReader:
-    """A reader with a thread of its own; at most one reading waits to be asked for."""
+    """A reader with a separate thread; at most one reading waits for its caller."""
 
     def __init__(self, reader: KafkaReader):
         self._reader = reader
@@ -16,24 +16,24 @@ class AheadReader:
         self._begun: tuple[Mapping[int, int], Future[Reading]] | None = None
 
     def begin(self, offsets: Mapping[int, int], timeout: float) -> None:
-        """Begins to read on from these offsets."""
+        """Starts the reading from these offsets."""
         self._begun = offsets, self._thread.submit(self._reader.read, offsets, timeout)
 
     def read(self, offsets: Mapping[int, int], timeout: float) -> Reading:
-        """What comes next in each partition: as it was begun, or read now where it was begun elsewhere.
+        """The next messages of each partition: from the reading that was started, or read now if it began elsewhere.
 
         Raises:
-            SourceError: as the reader does.
+            SourceError: like the reader.
         """
         begun, self._begun = self._begun, None
         if begun is not None:
             begun_at, under_way = begun
-            wait([under_way])  # the reader reads at one place at a time
+            wait([under_way])  # the reader allows one reading at a time
             if begun_at == offsets and (reading := under_way.result()).fetched:
-                return reading  # an empty one is old: there may be something now
+                return reading  # an empty one is outdated: messages may have arrived since
         return self._reader.read(offsets, timeout)
 
     def close(self) -> None:
-        """Waits for what was begun, and closes the reader."""
+        """Waits for a reading in progress, and closes the reader."""
         self._thread.shutdown()
         self._reader.close()

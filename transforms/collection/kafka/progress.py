@@ -1,9 +1,9 @@
-"""How far a topic has come: where to go on in each partition, and up to where event time has passed.
+"""The progress of a topic: the offset at which each partition resumes, and the watermark.
 
-The watermark is the least, over the partitions that hold it, of the greatest event time each has had, minus
-`out_of_orderness`; it never goes back. With `idle_after: never` every partition holds it, also one that never had a
-record; otherwise one that was silent for so long does not. Silence is time spent listening to a partition that was at
-its end: neither a job that was down, nor one that was busy, nor brokers out of reach make a partition silent.
+The watermark is the least, over the partitions that hold it, of the greatest event time of each, minus
+`out_of_orderness`; it never goes back. With `idle_after: never` every partition holds it, even one that never had a
+record; otherwise a partition that was silent for that long does not. Silence is time spent listening to a partition
+at its end: neither a stopped job, nor a busy one, nor unreachable brokers make a partition silent.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ from transforms.time.watermark import NEVER, WatermarkSpec
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """One partition: the offset to go on from, the greatest event time (µs), and when it was last heard, by the
+    """One partition: the offset at which to resume, the greatest event time (µs), and when it was last active, by the
     topic's `elapsed`."""
 
     next: int
@@ -26,11 +26,11 @@ class PartitionProgress:
 
 @dataclass(frozen=True, slots=True)
 class KafkaProgress:
-    """How far a topic has come.
+    """The progress of a topic.
 
     Args:
-        watermark: as it was reported (µs); NEVER before it is known.
-        elapsed: µs that the topic was listened to.
+        watermark: as it was reported (µs); NEVER until it is known.
+        elapsed: how long (µs) the topic was listened to.
     """
 
     watermark: int = NEVER
@@ -39,11 +39,11 @@ class KafkaProgress:
 
     @property
     def offsets(self) -> dict[int, int]:
-        """Where to go on in each partition."""
+        """The offset at which each partition resumes."""
         return {number: known.next for number, known in self.partitions.items()}
 
     def beginning_at(self, offsets: Mapping[int, int]) -> "KafkaProgress":
-        """The progress with partitions that it does not know yet, from these offsets on: they hold the watermark."""
+        """The progress with further partitions, which begin at these offsets and hold the watermark."""
         new = {number: PartitionProgress(at, heard=self.elapsed) for number, at in offsets.items()}
         known = {**new, **self.partitions}
         return replace(self, partitions=dict(sorted(known.items())))
@@ -53,18 +53,18 @@ class KafkaProgress:
         spec: WatermarkSpec,
         partitions: Mapping[int, PartitionProgress],
         listened: int,
-        behind: Collection[int] = (),
+        with_more: Collection[int] = (),
     ) -> "KafkaProgress":
         """The progress after a reading.
 
         Args:
-            partitions: those that had something, as they are now, with any `heard`.
-            listened: µs that the reading listened.
-            behind: partitions that may have more to read: they are not silent.
+            partitions: the new progress of partitions that had messages, with any `heard`.
+            listened: how long (µs) the reading listened.
+            with_more: partitions that may have more to read, and so are not silent.
         """
         elapsed = self.elapsed + listened
         now = {
-            number: replace(known, heard=elapsed) if number in partitions or number in behind else known
+            number: replace(known, heard=elapsed) if number in partitions or number in with_more else known
             for number, known in {**self.partitions, **partitions}.items()
         }
         idle = None if spec.idle_after is None else microseconds(spec.idle_after)
@@ -74,7 +74,7 @@ class KafkaProgress:
         if holding:
             watermark = max(watermark, _least(holding, wait))
         elif idle is not None and (known := [known for known in now.values() if known.latest > NEVER]):
-            # Nobody holds it any more: it stands where the last to fall silent let it go, and time goes on from there.
+            # No partition holds the watermark now: it starts from the last that fell silent, and advances with time.
             last = max(partition.heard for partition in known)
             watermark = max(watermark, _least([partition for partition in known if partition.heard == last], wait))
             silent_since = max(partition.heard for partition in now.values()) + idle
@@ -82,18 +82,18 @@ class KafkaProgress:
         return KafkaProgress(watermark, elapsed, dict(sorted(now.items())))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The progress as JSON-compatible values."""
         known = {str(number): [part.next, part.latest, part.heard] for number, part in self.partitions.items()}
         return {"watermark": self.watermark, "elapsed": self.elapsed, "partitions": known}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "KafkaProgress":
-        """What `to_json` wrote."""
+        """The progress that `to_json` wrote."""
         known = {int(number): PartitionProgress(*part) for number, part in content["partitions"].items()}
         return KafkaProgress(content["watermark"], content["elapsed"], known)
 
 
 def _least(partitions: Iterable[PartitionProgress], wait: int) -> int:
-    """Up to where event time has passed in all of these."""
+    """The event time up to which all of these partitions have progressed."""
     latest = min(partition.latest for partition in partitions)
     return latest - wait if latest > NEVER else NEVER

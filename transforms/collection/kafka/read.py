@@ -1,4 +1,4 @@
-"""Reading a topic to an end, partition by partition; and telling its brokers how far a live job is."""
+"""Reads a topic to an end, partition by partition; and commits a live job's progress to its consumer group."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from transforms.record.branches import BOOKS, branching
 
 
 class ReadPartitionFn(beam.DoFn):
-    """(partition, progress before, offset to end at) to batches; tagged `dead_letters` and `ledger` beside them."""
+    """(partition, progress before, end offset) to batches, with the side outputs `dead_letters` and `ledger`."""
 
     def __init__(self, spec: KafkaSpec, parser: KafkaParser):
         self._spec = spec
@@ -29,7 +29,7 @@ class ReadPartitionFn(beam.DoFn):
         try:
             while progress.partitions[partition].next < end:
                 reading = reader.read(progress.offsets, until={partition: end})
-                # To an end nobody waits, so nobody is silent.
+                # Reading to an end never waits, so no partition falls silent.
                 flush = self._parser.parse(replace(reading, listened=0), progress)
                 progress = flush.progress
                 TALLY.add(reading.count, flush.dead.num_rows)
@@ -45,7 +45,7 @@ class ReadPartitionFn(beam.DoFn):
 class ReadKafka(beam.PTransform):
     """Reads a topic from `start` to before the offsets `end`.
 
-    Out: `batches`, `dead_letters` and `ledger`, as `Follow`.
+    Out: `batches`, `dead_letters` and `ledger`, like `Follow`.
     """
 
     spec: KafkaSpec
@@ -66,7 +66,7 @@ class ReadKafka(beam.PTransform):
 
 
 class CommitFn(beam.DoFn):
-    """Ticks behind which everything is stored, to the consumer group that shows how far the job is."""
+    """Commits the offsets of each tick to the consumer group, once everything before the tick is stored."""
 
     def __init__(self, spec: KafkaSpec, group: str, manifest: str):
         self._spec = spec
@@ -77,7 +77,7 @@ class CommitFn(beam.DoFn):
         self._reader = KafkaReader(self._spec, self._group)
 
     def process(self, tick: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        # Where the job goes on stands in the checkpoint; brokers that are out of reach miss nothing.
+        # The checkpoint holds the offsets to resume from, so unreachable brokers cause no loss.
         self._reader.commit(newest_offsets(self._manifest))
         yield tick
 

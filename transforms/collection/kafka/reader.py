@@ -1,8 +1,8 @@
-"""Reading a topic: every partition from the offset that is asked for, in large strokes, committed records only.
+"""Reads a topic: every partition from a given offset, in large batches of messages, committed records only.
 
-The reader assigns partitions itself and never joins a group's balancing: where to read on stands in our checkpoints.
-What a consumer group shows is written behind them, for tools that watch lag. librdkafka fetches ahead, at most
-`QUEUE_KBYTES`; a reader that is not asked reads no further.
+The reader assigns partitions itself and never joins a group's rebalancing: our checkpoints hold the offsets to resume
+from. The consumer group's offsets are written after them, for tools that monitor lag. librdkafka fetches ahead, at
+most `QUEUE_KBYTES`; a reader that is not called fetches no further.
 """
 
 import time
@@ -17,21 +17,21 @@ from transforms.errors import SourceError
 from transforms.systems.kafka import MOVING, KafkaUnusable, answered, client_module, open_client, told
 
 QUEUE_KBYTES: Final = 16_384
-"""What waits in memory to be read; messages of a few bytes take six times as much as they hold."""
+"""The most data queued in memory; messages of a few bytes occupy six times their size."""
 
 READ_BYTES: Final = 16 << 20
 READ_RECORDS: Final = 200_000
-"""What is read at a time when there is more: as much as a block of a file."""
+"""The most that one reading returns when more is waiting: as much as a block of a file."""
 
 PARTITIONS_EVERY: Final = 30.0
-"""s after which the brokers are asked for new partitions."""
+"""The seconds between two requests to the brokers for new partitions."""
 
 ANSWER_SECONDS: Final = 30.0
-"""How long a broker may take to answer what the job needs to begin."""
+"""How long a broker may take to answer what the job needs before it starts."""
 
 _STROKE: Final = 500
-"""Messages a call: fewer than the 700 new objects at which Python's garbage collector looks through them, which would
-cost as much as reading them."""
+"""Messages per call: fewer than the 700 new objects that trigger Python's garbage collector, whose scan would cost as
+much as reading them."""
 
 _POLL: Final = 0.2
 _SETTINGS: Final = {
@@ -42,8 +42,8 @@ _SETTINGS: Final = {
     "isolation.level": "read_committed",
     "allow.auto.create.topics": False,
     "queued.max.messages.kbytes": QUEUE_KBYTES,
-    # The bound is bytes: with its own of 100,000 messages, small ones are waited for, and with its own second between
-    # looks at a full queue too; together 0.15 instead of 0.7 M messages a second.
+    # The queue is limited in bytes. librdkafka's default limit of 100,000 messages would make small messages wait, and
+    # so would its pause of a second before it looks at a full queue again: together 0.15 instead of 0.7 M messages/s.
     "queued.min.messages": 1_000_000,
     "fetch.queue.backoff.ms": 5,
     "fetch.wait.max.ms": 100,
@@ -56,29 +56,29 @@ _PASSING: Final = (
     *("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_WAIT_COORD", "_MAX_POLL_EXCEEDED"),
     *("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", *MOVING),
 )
-"""What a cluster recovers from by itself."""
+"""Errors from which a cluster recovers by itself."""
 
 
 class KafkaReader:
     """A topic's partitions, read from any offsets.
 
-    `trouble` says what the brokers refuse while the reader goes on trying; empty when all is well. While one thread
-    reads, another may ask about partitions: the client may be called from any thread, and what both set here is set
-    anew within a second.
+    `trouble` is the brokers' current error while the reader keeps trying; empty when all is well. While one thread
+    reads, another may ask about partitions: the client allows calls from any thread, and fields that both threads set
+    are set again within a second.
     """
 
     def __init__(self, spec: KafkaSpec, group: str = "streamgauge"):
         """Args:
-            group: the consumer group, where the specification names none.
+            group: the consumer group to use if the specification names none.
 
         Raises:
-            SourceError: if a client cannot be made of the specification.
+            SourceError: if the specification does not yield a client.
         """
         self._spec = spec
         self._topic = spec.topic
         self.trouble = ""
         self._next: dict[int, int] = {}
-        self._behind: set[int] = set()
+        self._with_more: set[int] = set()
         self._known: list[int] = []
         self._asked = float("-inf")
         self._message_bytes = 100.0
@@ -91,12 +91,12 @@ class KafkaReader:
         self._END = self._module.KafkaError._PARTITION_EOF
 
     def partitions(self) -> list[int]:
-        """The topic's partitions, asked for again after `PARTITIONS_EVERY`; brokers out of reach leave those known.
+        """The topic's partitions, refreshed after `PARTITIONS_EVERY`; with unreachable brokers, those known so far.
 
         Raises:
             SourceError: if there is no such topic, or no broker ever answered.
         """
-        # Whether brokers that were out of reach are back shows here too.
+        # This call also shows whether unreachable brokers are back.
         if time.monotonic() - self._asked < (1.0 if self.trouble else PARTITIONS_EVERY):
             return self._known
         self._asked = time.monotonic()
@@ -110,7 +110,7 @@ class KafkaReader:
         topic = found.topics.get(self._topic)
         if topic is None or topic.error is not None or not topic.partitions:
             why = told(topic.error) if topic is not None and topic.error is not None else "it has no partitions"
-            if self._known:  # a broker that has just come up may not know it yet
+            if self._known:  # a broker that has just started may not know the topic yet
                 self.trouble = f"the topic {self._topic}: {why}"
                 return self._known
             raise SourceError(f"source.kafka.topic: {self._topic} cannot be read: {why}")
@@ -120,7 +120,7 @@ class KafkaReader:
 
     @property
     def known(self) -> list[int]:
-        """The topic's partitions as they were last told; asks nobody."""
+        """The topic's partitions from the last refresh, without asking the brokers."""
         return self._known
 
     def beginnings(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -128,19 +128,19 @@ class KafkaReader:
         return {number: low for number, (low, _) in self._bounds(partitions).items()}
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The offset behind the last committed message of each partition."""
+        """The offset after the last committed message of each partition."""
         return {number: high for number, (_, high) in self._bounds(partitions).items()}
 
     def seen_ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The offset behind the last message of each partition, as far as it is known here; waits for nothing.
+        """The offset after the last message of each partition, as far as it is known here, without waiting.
 
-        With each fetch the brokers say where a partition ends, transactions that are open included. Where the reader
-        has come to the last committed message, that is the end.
+        With each fetch the brokers report the end of a partition, open transactions included. Where the reader has
+        reached the last committed message, that is the end.
         """
         return {number: self._seen_end(number) for number in partitions}
 
     def starts(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Where the specification says to start in each partition."""
+        """The specified start offset of each partition."""
         partitions = list(partitions)
         if self._spec.start_ms is None:
             return self.beginnings(partitions) if self._spec.start == "earliest" else self.ends(partitions)
@@ -160,16 +160,16 @@ class KafkaReader:
         limit_records: int = READ_RECORDS,
         until: Mapping[int, int] | None = None,
     ) -> Reading:
-        """What comes next in each partition, as soon as there is something.
+        """The next messages of each partition, as soon as there are some.
 
         Args:
-            offsets: where to read on; what the last reading gave as `next` goes on without a seek.
-            timeout: s to wait while there is nothing.
+            offsets: where to start; the `next` offsets of the last reading continue without a seek.
+            timeout: seconds to wait while there are no messages.
             limit_bytes: about how much to read at most.
-            until: the offset in each partition where to stop; a partition that has come there is not read.
+            until: the offset in each partition at which to stop; partitions that have reached it are not read.
 
         Raises:
-            SourceError: if an offset is not there any more, or the brokers refuse us.
+            SourceError: if an offset no longer exists, or the brokers refuse the request.
         """
         began = time.monotonic()
         wanted = {number: at for number, at in offsets.items() if until is None or at < until[number]}
@@ -179,9 +179,9 @@ class KafkaReader:
             try:
                 self._fetch(strokes, began + timeout, limit_bytes, limit_records, until or {})
             except SourceError:
-                # What went wrong is said once by the client: whoever reads next must meet it again.
+                # The client reports an error once: after this reset, the next reading meets the error again.
                 self._consumer.unassign()
-                self._next, self._behind = {}, set()
+                self._next, self._with_more = {}, set()
                 raise
         stops: Mapping[int, int | None] = until or dict.fromkeys(wanted)
         fetched = [strokes.fetched(number, self._next[number], stops[number]) for number in sorted(wanted)]
@@ -189,12 +189,12 @@ class KafkaReader:
         return Reading(
             [part for part in fetched if len(part.offsets) or part.next > offsets[part.partition]],
             0 if has_trouble else int((time.monotonic() - began) * 1e6),
-            frozenset(wanted if has_trouble else self._behind),
+            frozenset(wanted if has_trouble else self._with_more),
             is_full=strokes.size >= limit_bytes or strokes.count >= limit_records,
         )
 
     def commit(self, offsets: Mapping[int, int]) -> str:
-        """Tells the consumer group how far a checkpoint is; what goes wrong is no harm, and is given back."""
+        """Commits the offsets of a checkpoint to the consumer group; returns the error, if any, which does no harm."""
         parts = [self._module.TopicPartition(self._topic, number, at) for number, at in offsets.items()]
         try:
             committed = self._consumer.commit(offsets=parts, asynchronous=False)
@@ -206,7 +206,7 @@ class KafkaReader:
         self._consumer.close()
 
     def _go_to(self, wanted: Mapping[int, int]) -> None:
-        """Assigns the partitions where the reader does not stand there already."""
+        """Assigns the partitions whose current offset differs from the wanted one."""
         if wanted == self._next:
             return
         part = self._module.TopicPartition
@@ -216,7 +216,7 @@ class KafkaReader:
         come = [number for number in wanted if number in gone or number not in self._next]
         if come:
             self._consumer.incremental_assign([part(self._topic, number, wanted[number]) for number in come])
-        self._behind = (self._behind & wanted.keys()) | set(come)
+        self._with_more = (self._with_more & wanted.keys()) | set(come)
         self._next = dict(wanted)
 
     def _fetch(
@@ -237,48 +237,48 @@ class KafkaReader:
                 if strokes.count or left <= 0:
                     return
                 if self.trouble and self._known:
-                    self.partitions()  # says when the brokers are back
-                messages = self._consumer.consume(1, min(left, _POLL))  # gives the first as soon as it is there
+                    self.partitions()  # notices when the brokers are back
+                messages = self._consumer.consume(1, min(left, _POLL))  # returns the first as soon as it arrives
             good = [message for message in messages if message.error() is None]
             if good:
                 before, self.trouble = strokes.size, ""
                 self._next |= (ends := strokes.add(self._module.Message, good))
-                self._behind |= ends.keys()
+                self._with_more |= ends.keys()
                 self._message_bytes = max((strokes.size - before) / len(good), 1.0)
             if len(good) < len(messages):
-                # Behind the messages: an end that one of them lies behind is none any more.
+                # After the messages: an end before one of them is outdated.
                 for message in messages:
                     if message.error() is not None:
                         self._mark(message)
             waiting = {number for number in self._next if number not in until or self._next[number] < until[number]}
 
     def _mark(self, message: Any) -> None:
-        """Hears a word that came in place of a message."""
+        """Handles an event that arrived in place of a message."""
         error, number = message.error(), message.partition()
         if error.code() == self._END:
             if message.offset() >= self._next.get(number, message.offset() + 1):
                 self._next[number] = message.offset()
-                self._behind.discard(number)
+                self._with_more.discard(number)
                 self.trouble = ""
             return
         if error.code() == self._module.KafkaError._AUTO_OFFSET_RESET:
             low, high = self._bounds([number])[number]
             raise SourceError(
-                f"source.kafka: offset {self._next.get(number, message.offset())} of {self._topic}/{number} is not"
-                f" there any more: the partition holds {low} to {high}; what lies between was lost to the topic's"
-                " retention, or the topic was made anew"
+                f"source.kafka: offset {self._next.get(number, message.offset())} of {self._topic}/{number} no longer"
+                f" exists: the partition holds {low} to {high}; the topic's retention deleted the messages in between,"
+                " or the topic was deleted and created again"
             )
         if error.fatal() or not (error.retriable() or error.code() in self._passing()):
             raise SourceError(f"source.kafka: {self._topic}: {told(error)}")
         self.trouble = told(error)
 
     def _passing(self) -> set[int]:
-        """Errors that a cluster has while it starts or moves, and recovers from by itself."""
+        """Errors that a cluster has while it starts or moves, and from which it recovers by itself."""
         return {getattr(self._module.KafkaError, name) for name in _PASSING}
 
     def _seen_end(self, number: int) -> int:
         at = self._next.get(number, 0)
-        if number in self._next and number not in self._behind:
+        if number in self._next and number not in self._with_more:
             return at
         try:
             seen = self._consumer.get_watermark_offsets(self._module.TopicPartition(self._topic, number), cached=True)
@@ -295,19 +295,19 @@ class KafkaReader:
         return bounds
 
     def _answer(self, ask: Any, deadline: float) -> Any:
-        """What the brokers answer to a question that takes the seconds that are left."""
+        """The brokers' answer to a question that may take the seconds that remain."""
         try:
             return answered(ask, deadline)
         except self._module.KafkaException as error:
             raise SourceError(self._no_answer(error)) from None
 
     def _no_answer(self, error: Any) -> str:
-        """What the client heard, which is more than that its patience ended."""
-        if not self._next:  # nothing is lost that a call for messages would give
+        """The client's last error, which says more than that the timeout expired."""
+        if not self._next:  # without an assignment this call cannot lose messages
             self._consumer.consume(1, 0.1)
         return f"source.kafka: no broker of {self._spec.brokers} answers: {self.trouble or told(error)}"
 
     def _hear(self, error: Any) -> None:
-        # That all brokers are down is said last, and says least.
+        # The client reports last that all brokers are down, which says least.
         if not self.trouble or error.code() != self._module.KafkaError._ALL_BROKERS_DOWN:
             self.trouble = told(error)

@@ -1,8 +1,8 @@
-"""Messages of a topic as records: parsed, judged partition by partition, and accounted for.
+"""Messages of a topic as records: parsed, judged by partition, and accounted for.
 
-What comes out does not depend on how the messages were cut into readings: a record is judged by what its own
-partition had before it, and the ledger has fixed ranges of offsets. Only a partition that stopped holding the
-watermark, or came into being later, is judged by what was reported meanwhile too, because windows closed by it.
+The result does not depend on how the messages were cut into readings: a record is judged by what its own partition
+had before it, and the ledger has fixed ranges of offsets. Only a partition that stopped holding the watermark, or was
+added later, is also judged by the watermark reported meanwhile, because windows closed by it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,10 +39,10 @@ from transforms.time.event_time import as_instants
 from transforms.time.watermark import NEVER, WatermarkSpec
 
 RANGE_OFFSETS: Final = 10_000
-"""Offsets that a ledger row covers."""
+"""The number of offsets that a ledger row covers."""
 
 NO_TIME: Final = -1
-"""The timestamp of a message that has none."""
+"""The timestamp of a message without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Fetched:
     """Consecutive messages of one partition.
 
     Args:
-        offsets: growing, with holes where a topic was compacted or a transaction ended.
-        timestamps: when each was made or taken in, as the topic says (µs); NO_TIME where it has none.
+        offsets: increasing, with gaps where a topic was compacted or a transaction ended.
+        timestamps: when each was created or appended, as the topic is configured (µs); NO_TIME where it has none.
         values: None is a tombstone.
-        next: the offset to go on from: behind the last message, or further where nothing more is.
+        next: the offset at which to resume: after the last message, or further if nothing follows it.
     """
 
     partition: int
@@ -65,28 +65,28 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of a topic at a time, each partition once; and how silence is told.
+    """What one reading of a topic returned, each partition once, and how long it listened.
 
     Args:
-        listened: µs that the reader listened.
-        behind: partitions that may have more to read already.
-        is_full: whether it is as large as readings get, so that there is more to read already.
+        listened: how long (µs) the reader listened.
+        with_more: partitions that may already have more to read.
+        is_full: whether the reading reached its size limit, so that more can be read at once.
     """
 
     fetched: Sequence[Fetched]
     listened: int = 0
-    behind: frozenset[int] = frozenset()
+    with_more: frozenset[int] = frozenset()
     is_full: bool = False
 
     @property
     def count(self) -> int:
-        """How many messages were read."""
+        """The number of messages."""
         return sum(len(part.offsets) for part in self.fetched)
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaFlush:
-    """What a reading held: a batch a partition, dead letters, ledger entries, and how far the topic has come."""
+    """The contents of a reading: a batch per partition, dead letters, ledger entries, and the topic's progress."""
 
     batches: tuple[pa.RecordBatch, ...]
     dead: pa.RecordBatch
@@ -96,16 +96,16 @@ class KafkaFlush:
 
 @dataclass(frozen=True)
 class KafkaParser:
-    """Makes records of messages.
+    """Parses messages into records.
 
-    Batches carry, beside the columns, POSITION (the offset), EVENT_TIME and PAYLOAD; RANGE, the first offset of the
-    record's ledger row; and WATERMARK: its partition's greatest event time before it, minus `out_of_orderness`, and
-    never less than what was reported before the reading.
+    In addition to the columns, batches carry POSITION (the offset), EVENT_TIME and PAYLOAD; RANGE, the first offset of
+    the record's ledger row; and WATERMARK: the greatest event time before it in its partition, minus
+    `out_of_orderness`, and never less than the watermark reported before the reading.
 
     Args:
-        max_future: records further ahead of their message's timestamp are dead letters `future`; None: none is.
+        max_future: records further ahead of their message's timestamp become dead letters `future`; None: no limit.
         overlay: repairs by source and offset.
-        avro: what makes JSON of the values; None: they are JSON.
+        avro: decodes the values to JSON; None: they are JSON.
     """
 
     topic: str
@@ -116,12 +116,12 @@ class KafkaParser:
     avro: AvroDecoder | None = None
 
     def source(self, partition: int) -> str:
-        """What the tables call a partition."""
+        """The name of a partition in the tables."""
         return f"{self.topic}/{partition}"
 
     def parse(self, reading: Reading, before: KafkaProgress) -> KafkaFlush:
-        """The records of a reading, given how far the topic had come before it."""
-        # One query for all partitions: a reading may have a few messages of each of a hundred.
+        """The records of a reading, given the progress of the topic before it."""
+        # All partitions are parsed together: a reading may have a few messages of each of a hundred.
         values = [value for part in reading.fetched for value in part.values]
         parsed = self._records(values)
         bounds = np.cumsum([0, *(len(part.values) for part in reading.fetched)])
@@ -135,11 +135,11 @@ class KafkaParser:
                 batches.append(batch)
             letters.append(dead)
             entries.append(_entries(self.source(part.partition), part.offsets, dead))
-        after = before.advance(self.watermark, progress, reading.listened, reading.behind)
+        after = before.advance(self.watermark, progress, reading.listened, reading.with_more)
         return KafkaFlush(tuple(batches), one_batch(letters, SCHEMA), one_batch(entries), after)
 
     def _records(self, values: Sequence[bytes | None], *, takes_json: bool = False) -> Parsed:
-        """The records of messages, whose positions are their places among these."""
+        """The records of messages; their positions are the indices of the messages."""
         refused: Refusals = {}
         texts = values if self.avro is None else self.avro.as_json(values, refused, takes_json=takes_json)
         lines = one_line_each(texts)
@@ -163,12 +163,12 @@ class KafkaParser:
     def _judged(
         self, part: Fetched, parsed: Parsed, latest: int, reported: int
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, int]:
-        """A partition's good records and dead letters, and the greatest event time that it has had."""
+        """A partition's good records and dead letters, and its greatest event time so far."""
         places = parsed.batch[POSITION].to_numpy()
         batch, dead = self._without_future(part, parsed, places)
         times = as_instants(batch[EVENT_TIME])
-        # A repaired record comes in however late it is. It does not move the watermark, and the record that it
-        # replaces did: where the watermark stood is in the tables already.
+        # A repaired record is accepted however late it is. It does not advance the watermark: the record that it
+        # replaces did, and the tables already depend on that watermark.
         greatest = np.maximum.accumulate(np.concatenate([[latest], times]))
         wait = microseconds(self.watermark.out_of_orderness)
         stood = np.maximum(np.where(greatest > NEVER, greatest - wait, NEVER), reported)[:-1]
@@ -183,7 +183,7 @@ class KafkaParser:
         return batch, dead, int(greatest[-1])
 
     def _repaired(self, part: Fetched, applied: Mapping[int, bytes]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """What is read instead of some records: in the topic's format, or in JSON."""
+        """The repaired records that replace others: in the topic's format, or in JSON."""
         rows = np.searchsorted(part.offsets, np.array(list(applied), np.int64))
         instead = Fetched(part.partition, part.offsets[rows], part.timestamps[rows], list(applied.values()), part.next)
         parsed = self._records(instead.values, takes_json=True)
@@ -196,11 +196,11 @@ class KafkaParser:
         ranges = offsets // RANGE_OFFSETS * RANGE_OFFSETS
         for name, longs in ((POSITION, offsets), (RANGE, ranges), (WATERMARK, stood)):
             batch = set_column(batch, name, pa.array(longs))
-        # Arrival has no order across partitions; `first` and `last` take theirs from the partition's number.
+        # Arrival order is undefined across partitions; `first` and `last` use the partition's number to break ties.
         return with_origin(batch, Origin(self.source(part.partition), part.partition))
 
     def _without_future(self, part: Fetched, parsed: Parsed, places: Longs) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """The records that are not too far ahead of their messages; these are dead letters beside the others."""
+        """The records that are not too far ahead of their messages; the others become further dead letters."""
         source, batch = self.source(part.partition), parsed.batch
         dead = _placed_letters(parsed.dead, source, part.offsets)
         times, made = as_instants(batch[EVENT_TIME]), part.timestamps[places]
@@ -229,17 +229,17 @@ class KafkaParser:
 
 
 def one_line_each(values: Iterable[bytes | None]) -> Lines:
-    """Values as lines. JSON laid out over several lines becomes one; a newline where JSON has none does not pass."""
+    """Values as lines. JSON spread over several lines becomes one line; a newline inside a string is still refused."""
     texts = [value or b"" for value in values]
     data = b"\n".join(texts) + b"\n" if texts else b""
     if data.count(b"\n") != len(texts):
-        # A tab is white space as a newline is, and just as forbidden within a string.
+        # A tab is white space like a newline, and equally forbidden within a string.
         data = b"".join(text.rstrip(b"\n").replace(b"\n", b"\t") + b"\n" for text in texts)
     return Lines(data, 0)
 
 
 def _between(parsed: Parsed, start: int, end: int) -> Parsed:
-    """Of all records, those of one partition, whose positions count from its first."""
+    """The records of one partition among all records, with positions counted from its first."""
 
     def cut(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
         first, last = np.searchsorted(batch[name].to_numpy(), [start, end]).tolist()

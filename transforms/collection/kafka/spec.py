@@ -1,4 +1,4 @@
-"""A Kafka topic as a source: which one, from where on, and what its values are."""
+"""A Kafka topic as a source: which topic, from where, and the format of its values."""
 
 import re
 from collections.abc import Hashable, Iterator
@@ -14,11 +14,11 @@ from transforms.systems.schema_registry import RegistrySpec, check_registry
 
 
 class KafkaSpec(KafkaCluster, SourceKindSpec):
-    """A topic of Kafka: to its present end, or for ever with `--streaming`.
+    """A Kafka topic: read to its present end, or for ever with `--streaming`.
 
-    `start`: where a job begins that has no checkpoint: `earliest`, `latest`, or a time with an offset, by the
+    `start`: where a job without a checkpoint begins: `earliest`, `latest`, or a time with a UTC offset, by the
     messages' timestamps. `group`: the consumer group whose offsets follow the checkpoints, for tools that show lag;
-    by default `streamgauge-` and the job's name. `format`: what a message's value is.
+    by default `streamgauge-` and the job's name. `format`: the format of a message's value.
     """
 
     topic: str
@@ -64,7 +64,7 @@ class KafkaSpec(KafkaCluster, SourceKindSpec):
 
     @property
     def start_ms(self) -> int | None:
-        """The time to start at in ms since the epoch; None: at one end of the topic."""
+        """The start time in ms since the epoch; None: at one end of the topic."""
         if self.start in ("earliest", "latest"):
             return None
         return int(datetime.fromisoformat(self.start).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Messages as the client gives them, put together by partition in columns."""
+"""Collects the client's messages by partition, in columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from transforms.collection.kafka.records import NO_TIME, Fetched
 from transforms.record.arrays import Longs
 
 _NONE: Final = np.empty(0, np.int64)
-_SECOND: Final = itemgetter(1)  # of a message's timestamp: its sort, and the time in ms
+_SECOND: Final = itemgetter(1)  # a message's timestamp is a pair: its type, and the time in ms
 
 
 @dataclass(slots=True)
@@ -22,19 +22,19 @@ class _Part:
 
 
 class Strokes:
-    """What a reading has so far: `size` bytes in `count` messages."""
+    """The messages of a reading so far: `size` bytes in `count` messages."""
 
     def __init__(self) -> None:
         self.size = self.count = 0
         self._parts: dict[int, _Part] = {}
 
     def add(self, kind: Any, messages: Sequence[Any]) -> dict[int, int]:
-        """Appends messages of any partitions; gives the offset behind each partition's last one.
+        """Appends messages of any partitions; returns the offset after each partition's last one.
 
         Args:
             kind: the client's class of messages.
         """
-        # One call of a C function for each field and message: anything else that is done for each costs more.
+        # One call of a C function for each field and message: any further work per message would cost more.
         total = len(messages)
         numbers = np.fromiter(map(kind.partition, messages), np.int64, total)
         offsets = np.fromiter(map(kind.offset, messages), np.int64, total)
@@ -53,7 +53,7 @@ class Strokes:
         return ends
 
     def fetched(self, number: int, following: int, until: int | None) -> Fetched:
-        """A partition's messages before `until`, to be read on from `following`."""
+        """A partition's messages before `until`; reading continues at `following`."""
         part = self._parts.get(number, _Part())
         offsets, times = np.concatenate([_NONE, *part.offsets]), np.concatenate([_NONE, *part.timestamps])
         times = np.where(times < 0, NO_TIME, times * 1000)

@@ -10,7 +10,7 @@ from transforms.time.tick import tick_of
 
 
 class AnnounceFn(beam.DoFn):
-    """Ticks behind which everything is stored, to a word to the collector: what it need not keep for this job."""
+    """Announces to the collector, once everything before a tick is stored, which chunks this job no longer needs."""
 
     def __init__(self, hold: Hold):
         self._hold = hold

@@ -33,12 +33,12 @@ from transforms.time.event_time import as_instants
 from transforms.time.watermark import NEVER, Progress, WatermarkSpec
 
 SOURCE: Final = "log"
-"""What the tables call a log."""
+"""The name of a log in the tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """What some chunks held: good records, dead letters, a ledger entry a chunk, and how far the log has come."""
+    """The contents of some chunks: good records, dead letters, a ledger entry per chunk, and the log's progress."""
 
     batch: pa.RecordBatch
     dead: pa.RecordBatch
@@ -50,11 +50,11 @@ class Flush:
 class ChunkParser:
     """Makes records of chunks.
 
-    Batches carry, beside the columns, POSITION and EVENT_TIME: PAYLOAD; RANGE, the first position of the record's
-    chunk, which is the key of its ledger row; and WATERMARK, where the watermark stood before that chunk.
+    In addition to the columns, batches carry POSITION and EVENT_TIME; PAYLOAD; RANGE, the first position of the
+    record's chunk, which is the key of its ledger row; and WATERMARK, the watermark before that chunk.
 
     Args:
-        max_future: records further ahead of their receive time are dead letters `future`; None: none is.
+        max_future: records further ahead of their receive time become dead letters `future`; None: no limit.
         overlay: repairs by position.
     """
 
@@ -64,7 +64,7 @@ class ChunkParser:
     overlay: Mapping[int, Repair] = field(default_factory=dict)
 
     def parse(self, chunks: Sequence[Chunk], before: Progress) -> Flush:
-        """The records of consecutive chunks, given how far the log had come before them."""
+        """The records of consecutive chunks, given the progress of the log before them."""
         counts = np.array([chunk.count for chunk in chunks], np.int64)
         firsts = np.array([chunk.first for chunk in chunks], np.int64)
         lines = Lines(b"".join(chunk.data for chunk in chunks), 0)
@@ -73,8 +73,8 @@ class ChunkParser:
         positions = np.arange(len(lines), dtype=np.int64) + (firsts[0] if len(firsts) else 0)
         parsed = self._records(lines, positions)
         batch, future = self._without_future(parsed.batch, chunks)
-        # A repaired record comes in however late it is. It does not move the watermark, and the record that it
-        # replaces did: where the watermark stood is in the tables already.
+        # A repaired record is accepted however late it is. It does not advance the watermark: the record that it
+        # replaces did, and the tables already depend on that watermark.
         progress, stood = self._watermarks(batch, chunks, before)
         batch, dead = _placed(batch, firsts, stood), _named_lost(one_batch([parsed.dead, future]), chunks)
         applied = applicable(self.overlay, positions, lines.payload)
@@ -101,7 +101,7 @@ class ChunkParser:
         )
 
     def _without_future(self, batch: pa.RecordBatch, chunks: Sequence[Chunk]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """The batch without records too far ahead of when they were received, and these as dead letters."""
+        """The batch without records too far ahead of their receive time, and those records as dead letters."""
         times = as_instants(batch[EVENT_TIME])
         if self.max_future is None or not len(times):
             return batch, empty(SCHEMA)
@@ -129,7 +129,7 @@ class ChunkParser:
         return batch.filter(pa.array(keep)), letters
 
     def _watermarks(self, batch: pa.RecordBatch, chunks: Sequence[Chunk], before: Progress) -> tuple[Progress, Longs]:
-        """How far the log has come after all chunks, and where the watermark stood before each."""
+        """The progress of the log after all chunks, and the watermark before each."""
         sizes = _runs(chunks, "received")[1]
         latest = np.full(len(sizes), np.iinfo(np.int64).min)
         if batch.num_rows:
@@ -161,18 +161,18 @@ def _runs(chunks: Sequence[Chunk], name: str) -> tuple[Longs, Longs]:
 
 
 def _chunk_of(positions: Longs, firsts: Longs) -> Longs:
-    """The chunk that holds each position: of several that begin there, the last, for the others are empty."""
+    """The chunk that holds each position; if several begin there, the last, because the others are empty."""
     return np.searchsorted(firsts, positions, side="right") - 1
 
 
 def _placed(batch: pa.RecordBatch, firsts: Longs, stood: Longs) -> pa.RecordBatch:
-    """The batch with RANGE and WATERMARK, which has one entry a chunk in `stood`."""
+    """The batch with RANGE and WATERMARK; `stood` has one watermark per chunk."""
     chunks = _chunk_of(as_longs(batch[POSITION]), firsts)
     return set_column(set_column(batch, RANGE, pa.array(firsts[chunks])), WATERMARK, pa.array(stood[chunks]))
 
 
 def _named_lost(dead: pa.RecordBatch, chunks: Sequence[Chunk]) -> pa.RecordBatch:
-    """Dead letters, of which those of records that a repair of the log gave up say so."""
+    """The dead letters; the detail of each record that a repair of the log gave up says so."""
     lost = {chunk.id: chunk for chunk in chunks for run in chunk.runs if run.source == LOST}
     if not lost:
         return dead

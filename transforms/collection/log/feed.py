@@ -1,4 +1,4 @@
-"""The collector's log as a feed: its chunks, a portion at a time."""
+"""The collector's log as a feed: reads its chunks one portion at a time."""
 
 import time
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from transforms.collection.log.reading import LogReader
 from transforms.errors import LogOther
 
 LOG: Final = "log"
-"""In what a job knows of its beginning: which log it reads."""
+"""The key, in what a job knows of its beginning, that says which log it reads."""
 
 FLUSH_CHUNKS: Final = 4_096
-"""Chunks that are parsed at a time at most: weeks of heartbeats are no reason not to hear that the job shall stop."""
+"""The most chunks parsed at a time: even weeks of heartbeats must not delay a request to stop."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class LogFeed:
     """The collector's log.
 
     Args:
-        hold: what the job that reads it says to the collector.
+        hold: announces to the collector what the job still needs.
     """
 
     folder: str
@@ -43,7 +43,7 @@ class LogFeed:
         self._reader.close()
 
     def has(self, cursor: SourceCursor) -> bool:
-        if self._handed_over is not None:  # whoever asks is done with it
+        if self._handed_over is not None:  # the caller has finished with the previous portion
             then, size = self._handed_over
             self._appetite.took(time.monotonic() - then, size)
             self._handed_over = None
@@ -67,7 +67,7 @@ class LogFeed:
 
 
 def refuse_other_log(reader: LogReader, cursor: SourceCursor) -> None:
-    """Raises LogError if a log is another one than that which was read so far, as far as both are known."""
+    """Raises LogError if this is not the log that the job has read so far, as far as both are known."""
     known = (cursor.began or {}).get(LOG)
     if known is not None and reader.identity is not None and known != reader.identity:
         raise LogOther(f"{reader.folder}: this is another log than the one that the job has read so far")
@@ -77,7 +77,7 @@ def log_portion(reader: LogReader, parser: ChunkParser, cursor: SourceCursor, en
     """The next chunks before chunk `end`; None: there are none.
 
     Raises:
-        LogError: if the log does not hold them any more, or is another log than the one that was read so far.
+        LogError: if the log no longer holds them, or is not the log that was read so far.
     """
     chunks = chunks_from(reader, cursor, end)
     return portion_of(chunks, parser.parse(chunks, cursor.progress), cursor) if chunks else None
@@ -86,12 +86,12 @@ def log_portion(reader: LogReader, parser: ChunkParser, cursor: SourceCursor, en
 def chunks_from(
     reader: LogReader, cursor: SourceCursor, end: int | None = None, most_bytes: int = FLUSH_BYTES
 ) -> list[Chunk]:
-    """The next chunks before chunk `end`, with about so much text at most."""
+    """The next chunks before chunk `end`, with at most about `most_bytes` of text."""
     return list(islice(reader.chunks(cursor.chunk, end, most_bytes), FLUSH_CHUNKS))
 
 
 def portion_of(chunks: Sequence[Chunk], flush: Flush, cursor: SourceCursor) -> Portion:
-    """What some chunks hold as a portion."""
+    """The contents of some chunks as a portion."""
     last, records = chunks[-1], sum(chunk.count for chunk in chunks)
     left = cursor.after(last.id + 1, last.first + last.count, flush.progress)
     return Portion((flush.batch,), flush.dead, flush.entries, left, records, last.received)

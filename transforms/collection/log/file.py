@@ -30,7 +30,7 @@ CREATE TABLE chunk (
     first INTEGER NOT NULL,      -- position of the first record
     count INTEGER NOT NULL,      -- records; 0 in a heartbeat
     received INTEGER NOT NULL,   -- when it was committed, in µs since the epoch, by the collector's clock
-    elapsed INTEGER NOT NULL,    -- µs that a collector has been listening since the log began: never goes back
+    elapsed INTEGER NOT NULL,    -- µs that collectors have been listening since the log began: never decreases
     runs TEXT NOT NULL,          -- [[source, received, count], ...] in the order of the records
     size INTEGER NOT NULL,       -- bytes of the lines
     payload BLOB NOT NULL,       -- the lines, each with its newline, compressed
@@ -51,8 +51,8 @@ CREATE TRIGGER session_updated AFTER UPDATE ON session
 BEGIN UPDATE session_copy SET next = NEW.next, complement = ~NEW.next WHERE source = NEW.source; END;
 COMMIT;
 """
-"""What logs of earlier versions lack: each session's number three times, of which any two that agree are right. It is
-a table of its own, filled by triggers, so that earlier versions go on reading and writing the log."""
+"""Added to logs of earlier versions: each session's number in three copies, of which any two that agree are right.
+The copies are in a separate table, filled by triggers, so that earlier versions can still read and write the log."""
 
 
 def remedy(folder: str) -> str:
@@ -65,7 +65,7 @@ def remedy(folder: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Records of one source that stand next to each other in a chunk, and when they were received (µs)."""
+    """Consecutive records of one source in a chunk, and when they were received (µs)."""
 
     source: str
     received: int
@@ -74,10 +74,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One durable commit: whole lines, whose they are, and what the collector's clocks said.
+    """One durable commit: whole lines, the source of each, and the collector's clocks.
 
     `elapsed` is how long (µs) collectors have been listening to clients since the log began. Unlike `received` it
-    never goes back, and stands still while nobody listens.
+    never decreases, and it stops while no collector is listening.
     """
 
     id: int
@@ -95,7 +95,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a log holds now: chunks [first_chunk, end_chunk), records [first_position, end_position)."""
+    """The range that a log holds now: chunks [first_chunk, end_chunk), records [first_position, end_position)."""
 
     first_chunk: int
     end_chunk: int
@@ -118,11 +118,11 @@ def size(folder: str) -> int:
 
 
 def open_log(folder: str, mode: str) -> sqlite3.Connection:
-    """Opens the file; `mode` is SQLite's: `rwc` makes it if it is not there, `rw` does not."""
+    """Opens the file; `mode` is SQLite's: `rwc` creates a missing file, `rw` does not."""
     path = quote(os.path.abspath(log_file(folder)))
     try:
         database = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
-        # A damaged text must fail by its checksum, as every other column does, and not while it is read.
+        # Damaged text must fail by its checksum, as every other column does, and not when it is decoded.
         database.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
         database.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
@@ -131,8 +131,8 @@ def open_log(folder: str, mode: str) -> sqlite3.Connection:
 
 
 def open_to_read(folder: str) -> sqlite3.Connection:
-    """Opens a log that has to be there already."""
-    missing = LogMissing(f"{folder}: there is no log; `collect --log {folder}` begins one")
+    """Opens an existing log for reading."""
+    missing = LogMissing(f"{folder}: there is no log; `collect --log {folder}` creates one")
     if not os.path.exists(log_file(folder)):
         raise missing
     database = open_log(folder, "rw")
@@ -148,34 +148,34 @@ def open_to_read(folder: str) -> sqlite3.Connection:
 
 
 def unreadable(folder: str, error: sqlite3.DatabaseError) -> LogError:
-    """What SQLite says of a file that it cannot read, in a sentence with what to do."""
-    # An operational error is the machine's, say a lock or the disk's; any other is the file's.
+    """SQLite's error about a file that it cannot read, as a sentence that says what to do."""
+    # An operational error concerns the machine, such as a lock or the disk; any other concerns the file.
     if isinstance(error, sqlite3.OperationalError):
         return LogError(f"{folder}: the log cannot be read: {error}")
     return LogDamaged(f"{folder}: the log is damaged: {error}; {remedy(folder)}")
 
 
 def is_empty(database: sqlite3.Connection) -> bool:
-    """Whether the file has no table yet."""
+    """Whether the file still has no table."""
     return database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
 
 
 def check_format(database: sqlite3.Connection, folder: str) -> None:
-    """Refuses what is no log, or one that a newer version wrote."""
+    """Refuses a file that is not a log, or that a newer version wrote."""
     try:
         row = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     except sqlite3.Error as error:
-        raise LogError(f"{folder}: {FILE} is no log of Streamgauge ({error})") from error
+        raise LogError(f"{folder}: {FILE} is not a Streamgauge log ({error})") from error
     if row is None or not isinstance(row[0], int) or row[0] > FORMAT:
         found = "none" if row is None else row[0]
         raise LogError(f"{folder}: the log has format {found}, this version reads {FORMAT}; use a newer Streamgauge")
 
 
 def complete(database: sqlite3.Connection) -> None:
-    """Gives a log what those of earlier versions lack.
+    """Adds to a log what logs of earlier versions lack.
 
     Raises:
-        sqlite3.OperationalError: if there is no room for it; the log is as it was.
+        sqlite3.OperationalError: if the disk has no room for it; the log is unchanged.
     """
     if not has_copies(database):
         try:
@@ -191,12 +191,12 @@ def complete(database: sqlite3.Connection) -> None:
 
 
 def has_copies(database: sqlite3.Connection) -> bool:
-    """Whether the numbers of sessions can be checked."""
+    """Whether the numbers of sessions have copies to check them against."""
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'session_copy'").fetchone() is not None
 
 
 def identity_of(database: sqlite3.Connection) -> int | None:
-    """What tells this log from any other; None: an earlier version made it, or it is damaged."""
+    """The number that identifies this log; None if an earlier version made the log, or the number is damaged."""
     number = dict(database.execute("SELECT name, value FROM meta WHERE name LIKE 'id%'").fetchall())
     found = number.get("id")
     return found if isinstance(found, int) and found > 0 and number.get("id complement") == ~found else None
@@ -206,7 +206,7 @@ def next_of(database: sqlite3.Connection, source: str, folder: str) -> int:
     """The number of a session's next record, from 0.
 
     Raises:
-        LogDamaged: if it is not known any more.
+        LogDamaged: if the number is no longer known.
     """
     row = database.execute("SELECT next FROM session WHERE source = ?", (source,)).fetchone()
     known = [] if row is None else [row[0]]
@@ -224,14 +224,14 @@ def next_of(database: sqlite3.Connection, source: str, folder: str) -> int:
 
 
 def extent_of(database: sqlite3.Connection) -> Extent:
-    """What a log holds now."""
+    """The range that a log holds now."""
     first = database.execute("SELECT id, first FROM chunk ORDER BY id LIMIT 1").fetchone() or (1, 0)
     last = database.execute("SELECT id, first, count FROM chunk ORDER BY id DESC LIMIT 1").fetchone() or (0, 0, 0)
     return Extent(int(first[0]), int(last[0]) + 1, int(first[1]), int(last[1] + last[2]))
 
 
 def elapsed_of(database: sqlite3.Connection) -> int:
-    """What the clock of the log's listening shows."""
+    """The elapsed listening time (µs) at the end of the log."""
     row = database.execute("SELECT elapsed FROM chunk ORDER BY id DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
 

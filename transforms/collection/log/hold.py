@@ -1,7 +1,7 @@
-"""What a job says to the collector: which chunks it needs no more, behind each checkpoint and while there are none.
+"""What a job announces to the collector: which chunks it no longer needs, after each checkpoint and while idle.
 
-A job that has read everything keeps no further checkpoint, for it would be the same. Its checkpoints grow old all the
-same, and let go of the log as they do: what is forgotten must not wait for something new, which a full log cannot take.
+A job that has read everything writes no further checkpoint, because it would be identical. Its checkpoints still age
+and release the log as they do: pruning must not wait for new records, which a full log cannot accept.
 """
 
 import os
@@ -16,18 +16,18 @@ from transforms.time import retention
 
 _LOOK_SECONDS: Final = 0.9
 _HEARD_SECONDS: Final = 10.0
-"""How often a job that has nothing new to say is heard of."""
+"""How often a job with nothing new to announce renews its sign of life."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """What one job holds of a log.
+    """The part of a log that one job holds.
 
     Args:
-        folder: the log's.
-        reader: what the log calls the job.
-        manifest: the folder whose newest version says which checkpoints the job has.
-        retain: how old (s) the oldest of them is at least, once they are old enough.
+        folder: the folder of the log.
+        reader: the job's name among the log's readers.
+        manifest: the folder whose newest version lists the job's checkpoints.
+        retain: minimum age (s) that the oldest checkpoint must reach before a newer one replaces it.
     """
 
     folder: str
@@ -36,23 +36,23 @@ class Hold:
     retain: float
 
     def announce(self, passed: int) -> None:
-        """Says that chunks before `passed` are needed no more.
+        """Announces that chunks before `passed` are no longer needed.
 
         Raises:
-            OSError: if it cannot be said.
+            OSError: if the announcement cannot be written.
         """
         announce(self.folder, self.reader, passed, self.retain)
 
     def announce_kept(self, chunk: int) -> None:
-        """Says, behind a checkpoint at `chunk`, what the job needs no more."""
+        """Announces, after a checkpoint at `chunk`, what the job no longer needs."""
         oldest = self._checkpoints()[0]["chunk"]
-        with suppress(OSError):  # the log's disk may be full; what is not said now is said in a while
+        with suppress(OSError):  # the log's disk may be full; the next announcement covers this one
             self.announce(min(oldest, chunk))
 
     def needed(self, chunk: int, idle: float) -> int | None:
-        """The first chunk that the job needs, when it has read everything before `chunk` since `idle` s.
+        """The first chunk that the job needs, if it read everything before `chunk` and has been idle for `idle` s.
 
-        None: its newest checkpoint is not at `chunk` yet.
+        None if its newest checkpoint is not at `chunk` yet.
         """
         try:
             checkpoints = self._checkpoints()
@@ -69,7 +69,7 @@ class Hold:
 
 
 class IdleHold:
-    """Lets go of a log while there is nothing new in it."""
+    """Releases a log as checkpoints age while the log has nothing new."""
 
     def __init__(self, hold: Hold):
         self._hold = hold
@@ -77,7 +77,7 @@ class IdleHold:
         self._since = self._heard = self._looked = 0.0
 
     def look(self, chunk: int) -> None:
-        """Takes notice that everything before `chunk` is read, and there is nothing more."""
+        """Notes that everything before `chunk` has been read and that there is nothing more."""
         now = time.monotonic()
         if chunk != self._chunk:
             self._chunk, self._since = chunk, now
@@ -86,7 +86,7 @@ class IdleHold:
         self._looked = now
         needed = self._hold.needed(chunk, now - self._since)
         with suppress(OSError):
-            # What is said behind a checkpoint, which another thread does, may have come after what was said here.
+            # The thread that announces after a checkpoint may have written after the last announcement from here.
             if needed is not None and needed != passed_by(self._hold.folder, self._hold.reader):
                 self._hold.announce(needed)
                 self._heard = now

@@ -1,7 +1,7 @@
-"""The files of a log that are open: they may be removed or replaced under whoever has them open, and nothing tells.
+"""The open files of a log, which another process can remove or replace without any error here.
 
-What is written to a file without a name is gone with the process, so a writer looks before it says that a record is
-durable, and a reader before it says that there is nothing new.
+Data written to a file without a name is lost when the process ends. So a writer checks the names before it reports a
+record as durable, and a reader checks them before it reports that there is nothing new.
 """
 
 import fcntl
@@ -15,17 +15,17 @@ from transforms.collection.log.file import log_file
 from transforms.errors import LogError, LogLost, LogMissing
 
 SIDES: Final = ("", "-wal", "-shm")
-"""The files of SQLite's log. All three stay as long as anybody has the log open."""
+"""The files of SQLite's log. All three exist as long as a process has the log open."""
 
 
 LOCK: Final = "lock"
 
 
 def lock(folder: str) -> IO[str]:
-    """Makes whoever calls the only one who writes to a log, until the file is closed.
+    """Makes the caller the only writer of a log until the returned file is closed.
 
     Raises:
-        LogError: if somebody else does, or the folder cannot be written.
+        LogError: if another process holds the lock, or the folder cannot be written.
     """
     try:
         file = open(os.path.join(folder, LOCK), "w")  # noqa: SIM115  # held until it is closed
@@ -41,7 +41,7 @@ def lock(folder: str) -> IO[str]:
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Nobody else writes to a log meanwhile, which must be there.
+    """Keeps other writers out of an existing log during the block.
 
     Raises:
         LogError: as `lock` does.
@@ -54,22 +54,22 @@ def locked(folder: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """The files of a log as they were when it was opened."""
+    """The identities of a log's files when the log was opened."""
 
     paths: Sequence[str]
     known: Sequence[tuple[int, int] | None]
 
     @staticmethod
     def of(folder: str, *further: str) -> "OpenFiles":
-        """Those of a log that was just opened and read from, and further ones in its folder."""
+        """The files of a log that was just opened and read from, and further files in its folder."""
         paths = [log_file(folder) + side for side in SIDES] + [os.path.join(folder, name) for name in further]
         return OpenFiles(paths, [_identity(path) for path in paths])
 
     def check(self) -> None:
-        """Looks whether the names still lead to the files that are open.
+        """Checks that the names still lead to the open files.
 
         Raises:
-            LogLost: if one of them does not.
+            LogLost: if a name does not.
         """
         for path, known in zip(self.paths, self.known, strict=True):
             if (found := _identity(path)) != known:

@@ -1,4 +1,4 @@
-"""A look into a log: what it holds in figures, and whether it is whole."""
+"""Inspects a log: its contents in figures, and whether it is whole."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ class LogSummary:
 
 
 def summarize(folder: str) -> LogSummary:
-    """Counts what a log holds.
+    """Counts the contents of a log.
 
     Raises:
-        LogError: if there is none, its format is newer than this program's, or it cannot be read to its end.
+        LogError: if there is no log, its format is newer than this program's, or it cannot be read to its end.
     """
     with closing(open_to_read(folder)) as database:
         try:
@@ -72,12 +72,12 @@ def _broken(database: sqlite3.Connection, folder: str) -> Iterator[str]:
         if position is not None and (chunk.first, chunk.id) != (position, chunk_id):
             yield f"{folder}: chunk {chunk.id} does not follow the one before it"
         if chunk.data.count(b"\n") != chunk.count or (chunk.data and not chunk.data.endswith(b"\n")):
-            yield f"{folder}: chunk {chunk.id} is damaged: its lines are not {chunk.count}"
+            yield f"{folder}: chunk {chunk.id} is damaged: it does not hold {chunk.count} lines"
         position, chunk_id = chunk.first + chunk.count, chunk.id + 1
 
 
 def damaged_sessions(database: sqlite3.Connection) -> list[str]:
-    """The sources whose numbers are not the same wherever they are written."""
+    """The sources whose numbers differ between their copies."""
     if not has_copies(database):
         return []
     query = (
@@ -89,6 +89,6 @@ def damaged_sessions(database: sqlite3.Connection) -> list[str]:
 
 
 def has_damaged_id(database: sqlite3.Connection) -> bool:
-    """Whether there is an id, and it cannot be right; 0 is that of a log whose own was lost."""
+    """Whether the log has an id that cannot be right; 0 is the id of a log whose own id was lost."""
     known = dict(database.execute("SELECT name, value FROM meta WHERE name LIKE 'id%'").fetchall())
     return bool(known) and identity_of(database) is None and (known.get("id"), known.get("id complement")) != (0, ~0)

@@ -1,6 +1,6 @@
-"""What a damaged log has lost: which chunks cannot be read, and how many records each of them had.
+"""The losses of a damaged log: which chunks cannot be read, and how many records each of them had.
 
-The chunks around it tell how many a lost chunk had, where it cannot say so itself.
+If a lost chunk cannot show its own count, the chunks before and after it determine the count.
 """
 
 import json
@@ -21,16 +21,16 @@ LOST: Final = ""
 
 PLACEHOLDER: Final = b"lost\n"
 _MOST_GUESSED: Final = 1 << 24
-"""Records of a chunk at most, where only the damaged chunk itself says how many there are."""
+"""The most records of a chunk, if only the damaged chunk itself says how many there are."""
 
 
 _MOST_BYTES: Final = 1 << 28
-"""Bytes of a chunk's lines at most: more than a collector takes at once."""
+"""The most bytes of a chunk's lines: more than a collector accepts at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A chunk that is lost: its records, and as far as it can still be read, how many of which source."""
+    """A lost chunk: its records and, as far as they can still be read, the count of each source."""
 
     chunk: int
     first: int
@@ -40,7 +40,7 @@ class Lost:
     sources: Mapping[str, int]
 
     def words(self) -> str:
-        """What is lost with it, in a sentence."""
+        """The loss in a sentence."""
         if not self.count:
             return f"chunk {self.chunk:,}: no records"
         of = ", ".join(f"{source} {count:,}" for source, count in sorted(self.sources.items()))
@@ -48,7 +48,7 @@ class Lost:
         return f"chunk {self.chunk:,}: the {self.count:,} records from {self.first:,} on{whose}"
 
     def row(self) -> tuple[Any, ...]:
-        """What takes its place."""
+        """The row that replaces it."""
         data = PLACEHOLDER * self.count
         payload = pa.compress(data, codec=CODEC, asbytes=True) if data else b""
         runs = json.dumps([[LOST, self.received, self.count]] if self.count else [])
@@ -57,7 +57,7 @@ class Lost:
 
 
 def losses(folder: str) -> list[Lost]:
-    """What a repair would give up.
+    """The chunks that a repair would give up.
 
     Raises:
         LogError: if there is no log, or it cannot be repaired.
@@ -67,13 +67,13 @@ def losses(folder: str) -> list[Lost]:
 
 
 def losses_in(database: sqlite3.Connection, folder: str) -> list[Lost]:
-    """As `losses`, of a log that is open."""
+    """Like `losses`, for a log that is already open."""
     try:
         begin, end = extreme(database, "ASC"), extreme(database, "DESC")
     except sqlite3.DatabaseError as error:
         raise LogDamaged(
-            f"{folder}: the log cannot be repaired, for the pages that say where it ends cannot be read ({error}): move"
-            " it aside, begin another one, and give the jobs that read it another `state` and other sinks"
+            f"{folder}: the log cannot be repaired, because the pages that say where it ends cannot be read ({error}):"
+            " move it aside, create a new log, and give the jobs that read it another `state` and other sinks"
         ) from error
     lost: list[Lost] = []
     stretch: list[tuple[int, Sequence[Any] | None]] = []
@@ -92,7 +92,7 @@ def losses_in(database: sqlite3.Connection, folder: str) -> list[Lost]:
 
 
 def extreme(database: sqlite3.Connection, order: str) -> int:
-    """The first or the last chunk; 0 or -1 if there is none. At the beginning, pages that cannot be read are passed."""
+    """The first or the last chunk; 0 or -1 if there is none. Unreadable pages at the beginning are skipped."""
     query = f"SELECT id FROM chunk WHERE id >= ? ORDER BY id {order} LIMIT 1"
     try:
         row = database.execute(query, (0,)).fetchone()
@@ -112,7 +112,7 @@ def extreme(database: sqlite3.Connection, order: str) -> int:
 
 
 def row_of(database: sqlite3.Connection, number: int) -> Sequence[Any] | None:
-    """The row of a chunk; None: there is none, or it cannot be read."""
+    """The row of a chunk; None if it is missing or cannot be read."""
     try:
         row: Sequence[Any] | None = database.execute("SELECT * FROM chunk WHERE id = ?", (number,)).fetchone()
     except sqlite3.DatabaseError:
@@ -134,15 +134,15 @@ def _whole(row: Sequence[Any] | None, folder: str) -> Chunk | None:
 def _given_up(
     stretch: Sequence[tuple[int, Sequence[Any] | None]], before: Chunk | None, after: Chunk | None, folder: str
 ) -> Iterator[Lost]:
-    """The chunks of a stretch that is lost, between two that are whole; None: there is none on that side."""
+    """The chunks of a lost stretch between two whole chunks; None: there is no whole chunk on that side."""
     claimed = [_claimed(row) for _, row in stretch]
     begin = before.first + before.count if before is not None else _begin_of(stretch[0], sum(claimed), after)
     total = after.first - begin if after is not None else sum(claimed)
     if total < 0 or (total and not stretch):
         where = after.id if after is not None else stretch[-1][0]
         raise LogDamaged(
-            f"{folder}: the log cannot be repaired: chunk {where} is whole and does not follow the one before it; move"
-            " the log aside, begin another one, and give the jobs that read it another `state` and other sinks"
+            f"{folder}: the log cannot be repaired: chunk {where} is whole and does not follow the chunk before it;"
+            " move the log aside, create a new log, and give the jobs that read it another `state` and other sinks"
         )
     if sum(claimed) != total:
         claimed = [total] + [0] * (len(claimed) - 1)
@@ -154,7 +154,7 @@ def _given_up(
 
 
 def _begin_of(stretch: tuple[int, Sequence[Any] | None], claimed: int, after: Chunk | None) -> int:
-    """The position at which a log begins whose first chunk is damaged."""
+    """The position at which a log with a damaged first chunk begins."""
     number, row = stretch
     first = row[1] if row is not None and isinstance(row[1], int) else -1
     if number == 1:
@@ -165,7 +165,7 @@ def _begin_of(stretch: tuple[int, Sequence[Any] | None], claimed: int, after: Ch
 
 
 def _claimed(row: Sequence[Any] | None) -> int:
-    """How many records a damaged chunk seems to have had: what most of its columns say."""
+    """How many records a damaged chunk seems to have had: the value that most of its columns agree on."""
     if row is None:
         return 0
     said = [row[2], sum(_sources(row).values()), _lines(row)]

@@ -16,7 +16,7 @@ from transforms.record.branches import BOOKS, branching
 
 
 class ReadLogFn(beam.DoFn):
-    """(where to begin, where to end) to batches; tagged `dead_letters` and `ledger` beside them."""
+    """(where to begin, where to end) to batches, with the side outputs `dead_letters` and `ledger`."""
 
     def __init__(self, folder: str, parser: ChunkParser):
         self._folder = folder
@@ -38,7 +38,7 @@ class ReadLogFn(beam.DoFn):
 class ReadLog(beam.PTransform):
     """Reads a log from `start` to the chunk before `end`.
 
-    Out: `batches`, `dead_letters` and `ledger`, as `Follow`.
+    Out: `batches`, `dead_letters` and `ledger`, like `Follow`.
     """
 
     folder: str

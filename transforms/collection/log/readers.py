@@ -1,4 +1,4 @@
-"""Who reads a log, and how far each has come: one small file a reader, in the log's folder."""
+"""The readers of a log, and the chunk that each has passed: one small file per reader in the log's folder."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from transforms.specification import format_duration
 READERS: Final = "readers"
 SPARE: Final = "spare"
 _SIZE: Final = 128
-"""Bytes of what a reader announces: always the same, so that a full disk can take another in its place."""
+"""The size in bytes of an announcement: constant, so that on a full disk a new one can overwrite an old one."""
 
 _SHOWN: Final = 3
 
@@ -26,9 +26,9 @@ class Reader:
     """A reader of a log.
 
     Args:
-        passed: the chunk before which it needs none; 0, if what it announced cannot be read.
-        retain: how far back (s) it holds the log on purpose; None: it has not said.
-        silent: s since it was heard of.
+        passed: the reader needs no chunk before this one; 0 if its announcement cannot be read.
+        retain: how far back (s) it holds the log on purpose; None if it has not said.
+        silent: seconds since its last announcement.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Reader:
 
 
 def reader_file(folder: str, reader: str) -> Path:
-    """Where a reader announces."""
+    """The file that holds a reader's announcement."""
     return Path(folder, READERS, f"{reader}.json")
 
 
 def announce(folder: str, reader: str, passed: int, retain: float | None = None) -> None:
-    """Lets the collector know that `reader` will not ask again for chunks before `passed`.
+    """Announces to the collector that `reader` no longer needs chunks before `passed`.
 
     Raises:
         OSError: if it cannot be written.
@@ -58,7 +58,7 @@ def announce(folder: str, reader: str, passed: int, retain: float | None = None)
     except OSError:
         with suppress(OSError):
             aside.unlink()
-        # The disk may be full, and stays so unless the log hears of this: it goes where something stands already.
+        # The disk may be full, and stays full until the log hears of this: so it overwrites an existing file.
         spare = path if path.exists() else path.parent / SPARE
         if not spare.exists() or spare.stat().st_size < _SIZE:
             raise
@@ -68,7 +68,7 @@ def announce(folder: str, reader: str, passed: int, retain: float | None = None)
 
 
 def make_spare(folder: str) -> None:
-    """Keeps room for a reader that comes when the disk is full."""
+    """Reserves room for a reader that arrives when the disk is full."""
     path = Path(folder, READERS, SPARE)
     with suppress(OSError):
         if not path.exists() or path.stat().st_size < _SIZE:
@@ -77,7 +77,7 @@ def make_spare(folder: str) -> None:
 
 
 def forget(folder: str, reader: str) -> bool:
-    """Lets the log go on without a reader; false: there is none of that name."""
+    """Removes a reader, which then no longer holds the log; false if there is none of that name."""
     if reader not in readers(folder):
         return False
     reader_file(folder, reader).unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def passed_by_all(folder: str) -> int | None:
 
 
 def passed_by(folder: str, reader: str) -> int | None:
-    """The chunk before which a reader has passed; None: it has not announced any."""
+    """The chunk before which a reader has passed; None if it has not announced one."""
     try:
         return int(json.loads(reader_file(folder, reader).read_text(encoding="utf-8"))["passed"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -98,7 +98,7 @@ def passed_by(folder: str, reader: str) -> int | None:
 
 
 def readers(folder: str) -> dict[str, int]:
-    """The readers of a log, and the chunk before which each has passed; 0, if what one announced cannot be read."""
+    """The readers of a log, and the chunk before which each has passed; 0 if its announcement cannot be read."""
     return {reader.name: reader.passed for reader in seen(folder)}
 
 
@@ -112,18 +112,18 @@ def seen(folder: str) -> list[Reader]:
                 said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
                 found.append(Reader(path.stem, int(said["passed"]), said.get("retain"), silent))
             except (ValueError, KeyError, TypeError, AttributeError):
-                # A power cut may empty it; until it is announced again, nothing is forgotten.
+                # A power cut may leave the file empty; until the next announcement, nothing is forgotten.
                 found.append(Reader(path.stem, 0, None, silent))
     return found
 
 
 def holders(folder: str, first: int) -> Sequence[Reader]:
-    """The readers that may still ask for chunk `first`: the log cannot forget it."""
+    """The readers that may still need chunk `first`, so that the log cannot forget it."""
     return [reader for reader in seen(folder) if reader.passed <= first]
 
 
 def words_of(reader: Reader, folder: str) -> str:
-    """What a reader holds and why, in a part of a sentence."""
+    """What a reader holds and why, as part of a sentence."""
     heard = format_duration(timedelta(seconds=int(reader.silent)))
     words = f"reader {reader.name} holds it from chunk {reader.passed:,} on, last heard of {heard} ago"
     if reader.retain:
@@ -134,10 +134,10 @@ def words_of(reader: Reader, folder: str) -> str:
 
 
 def held(folder: str, first: int) -> str:
-    """Who holds a log from chunk `first` on, in a part of a sentence; empty: no reader does."""
+    """The readers that hold a log from chunk `first`, as part of a sentence; says so if no job reads the log."""
     found = seen(folder)
     if not found:
-        return "no job reads the log, and what no job has read is never forgotten"
+        return "no job reads the log, and a log never forgets what no job has read"
     holding = [words_of(reader, folder) for reader in holders(folder, first)]
     more = f"; and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
     return "; ".join(holding[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Reading a log while it is written."""
+"""Reads a log while a collector writes to it."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from transforms.collection.log.identity import OpenFiles
 from transforms.errors import LogDamaged
 
 _AT_ONCE: Final = 16 << 20
-"""Bytes of lines that a reader takes from the file at once, before its caller has asked for them."""
+"""Bytes of lines that a reader fetches from the file at once, before its caller asks for them."""
 
 
 class LogReader:
-    """Reads a log while it is written.
+    """Reads a log while a collector writes to it.
 
     Raises:
         LogError: if there is no log, or its format is newer than this program's. All methods raise LogDamaged if
-            what they need is not as it was written, and LogLost if the log was removed or replaced meanwhile.
+            what they need is damaged, and LogLost if the log was removed or replaced meanwhile.
     """
 
     def __init__(self, folder: str):
@@ -38,12 +38,12 @@ class LogReader:
             self.identity = identity_of(self._database)
 
     def extent(self) -> Extent:
-        """What the log holds now."""
+        """The range that the log holds now."""
         with self._reading():
             return extent_of(self._database)
 
     def first_of(self, chunk: int) -> int | None:
-        """The position of a chunk's first record, also of the chunk that comes next; None: there is no such chunk."""
+        """The position of a chunk's first record, or of the next chunk to come; None if there is no such chunk."""
         extent = self.extent()
         if chunk == extent.end_chunk:
             return extent.end_position
@@ -52,7 +52,7 @@ class LogReader:
         return None if row is None else int(row[0])
 
     def has(self, chunk: int) -> bool:
-        """Whether this chunk, or a later one, is there already: cheap enough to be asked every few milliseconds."""
+        """Whether this chunk or a later one exists: cheap enough to ask every few milliseconds."""
         self._files.check()
         query = "SELECT 1 FROM chunk WHERE id >= ? LIMIT 1"
         try:
@@ -67,7 +67,7 @@ class LogReader:
             LogError: if a chunk is damaged, or was forgotten.
         """
         taken, expected = 0, start
-        # No cursor stays open between chunks that a caller takes slowly: it would keep the file from shrinking.
+        # No SQL cursor stays open between chunks: a slow caller would keep the file from shrinking.
         while target_bytes is None or taken < target_bytes:
             rows = self._rows(expected, end, _AT_ONCE if target_bytes is None else target_bytes - taken)
             if not rows:
@@ -86,12 +86,14 @@ class LogReader:
         if chunk.id != expected:
             first = self.extent().first_chunk
             if expected > first:
-                raise LogDamaged(f"{self.folder}: chunk {expected} is gone, damaged; {remedy(self.folder)}")
+                raise LogDamaged(
+                    f"{self.folder}: chunk {expected} is missing: the log is damaged; {remedy(self.folder)}"
+                )
             raise LogDamaged(f"{self.folder}: chunk {expected} is gone; the log begins at chunk {first}")
         return chunk
 
     def _rows(self, start: int, end: int | None, wanted_bytes: int) -> list[tuple[Any, ...]]:
-        """The chunks that it takes to have `wanted_bytes`, or fewer."""
+        """The rows of as many chunks as hold `wanted_bytes`, or fewer."""
         bounds = (start, (1 << 62) if end is None else end)
         where = "FROM chunk WHERE id >= ? AND id < ? ORDER BY id LIMIT"
         with self._reading():
@@ -105,7 +107,7 @@ class LogReader:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Says in a sentence what SQLite cannot read, and reads only what is still the log."""
+        """Turns SQLite's read errors into sentences, and checks first that the files are still those of the log."""
         self._files.check()
         try:
             yield
@@ -115,10 +117,10 @@ class LogReader:
             raise unreadable(self.folder, error) from error
 
     def sessions(self) -> dict[str, int]:
-        """The sources of sessions, and the number of each one's next record."""
+        """The sources of sessions, with the number of each one's next record."""
         with self._reading():
             return dict(self._database.execute("SELECT source, next FROM session ORDER BY source").fetchall())
 
     def close(self) -> None:
-        """Lets go of the log."""
+        """Closes the log."""
         self._database.close()

@@ -1,8 +1,8 @@
-"""Repairing a damaged log: what can be read stays as it is, and each record that cannot is given up in its place.
+"""Repairs a damaged log: readable chunks stay as they are, and a placeholder replaces each record that is lost.
 
-Positions stay dense: a chunk that is lost becomes one of as many lines that say so, which every job makes dead letters
-of. How many they are, the chunks around it tell. Where SQLite itself cannot read its file, all that can be read goes
-into a new one, and the old one stays beside it.
+Positions stay dense: a lost chunk becomes a chunk of as many placeholder lines, which every job turns into dead
+letters. The chunks around it determine the count. If SQLite cannot read its file, everything readable is copied into
+a new file, and the old file is kept next to it.
 """
 
 import os
@@ -34,7 +34,7 @@ def repair(folder: str) -> list[Lost]:
     """Makes a log whole.
 
     Returns:
-        What was given up.
+        The chunks that were given up.
 
     Raises:
         LogError: if there is no log, a collector writes to it, it cannot be repaired, or the disk refuses.
@@ -45,18 +45,18 @@ def repair(folder: str) -> list[Lost]:
             lost = losses_in(database, folder)
             copies = not _is_sound(database)
             if copies:
-                with _told(folder):
+                with _refusals_in_words(folder):
                     _copy(database, folder, lost)
         if copies:
             finish(folder)
         else:
-            with _told(folder), closing(open_log(folder, "rw")) as database:
+            with _refusals_in_words(folder), closing(open_log(folder, "rw")) as database:
                 _mend(database, lost)
         return lost
 
 
 def finish(folder: str) -> None:
-    """Puts the new file of a repair in place, if there is one that is complete. Only for who has locked the log."""
+    """Puts the new file of a repair in place, if a complete one exists. The caller must have locked the log."""
     new, old = f"{log_file(folder)}.repaired", log_file(folder)
     if not os.path.exists(new):
         return
@@ -71,14 +71,14 @@ def finish(folder: str) -> None:
 
 
 @contextmanager
-def _told(folder: str) -> Iterator[None]:
-    """Says in a sentence what the system refuses."""
+def _refusals_in_words(folder: str) -> Iterator[None]:
+    """Turns errors of the system into sentences."""
     try:
         yield
     except LogError:
         raise
     except (sqlite3.Error, OSError) as error:
-        raise LogError(f"{folder}: the log could not be repaired, and is as it was: {error}") from error
+        raise LogError(f"{folder}: the log could not be repaired and is unchanged: {error}") from error
 
 
 def _is_sound(database: sqlite3.Connection) -> bool:
@@ -89,7 +89,7 @@ def _is_sound(database: sqlite3.Connection) -> bool:
 
 
 def _mend(database: sqlite3.Connection, lost: Sequence[Lost]) -> None:
-    """Gives chunks up where they are."""
+    """Replaces lost chunks in place."""
     with database:
         database.executemany(_INSERT, (chunk.row() for chunk in lost))
         for source in damaged_sessions(database):
@@ -100,7 +100,7 @@ def _mend(database: sqlite3.Connection, lost: Sequence[Lost]) -> None:
 
 
 def _number(database: sqlite3.Connection, source: str) -> int:
-    """The number of a session's next record: what two places agree on, else the greatest, so that none comes twice."""
+    """The number of a session's next record: the value that two copies share, or the greatest, to avoid duplicates."""
     row = database.execute("SELECT next FROM session WHERE source = ?", (source,)).fetchone()
     copies = database.execute("SELECT next, ~complement FROM session_copy WHERE source = ?", (source,)).fetchone()
     known = [value for value in (*(row or ()), *(copies or ())) if isinstance(value, int) and value >= 0]
@@ -119,7 +119,7 @@ def _put_id(database: sqlite3.Connection, number: int) -> None:
 
 
 def _copy(database: sqlite3.Connection, folder: str, lost: Sequence[Lost]) -> None:
-    """Makes a new file of what can be read."""
+    """Makes a new file of all that can be read."""
     path = f"{log_file(folder)}.repairing"
     for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm"):
         with suppress(FileNotFoundError):
@@ -133,7 +133,7 @@ def _copy(database: sqlite3.Connection, folder: str, lost: Sequence[Lost]) -> No
             for number in range(extreme(database, "ASC"), extreme(database, "DESC") + 1):
                 row = given_up[number].row() if number in given_up else row_of(database, number)
                 if row is None:
-                    raise LogError(f"{folder}: chunk {number} could be read, and cannot any more; try again")
+                    raise LogError(f"{folder}: chunk {number} was readable and no longer is; try again")
                 new.execute(_INSERT, row)
             for source, number in _sessions(database, folder).items():
                 _put_session(new, source, number)
@@ -145,7 +145,7 @@ def _copy(database: sqlite3.Connection, folder: str, lost: Sequence[Lost]) -> No
 
 
 def _sessions(database: sqlite3.Connection, folder: str) -> dict[str, int]:
-    """The numbers of all sessions, of whichever of the two tables can be read."""
+    """The numbers of all sessions, from whichever of the two tables can be read."""
     errors, sources = [], set[str]()
     for table in ("session", "session_copy") if has_copies(database) else ("session",):
         try:
@@ -154,8 +154,8 @@ def _sessions(database: sqlite3.Connection, folder: str) -> dict[str, int]:
             errors.append(error)
     if not sources and errors:
         raise LogDamaged(
-            f"{folder}: the log cannot be repaired, for it does not say any more how many records each session has sent"
-            f" ({errors[0]}): move it aside, begin another one, and give its jobs another `state` and other sinks"
+            f"{folder}: the log cannot be repaired, because it no longer says how many records each session has sent"
+            f" ({errors[0]}): move it aside, create a new log, and give its jobs another `state` and other sinks"
         ) from unreadable(folder, errors[0])
     return {source: _either(database, source) for source in sources}
 

@@ -1,4 +1,4 @@
-"""Room beside a log for the day on which its disk is full: to forget something, SQLite has to write first."""
+"""Disk space reserved for a log: SQLite must write before it can delete, even if the disk is full."""
 
 import os
 from contextlib import suppress
@@ -7,34 +7,34 @@ from typing import Final
 
 RESERVE: Final = "reserve"
 RESERVE_BYTES: Final = 16 << 20
-"""More than what SQLite has not copied into its file yet: a thousand pages and the greatest chunk."""
+"""More than SQLite holds outside its main file: a thousand pages and the largest chunk."""
 
 WORKING_BYTES: Final = 8 << 20
-"""What a log needs beside its reserve to go on."""
+"""Free space that a log needs to keep working, in addition to its reserve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """A file in a log's folder that holds nothing but room."""
+    """A file in a log's folder that only occupies space."""
 
     folder: str
 
     @property
     def path(self) -> str:
-        """Where it is."""
+        """The path of the file."""
         return os.path.join(self.folder, RESERVE)
 
     def is_there(self) -> bool:
-        """Whether there is one."""
+        """Whether the file exists."""
         return os.path.exists(self.path)
 
     def free(self) -> int:
-        """Bytes that the disk still has."""
+        """Bytes that are free on the disk."""
         status = os.statvfs(self.folder)
         return status.f_bavail * status.f_frsize
 
     def make(self, spare: int = WORKING_BYTES) -> None:
-        """Makes it, if the disk has room for it and for `spare` bytes."""
+        """Creates the file, if the disk has room for it and for `spare` bytes."""
         with suppress(OSError):
             if self.is_there() or self.free() < RESERVE_BYTES + spare:
                 return
@@ -47,7 +47,7 @@ class Reserve:
                 os.unlink(aside)
 
     def release(self) -> bool:
-        """Gives the room to whoever needs it; false: there was none."""
+        """Deletes the file to free its space; false if there was none."""
         try:
             os.unlink(self.path)
         except OSError:

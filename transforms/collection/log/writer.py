@@ -1,9 +1,9 @@
 """The log: what the collector acknowledged, in order, in one folder that survives a crash.
 
-An SQLite file in WAL mode holds chunks: one durable commit each, of the lines of many clients. A record's position
-is its number since the log began; positions are dense. Chunks without records are heartbeats: they tell readers
-that time passed while every client was silent. One process writes; any number read, and say in `readers/` how far
-the log may be forgotten.
+An SQLite file in WAL mode holds chunks: each is one durable commit of the lines of many clients. A record's position
+is its number since the log began; positions are dense. Chunks without records are heartbeats: they show readers that
+time passed while every client was silent. One process writes; any number of processes read, and announce in
+`readers/` up to where the log may be forgotten.
 """
 
 import json
@@ -31,7 +31,7 @@ from transforms.collection.log.file import (
     size,
     unreadable,
 )
-from transforms.collection.log.file import FORMAT as FORMAT  # whoever uses the log finds its names here
+from transforms.collection.log.file import FORMAT as FORMAT  # the names that users of the log import from here
 from transforms.collection.log.file import Chunk as Chunk
 from transforms.collection.log.file import Extent as Extent
 from transforms.collection.log.file import Run as Run
@@ -53,16 +53,16 @@ from transforms.process import durable
 
 _FORGOTTEN_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 4 << 20
-"""Chunks that are forgotten in one transaction, and their bytes: what it writes has to fit in the reserve."""
+"""The most chunks, and bytes, forgotten in one transaction: what it writes has to fit in the reserve."""
 
 _SHRUNK_AT_ONCE: Final = 4096
-"""Pages that a pruning gives back to the disk: more would keep the collector from its clients."""
+"""The most pages that one pruning returns to the disk: more would delay the collector's clients."""
 
 
 class LogWriter:
-    """Appends to a log; the only one to do so.
+    """Appends to a log; each log has only one writer.
 
-    Not safe for threads to share, though each call may come from another.
+    Threads must not share it at the same time, but each call may come from another thread.
 
     Raises:
         LogError: if another process writes to the log, or its format is newer than this program's.
@@ -87,7 +87,7 @@ class LogWriter:
         self._keep_room()
 
     def _keep_room(self) -> None:
-        """Makes what has to be there on the day on which the disk is full."""
+        """Creates the files that must exist when the disk becomes full."""
         make_spare(self._folder)
         self._reserve.make()
 
@@ -95,7 +95,7 @@ class LogWriter:
         try:
             self._open()
         except (LogError, sqlite3.Error):
-            # To open a log takes some room, which a full disk does not have.
+            # Opening a log needs some space, which a full disk lacks.
             if self._reserve.free() > WORKING_BYTES or not self._reserve.release():
                 raise
             self._open()
@@ -112,8 +112,8 @@ class LogWriter:
         database = self._database
         empty = is_empty(database)
         if empty:
-            # It speaks before the first table is made, or never; of a log that is there it would be a write, which
-            # a full disk refuses, and a program that holds the file.
+            # The pragma has an effect only before the first table exists. On an existing log it would also be a write,
+            # which fails on a full disk or while another program holds the file.
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         else:
             check_format(database, self._folder)
@@ -121,7 +121,7 @@ class LogWriter:
         database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         if empty:
             database.executescript(LAYOUT)
-        with suppress(sqlite3.OperationalError):  # a full disk; the log is as good as those of earlier versions
+        with suppress(sqlite3.OperationalError):  # a full disk; the log still works as one of an earlier version
             complete(database)
         self._check_end()
         self.extent = extent_of(database)
@@ -129,7 +129,7 @@ class LogWriter:
         self._files = OpenFiles.of(self._folder, LOCK)
 
     def _check_end(self) -> None:
-        """Refuses to number records behind a chunk that may say anything."""
+        """Refuses to append after a damaged chunk, whose numbers cannot be trusted."""
         row = self._database.execute("SELECT * FROM chunk ORDER BY id DESC LIMIT 1").fetchone()
         if row is not None:
             try:
@@ -144,21 +144,21 @@ class LogWriter:
         elapsed: int,
         sessions: Mapping[str, int] | None = None,
     ) -> int:
-        """Appends lines in one commit, durable on return; no parts make a heartbeat.
+        """Appends lines in one commit, durable on return; without parts it is a heartbeat.
 
         Args:
-            parts: runs, and the lines of each, every line ended by a newline.
+            parts: runs, and the lines of each; every line ends with a newline.
             received: the wall clock, in µs.
-            elapsed: µs since a collector first listened; at least that of the chunk before.
-            sessions: what the next record of each of these sources will be numbered.
+            elapsed: µs since a collector first listened; at least the value of the chunk before.
+            sessions: the number of the next record of each of these sources.
 
         Returns:
             The position of the first record.
 
         Raises:
             sqlite3.Error: nothing was appended; the disk may be full, or another program may hold the file.
-            LogLost: if the log was removed or replaced; what was appended is in no file that has a name.
-            ValueError: if `elapsed` goes back.
+            LogLost: if the log was removed or replaced; the lines are in a file that no longer has a name.
+            ValueError: if `elapsed` decreases.
         """
         if elapsed < self.elapsed:
             raise ValueError(f"elapsed must not go back from {self.elapsed}, is {elapsed}")
@@ -168,7 +168,7 @@ class LogWriter:
         payload = pa.compress(data, codec=CODEC, asbytes=True) if data else b""
         count = sum(run.count for run, _ in parts)
         row = (extent.end_chunk, extent.end_position, count, received, elapsed, runs, len(data), payload)
-        if self._database.in_transaction:  # a commit that failed may have failed to roll back, too
+        if self._database.in_transaction:  # after a failed commit, the rollback may have failed too
             self._database.rollback()
         try:
             with self._database:
@@ -178,7 +178,7 @@ class LogWriter:
                     upsert = "INSERT INTO session VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next"
                     self._database.executemany(upsert, sessions.items())
         except sqlite3.Error:
-            # What follows a commit may fail though the commit did not: then the chunk is there, and stays.
+            # A step after the commit may fail although the commit succeeded: then the chunk exists, and stays.
             if self._database.in_transaction or extent_of(self._database) == extent:
                 raise
         self._files.check()
@@ -202,7 +202,7 @@ class LogWriter:
         return size(self._folder)
 
     def used(self) -> int:
-        """Bytes of the log's file that hold something; the rest of it is room for what comes."""
+        """Bytes in use in the log's file; the rest of the file is free for later chunks."""
         return (self._pages("page_count") - self._pages("freelist_count")) * self._pages("page_size")
 
     def _pages(self, name: str) -> int:
@@ -214,9 +214,9 @@ class LogWriter:
         return self.extent.first_chunk, elapsed - int(row[0]) if row else 0
 
     def prune(self, older_than: int) -> int:
-        """Forgets chunks that every reader has passed, of before the log's clock showed `older_than` (µs).
+        """Forgets chunks that every reader has passed and that are older than `older_than` (µs) by the log's clock.
 
-        A log without readers forgets nothing, and the newest chunk always stays.
+        A log without readers forgets nothing, and the newest chunk is always kept.
 
         Returns:
             How many chunks were forgotten.
@@ -225,27 +225,27 @@ class LogWriter:
         gone = 0
         while self.extent.first_chunk < end:
             gone += self._forget(end)
-        # Free pages are where the next chunks go. Shrinking moves the newest there, so it has to be worth it.
+        # New chunks reuse free pages. Shrinking moves the newest pages there, so it has to be worth the cost.
         if gone and self.used() * 2 < size(self._folder):
             self._shrink(_SHRUNK_AT_ONCE)
         self._keep_room()
         return gone
 
     def make_room(self, older_than: int) -> bool:
-        """Prunes on a disk that is full, in the room of the reserve, and gives to the disk what is free then.
+        """Prunes on a full disk, using the space of the reserve, and returns free pages to the disk.
 
         Returns:
-            Whether there is more room than before.
+            Whether the disk has more room than before.
 
         Raises:
-            sqlite3.OperationalError: if there is not even room to forget something.
+            sqlite3.OperationalError: if the disk lacks even the space to forget something.
         """
         end = self._end_of_forgettable(older_than)
         if self.extent.first_chunk >= end and self._pages("freelist_count") * self._pages("page_size") < WORKING_BYTES:
             return False
         self._reserve.release()
         try:
-            # Some builds of SQLite write zeros over what is deleted, and then to delete a chunk takes its own size.
+            # Some builds of SQLite overwrite deleted data with zeros, so deleting a chunk needs its own size.
             self._database.execute("PRAGMA secure_delete = OFF")
             self._apply()
             while self.extent.first_chunk < end:
@@ -264,11 +264,11 @@ class LogWriter:
 
     @property
     def has_reserve(self) -> bool:
-        """Whether there is room to prune on a full disk."""
+        """Whether there is a reserve, which pruning on a full disk needs."""
         return self._reserve.is_there()
 
     def _end_of_forgettable(self, older_than: int) -> int:
-        """The chunk before which nothing needs to stay."""
+        """The chunk before which nothing has to be kept."""
         passed = passed_by_all(self._folder)
         if passed is None:
             return self.extent.first_chunk
@@ -290,14 +290,14 @@ class LogWriter:
         return gone
 
     def _shrink(self, pages: int) -> None:
-        # It is done a page a row, and has no columns: `execute` would do one page of it.
+        # The statement works one page per row and returns no columns: `execute` would free only one page.
         self._database.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def _apply(self) -> None:
-        """Brings what was committed from beside the file into it, and gives the room to the disk."""
+        """Moves commits from SQLite's WAL into the main file, and returns the space to the disk."""
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Lets go of the log."""
+        """Closes the log and releases its lock."""
         self._database.close()
         self._lock.close()

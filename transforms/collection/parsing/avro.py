@@ -1,8 +1,8 @@
-"""Avro messages as JSON: each decoded by the schema that it names, so that the value rules of JSON hold for it.
+"""Decodes Avro messages to JSON, each by the schema that it names, so that the value rules of JSON apply.
 
 A message is what Confluent's serializers write: a zero byte, the schema's number in the registry in four bytes, and
-one Avro datum. Decimals and times become text that converts without loss; a time in a column of numbers is the number
-that Avro stores. What JSON has no word for, such as bytes, becomes an object, which no column takes.
+one Avro datum. Decimals and times become text that converts without loss; a time in a numeric column stays the number
+that Avro stores. A value without a JSON form, such as bytes, becomes an object, which no column accepts.
 """
 
 import io
@@ -28,7 +28,7 @@ _MAGIC: Final = 0
 _HEAD: Final = struct.Struct(">BI")
 _TIMES: Final = ("date", "time-", "timestamp-", "local-timestamp-")
 
-# Whatever bytes there are, decoding them raises one of these.
+# Decoding arbitrary bytes raises one of these.
 _BROKEN: Final = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError, ValueError),
     *(RecursionError, struct.error, StopIteration),
@@ -39,11 +39,11 @@ Decode = Callable[[bytes], Any]
 
 @dataclass(frozen=True, slots=True)
 class AvroDecoder:
-    """Makes JSON of Avro messages.
+    """Decodes Avro messages to JSON.
 
     Args:
-        numbers: fields in which a time is to be the number that Avro stores.
-        wanted: the fields that are read; None: all, because unknown ones are refused.
+        numbers: fields in which a time stays the number that Avro stores.
+        wanted: the fields that are read; None: all, because unknown fields are refused.
     """
 
     registry: RegistrySpec
@@ -59,10 +59,10 @@ class AvroDecoder:
     def as_json(
         self, values: Sequence[bytes | None], refused: Refusals, *, takes_json: bool = False
     ) -> list[bytes | None]:
-        """Messages as JSON objects; those that cannot be decoded are added to `refused`. A tombstone stays one.
+        """Messages as JSON objects; those that cannot be decoded are added to `refused`. Tombstones stay tombstones.
 
         Args:
-            takes_json: whether a message that is no Avro is JSON already: a repaired one is.
+            takes_json: whether a message that is not Avro counts as JSON, as a repaired one may.
 
         Raises:
             SourceError: if the registry cannot be used.
@@ -88,7 +88,7 @@ class AvroDecoder:
             try:
                 decoders[number] = _decoder(self.registry, number, self.numbers)
             except Unreadable as why:
-                decoders[number] = why  # asked for again with the next reading: somebody may register it
+                decoders[number] = why  # the next reading asks again: it may be registered by then
         decode = decoders[number]
         if isinstance(decode, Unreadable):
             raise decode
@@ -100,7 +100,7 @@ class AvroDecoder:
 
 @cache
 def _decoder(registry: RegistrySpec, number: int, numbers: frozenset[str]) -> Decode:
-    """What decodes messages of a schema; schemas never change."""
+    """The decoder for messages of a schema; a registered schema never changes."""
     found = open_registry(registry).schema(number)
     try:
         schema = fastavro.parse_schema(_with_numbers(json.loads(found.text), numbers), _named(found.references))
@@ -123,7 +123,7 @@ def _decoder(registry: RegistrySpec, number: int, numbers: frozenset[str]) -> De
 
 
 def _named(references: Sequence[str]) -> dict[str, Any]:
-    """The types that schemas define which another one refers to."""
+    """The types that schemas define, for schemas that refer to them."""
     named: dict[str, Any] = {}
     for text in references:
         fastavro.parse_schema(json.loads(text), named)
@@ -131,7 +131,7 @@ def _named(references: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_numbers(schema: Any, numbers: frozenset[str]) -> Any:
-    """The schema of a record, without what makes a time of a number in some fields."""
+    """The schema of a record with some fields as plain numbers instead of times."""
     if not isinstance(schema, dict) or "fields" not in schema:
         return schema
     fields = [

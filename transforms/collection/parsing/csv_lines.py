@@ -1,10 +1,10 @@
-"""CSV: comma separated, a header line, quotes as in RFC 4180; a record is one line.
+"""CSV: comma-separated, with a header line and quotes as in RFC 4180; a record is one line.
 
-Arrow splits a block into texts; the value rules turn texts into columns. An empty value, quoted or not, is null
-for every type but string. A line is malformed that has another number of fields than the header, a quote where
-RFC 4180 has none (inside a value that is not quoted, or with text behind the closing one), quotes that do not
-close on it, or a carriage return outside quotes: Arrow would read those in its own way, or across lines. So is a
-line that lies inside quotes which a line before it opened.
+Arrow splits a block into texts; the value rules turn texts into columns. An empty value, quoted or not, is null for
+every type but string. A line is malformed if its number of fields differs from the header's, if it has a quote where
+RFC 4180 allows none (inside an unquoted value, or before text after the closing one), if its quotes do not close on
+it, or if it has a carriage return outside quotes: Arrow would read those in its own way, or across lines. A line is
+also malformed if it lies inside quotes that an earlier line opened.
 """
 
 import csv
@@ -38,7 +38,7 @@ def header_of(line: bytes) -> tuple[str, ...]:
         raise ValueError("its header line is not UTF-8") from None
     names = _fields(text)
     if names is None or not text:
-        raise ValueError("its first line is no CSV header")
+        raise ValueError("its first line is not a CSV header")
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise ValueError(f"its header names {doubled[0]!r} twice")
@@ -48,11 +48,11 @@ def header_of(line: bytes) -> tuple[str, ...]:
 def parse_csv(
     lines: Lines, schema: Schema, refused: Refusals, header: Sequence[str], *, alone: bool = False
 ) -> dict[str, pa.Array]:
-    """The columns of every line; lines that are no record are added to `refused` and null in every column.
+    """The columns of every line; lines that are not records are added to `refused` and null in every column.
 
     Args:
-        lines: of a file, beginning and ending with a record.
-        alone: they are not, and have nothing to do with each other.
+        lines: consecutive lines of a file, which begin and end with a record.
+        alone: whether the lines are instead independent of each other.
     """
     _refuse_unquotable(lines, refused, alone=alone)
     keep = np.ones(len(lines), bool)
@@ -75,7 +75,7 @@ def parse_csv(
 
 
 def _refuse_unquotable(lines: Lines, refused: Refusals, *, alone: bool) -> None:
-    """Refuses lines that Arrow would not read as they stand; it makes one row of each of the others."""
+    """Refuses lines that Arrow would not read as they stand; Arrow makes one row of each of the others."""
     octets, starts = lines.octets, lines.offsets[:-1]
     quotes, first, odd, astray = quoted_lines(octets, starts)
     if not alone:
@@ -87,25 +87,25 @@ def _refuse_unquotable(lines: Lines, refused: Refusals, *, alone: bool) -> None:
     for row in np.flatnonzero(odd).tolist():
         refused.setdefault(row, ("malformed", "a quoted value does not end on its line"))
     for row in astray.tolist():
-        refused.setdefault(row, ("malformed", "a quote stands inside a value, or text behind a quoted one"))
+        refused.setdefault(row, ("malformed", "a quote is inside a value, or text follows a quoted one"))
     returns = np.flatnonzero(octets[:-1] == _RETURN)
     returns = returns[octets[returns + 1] != _NEWLINE]
     rows = np.searchsorted(starts, returns, side="right") - 1
     quoted = (np.searchsorted(quotes, returns) - first[rows]) % 2 == 1
     for row in np.unique(rows[~quoted]).tolist():
-        refused.setdefault(row, ("malformed", "a carriage return stands outside quotes"))
+        refused.setdefault(row, ("malformed", "a carriage return is outside quotes"))
 
 
 def _cut(
     lines: Lines, rows: npt.NDArray[np.intp], header: Sequence[str], schema: Schema, refused: Refusals
 ) -> dict[str, pa.Array]:
-    """The wanted fields of `rows` as texts; rows with another number of fields are refused and left out."""
+    """The wanted fields of `rows` as texts; rows with a wrong number of fields are refused and left out."""
     if len(rows) == len(lines):
         block = lines.data[: len(lines.octets)]
     else:
         block = b"".join(lines.data[lines.offsets[row] : lines.offsets[row + 1]] for row in rows.tolist())
     if block.startswith(BOM_UTF8):
-        block = BOM_UTF8 + block  # Arrow drops one at the beginning of what it reads, which is no file's beginning here
+        block = BOM_UTF8 + block  # Arrow drops one at the start of its input, here not a file's start
 
     def skip(row: arrow_csv.InvalidRow) -> str:
         refused[int(rows[row.number - 1])] = (

@@ -1,13 +1,13 @@
-"""Quotes of CSV over several lines: which lines lie inside a value that began on a line before them.
+"""Quotes of CSV over several lines: finds the lines inside a value that began on an earlier line.
 
-A record is one line. Where a newline stands inside quotes, every line of that record is refused: none of them is a
-record that was written. Lines belong together only if what they make together is right by RFC 4180 from the line
-that leaves a quote open on: each value closes before a comma or at the end of a line, no quote stands astray, and
-the whole has at most LONGEST_JOINED bytes. A line whose quote is not closed so is broken on its own, and the lines
-after it are records.
+A record is one line. If a value contains a newline inside quotes, every line of that record is refused: none of them
+is the record that was written. Lines belong together only if the whole is correct by RFC 4180 from the line that
+leaves a quote open: each value closes before a comma or at the end of a line, no quote is misplaced, and the whole has
+at most LONGEST_JOINED bytes. A line whose quote is not closed in this way is malformed by itself, and the lines after
+it are records.
 
-So that a file can be read from anywhere: if lines are joined across a place, then what follows it, read as the inside
-of a quoted value, closes rightly. It seldom does; only if it does, the bytes before the place have to be looked at.
+This allows reading a file from any place: if lines are joined across a place, then the text after it, read as the
+inside of a quoted value, closes correctly. It seldom does; only then are the bytes before the place examined.
 """
 
 import re
@@ -20,11 +20,11 @@ import numpy.typing as npt
 from transforms.record.arrays import Octets
 
 LONGEST_JOINED: Final = 1 << 20
-"""Bytes of a record over several lines: a quote that stays open further is a mistake and not a value."""
+"""The most bytes of a record over several lines: a quote that stays open for longer is a mistake."""
 
 _STEP: Final = 1 << 16
 _QUOTE, _NEWLINE = b'"\n'
-_BESIDE_QUOTES = np.isin(np.arange(256), list(b'",\r\n'))
+_NEXT_TO_QUOTES = np.isin(np.arange(256), list(b'",\r\n'))
 _SPECIAL: Final = re.compile(rb'[",\n]')
 _BOM: Final = b"\xef\xbb\xbf"
 _WRONG, _UNKNOWN = 0, -1
@@ -33,27 +33,27 @@ Rows = npt.NDArray[np.intp]
 
 
 def quoted_lines(octets: Octets, starts: npt.NDArray[np.integer]) -> tuple[Rows, Rows, npt.NDArray[np.bool_], Rows]:
-    """What the quotes of a block say of its lines.
+    """The quotes of a block and of its lines.
 
     Returns:
-        Where the quotes are; the number of quotes before each line; whether each line has an odd number of them; and
-        the lines with a quote inside a value, or with text after a quoted one.
+        The places of the quotes; the number of quotes before each line; whether each line has an odd number of
+        them; and the lines with a quote inside a value, or with text after a quoted one.
     """
     quotes = np.flatnonzero(octets == _QUOTE)
     first = np.searchsorted(quotes, starts)
     counts = np.diff(first, append=len(quotes))
     closing = (np.arange(len(quotes)) - np.repeat(first, counts)) & 1
-    # Outside the block there is nothing; clipping finds the quote itself there, which may stand beside a quote.
+    # A quote at the block's edge has no outer neighbour; clipping yields the quote itself, which is allowed there.
     outer = np.take(octets, quotes - 1 + 2 * closing, mode="clip")
-    astray = np.unique(np.searchsorted(starts, quotes[~_BESIDE_QUOTES[outer]], side="right") - 1)
+    astray = np.unique(np.searchsorted(starts, quotes[~_NEXT_TO_QUOTES[outer]], side="right") - 1)
     return quotes, first, counts % 2 == 1, astray
 
 
 def joined(data: bytes, offsets: npt.NDArray[np.integer], suspects: Rows) -> Iterator[tuple[int, int]]:
-    """The places of lines that are one record together: the first begins at the first, the last ends at the other.
+    """The ranges of lines that form one record: (its first line's start, its last line's end).
 
     Args:
-        data: begins with a record, and ends with one.
+        data: begins and ends with a record.
         offsets: where each line begins, and the last one ends.
         suspects: lines that may leave a quote open.
     """
@@ -68,15 +68,15 @@ def joined(data: bytes, offsets: npt.NDArray[np.integer], suspects: Rows) -> Ite
 
 
 def bytes_joined(block: bytes, size: int, ahead: bytes, read: Callable[[int], bytes]) -> tuple[bytes, int]:
-    """How many of the bytes that follow a block belong to its last record.
+    """How many of the bytes after a block belong to its last record.
 
     Args:
-        block: begins with a record; of it, `size` bytes are meant.
-        ahead: what follows, as far as it is read.
-        read: reads on.
+        block: begins with a record; its first `size` bytes are the block.
+        ahead: the bytes after the block that have been read.
+        read: reads further bytes.
 
     Returns:
-        What follows, as far as it is read now, and how much of it belongs to the block.
+        The bytes after the block that have been read by now, and how many of them belong to the block.
     """
     if block.rfind(b'"', max(0, size - LONGEST_JOINED), size) < 0:
         return ahead, 0
@@ -85,13 +85,13 @@ def bytes_joined(block: bytes, size: int, ahead: bytes, read: Callable[[int], by
 
 
 def first_record(file: IO[bytes], start: int, ahead: bytes) -> tuple[int, bytes]:
-    """Where the first record begins of those that begin at or after `start`, where a line does.
+    """The start of the first record that begins at or after `start`, which is the start of a line.
 
     Args:
-        ahead: what follows, as far as it is read; there `file` stands.
+        ahead: the bytes after `start` that have been read; `file` is positioned after them.
 
     Returns:
-        The place, and what follows it, as far as it is read now.
+        The place, and the bytes after it that have been read by now.
     """
     ahead, end = _look_ahead(ahead, file.read)
     if end <= 0:
@@ -112,14 +112,14 @@ def first_record(file: IO[bytes], start: int, ahead: bytes) -> tuple[int, bytes]
 
 
 def _is_outside(data: bytes, line: int) -> bool:
-    """Whether a line that begins there begins outside quotes for certain, whatever came before."""
+    """Whether a line that begins there is outside quotes for certain, whatever came before."""
     limit = line + LONGEST_JOINED
     end = _end_of_inside(data, line, min(limit, len(data)), is_all=False)
     return end == _WRONG or (end == _UNKNOWN and limit <= len(data))
 
 
 def _look_ahead(ahead: bytes, read: Callable[[int], bytes]) -> tuple[bytes, int]:
-    """Reads on until it is known where what follows ends, read as the inside of a quoted value; 0: it does not."""
+    """Reads on until the end of a quoted value that contains the start of `ahead` is known; 0: there is none."""
     is_all = False
     while True:
         end = _end_of_inside(ahead, 0, min(len(ahead), LONGEST_JOINED), is_all=is_all)
@@ -154,19 +154,19 @@ def _leaves_open(data: bytes, start: int, end: int) -> bool:
 
 
 def _opening(data: bytes, at: int, end: int) -> int:
-    """Where the next quote is that begins a value; -1: before `end` there is none."""
+    """The next quote that begins a value; -1: there is none before `end`."""
     comma = data.find(b',"', at, end)
     return comma + 1 if comma >= 0 else -1
 
 
 def _end_of_inside(data: bytes, start: int, end: int, *, is_all: bool) -> int:
-    """Where the record ends of which `start` lies inside a quoted value, if it is right from there on.
+    """The end of the record, correct from there on, in which `start` is inside a quoted value.
 
     Args:
         is_all: whether nothing follows `end`.
 
     Returns:
-        The beginning of the line after it; `_WRONG`: there is none; `_UNKNOWN`: that is seen after `end` only.
+        The beginning of the line after it; `_WRONG`: there is none; `_UNKNOWN`: only bytes after `end` decide.
     """
     at, lacking = start, _WRONG if is_all else _UNKNOWN
     while True:
@@ -194,7 +194,7 @@ def _end_of_inside(data: bytes, start: int, end: int, *, is_all: bool) -> int:
 
 
 def _closing(data: bytes, at: int, end: int) -> int:
-    """Where the quote is that closes a value whose inside begins at `at`; -1: before `end` there is none."""
+    """The quote that closes a value whose inside begins at `at`; -1: there is none before `end`."""
     while True:
         at = data.find(b'"', at, end)
         if at < 0 or data[at + 1 : min(at + 2, end)] != b'"':

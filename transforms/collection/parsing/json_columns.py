@@ -1,4 +1,4 @@
-"""JSON lines: compiled code reads them into columns, and the value rules judge what it leaves open."""
+"""JSON lines: compiled code reads them into columns, and the value rules judge what it leaves undecided."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -43,9 +43,9 @@ _KINDS: Final = {
 }
 _SHORTEST_FIELD: Final = len('"":0,')
 _OTHER_FIELDS: Final = 256
-"""Fields of a record, beside twice as many as there are columns, that are known again by their place in it."""
+"""Fields of a record, in addition to twice the number of columns, that are recognised by their place in it."""
 _ENTRIES: Final = 1 << 25
-"""Numbers that there is room for at a time: lines of a few bytes would need many times the memory of their block."""
+"""The most numbers per portion: lines of a few bytes would otherwise need many times the memory of their block."""
 
 
 def read_columns(lines: Lines, schema: Schema, refused: Refusals) -> Rows:
@@ -77,7 +77,7 @@ def _joined(parts: Sequence[pa.Array]) -> pa.Array:
 
 
 def _portion(columns: Columns, rows: int, wanted: Wanted, notes: Notes, schema: Schema, refused: Refusals) -> Rows:
-    """The rows that were read, the pending values judged; those that are none are added to `refused`."""
+    """The rows that were read, with pending values judged; rows with an invalid value are added to `refused`."""
     places = columns.lines[:rows]
     kinds = {name: column.type for name, column in schema.columns.items()}
     pending = list(_pending(notes, schema))
@@ -126,7 +126,7 @@ def _wanted(schema: Schema) -> Wanted:
 
 
 def _bounds(name: str, schema: Schema) -> tuple[int, int]:
-    """The least and the greatest number that a column of integers or times may have."""
+    """The least and the greatest number allowed in a column of integers or times."""
     if schema.columns[name].type == "timestamp":
         return EARLIEST, LATEST - 1
     if name == schema.event_time.column and schema.event_time.unit is not None:
@@ -137,7 +137,7 @@ def _bounds(name: str, schema: Schema) -> tuple[int, int]:
 
 
 def _columns(wanted: Wanted, rows: int) -> Columns:
-    """Room for the columns; `numbers` become the batch's."""
+    """Memory for the columns; `numbers` becomes the batch's."""
     texts = int(np.count_nonzero(wanted.text_rows >= 0))
     numbers = np.empty((len(wanted.kinds), rows), np.int64)
     return Columns(
@@ -179,7 +179,7 @@ def _pending(notes: Notes, schema: Schema) -> Iterator[_Pending]:
 
 
 def _texts(octets: Octets, begins: Ints, ends: Ints, validity: pa.Buffer | None = None) -> pa.StringArray:
-    """The texts that lie there."""
+    """The texts between these places."""
     offsets = np.zeros(len(begins) + 1, np.int32)
     np.cumsum(ends - begins, out=offsets[1:])
     if len(begins) and (begins[1:] == ends[:-1]).all():
@@ -191,7 +191,7 @@ def _texts(octets: Octets, begins: Ints, ends: Ints, validity: pa.Buffer | None 
 
 
 def _judge(pending: Sequence[_Pending], schema: Schema, columns: Columns) -> Refusals:
-    """Makes values of pending texts, by the rules for texts of every format, or says why they are none."""
+    """Converts pending texts by the value rules for every format; returns the refusals of the others."""
     refused: Refusals = {}
     for one in pending:
         kind = schema.columns[one.name].type
@@ -206,7 +206,7 @@ def _judge(pending: Sequence[_Pending], schema: Schema, columns: Columns) -> Ref
 
 
 def _array(columns: Columns, rows: int, place: int, wanted: Wanted, notes: Notes, kind: ColumnType) -> pa.Array:
-    """A column as Arrow has it; numbers and times are not copied where nothing is null."""
+    """A column as an Arrow array; numbers and times without nulls are not copied."""
     has_nulls = columns.may_have_nulls[place] and not wanted.is_required[place]
     is_null = columns.is_null[place, :rows] if has_nulls else None
     if kind == "string":
@@ -221,7 +221,7 @@ def _array(columns: Columns, rows: int, place: int, wanted: Wanted, notes: Notes
 
 
 def _as_engine_writes(numbers: Sequence[pa.Array]) -> list[pa.Array]:
-    """Numbers for text columns in the form the engine gives them, so that 1.50 is one text in every format."""
+    """Numbers for text columns in the engine's form, so that 1.50 becomes the same text in every format."""
     if not numbers:
         return []
     shortest = """SELECT json_transform_strict('{"n":' || t || '}', '{"n":"VARCHAR"}').n AS n FROM texts"""
@@ -231,7 +231,7 @@ def _as_engine_writes(numbers: Sequence[pa.Array]) -> list[pa.Array]:
 
 
 def _patched(values: pa.Array, rows: Longs, wanted: pa.Array) -> pa.Array:
-    """The column with other values in a few rows."""
+    """The column with the values of a few rows replaced."""
     mask = np.zeros(len(values), np.bool_)
     mask[rows] = True
     return pc.replace_with_mask(values, pa.array(mask), wanted)

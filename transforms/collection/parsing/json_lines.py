@@ -6,14 +6,14 @@ from transforms.collection.parsing.values import Refusals
 
 
 def parse_json(lines: Lines, schema: Schema, refused: Refusals) -> Rows:
-    """The columns of the lines that are records; the others are added to `refused`, and may have no row.
+    """The columns of the lines that are records; other lines are added to `refused`, and may have no row.
 
-    Of a name that an object has twice, the first counts.
+    If an object has a name twice, the first one counts.
 
     Args:
-        refused: lines that are refused already and must not be looked at, such as invalid UTF-8.
+        refused: lines that are already refused and must not be examined, such as invalid UTF-8.
     """
-    # What compiles takes half a second and 125 MB, which jobs on Parquet need not spend.
+    # Importing the compiler takes half a second and 125 MB, which jobs on Parquet need not spend.
     from transforms.collection.parsing.json_columns import read_columns
 
     return read_columns(lines, schema, refused)

@@ -1,4 +1,4 @@
-"""Why compiled code refuses a line of JSON, in words."""
+"""The reasons, in words, for which compiled code refuses a line of JSON."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from transforms.collection.spec import Column
 from transforms.record.dead_letter import shown
 
 _QUOTED: Final = 400
-"""Octets of what cannot be read that are looked at; a detail quotes fewer."""
+"""Octets of an unreadable value that are examined; a detail quotes fewer."""
 
 
 def in_words(
@@ -39,14 +39,14 @@ def in_words(
 
 
 def _rest(lines: Lines, row: int, begin: int) -> str:
-    """What of a line cannot be read, quoted; nothing if that is only its end."""
+    """The part of a line that cannot be read, quoted; empty if that is only its end."""
     end = min(lines.offsets.item(row + 1), begin + _QUOTED)
     rest = lines.data[begin:end].decode("utf-8", "replace").strip()
     return shown(rest) if rest else ""
 
 
 def _value_refused(verdict: int, written: bytes, name: str, column: Column, schema: Schema) -> Why:
-    """Why a value cannot be one of its column."""
+    """The reason for which a value does not fit its column."""
     if verdict == verdicts.NESTED:
         return "wrong_type", f"{name}: {'an object' if written.startswith(b'{') else 'an array'} is not {column.type}"
     value = json.loads(written) if written.startswith(b'"') else written.decode()

@@ -1,4 +1,4 @@
-"""Lines: a block of text as records, without copying a byte, and which of them cannot be records at all."""
+"""Lines: a block of text as records, without copying a byte, and the lines that cannot be records at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NEWLINE: Final = 10
 
 @dataclass(frozen=True)
 class Lines:
-    """Whole lines of a source: the first `size` bytes of `data`, each line ended by a newline, the last perhaps not.
+    """Whole lines of a source: the first `size` bytes of `data`; each line, except perhaps the last, has a newline.
 
     `position` is where `data` begins in the source's decompressed bytes.
     """
@@ -34,8 +34,8 @@ class Lines:
 
     @cached_property
     def _bounds(self) -> tuple[Ints, list[int]]:
-        """Where each line begins and the last one ends, and the lines that are no UTF-8."""
-        # What compiles takes half a second and 125 MB, which jobs on Parquet need not spend.
+        """The start of each line and the end of the last one, and the lines that are not UTF-8."""
+        # Importing the compiler takes half a second and 125 MB, which jobs on Parquet need not spend.
         from transforms.collection.parsing.compiled.bounds import find_lines
 
         octets, size = self.octets, len(self.octets)
@@ -48,7 +48,7 @@ class Lines:
 
     @property
     def offsets(self) -> Ints:
-        """Where each line begins, and where the last one ends; newlines belong to the line they end."""
+        """The start of each line, and the end of the last one; a newline belongs to the line that it ends."""
         offsets, _ = self._bounds
         return offsets
 
@@ -57,17 +57,17 @@ class Lines:
 
     @property
     def positions(self) -> Longs:
-        """Where each line begins in the source."""
+        """The start of each line in the source."""
         return self.offsets[:-1].astype(np.int64) + self.position
 
     @cached_property
     def lengths(self) -> Ints:
-        """The bytes of each line, the newline that ends it counted."""
+        """The bytes of each line, including its newline."""
         return np.diff(self.offsets)
 
     @property
     def ends_in_newline(self) -> bool:
-        """Whether the last line does."""
+        """Whether the last line ends in a newline."""
         return len(self.octets) > 0 and bool(self.octets[-1] == _NEWLINE)
 
     def payload(self, row: int) -> bytes:
@@ -84,7 +84,7 @@ class Lines:
         return pc.binary_slice(whole if rows is None else whole.take(pa.array(rows, pa.int64())), 0, -1)
 
     def unreadable(self, max_line: int) -> Refusals:
-        """Lines that are too long, empty, or no UTF-8: no format can read these."""
+        """Lines that are too long, empty, or not UTF-8: no format can read these."""
         refused: Refusals = {}
         for row in np.flatnonzero(self.lengths > max_line).tolist():
             size = len(self.payload(row))
@@ -101,7 +101,7 @@ class Lines:
 
 
 def _byte_that_is_not_utf8(payload: bytes) -> str:
-    """Which byte of a payload is none of UTF-8's."""
+    """Names the byte of a payload that is not UTF-8."""
     try:
         payload.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Parquet: row groups as columns, converted by the value rules; what they refuse becomes JSON in a dead letter."""
+"""Parquet: row groups as columns, converted by the value rules; a refused row becomes a dead letter as JSON."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,7 +23,7 @@ _MICROSECONDS: Final = {"day": _ONE_DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def column_of(field: pa.Field) -> Column | None:
-    """The column that a Parquet field becomes when the job file names no columns; None: it cannot become one."""
+    """The column type of a Parquet field when the job file names no columns; None if it has none."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     name: ColumnType
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -44,7 +44,7 @@ def column_of(field: pa.Field) -> Column | None:
 def convert(table: pa.RecordBatch, schema: Schema, refused: Refusals) -> dict[str, pa.Array]:
     """The columns of every row; rows with a value that cannot be converted are added to `refused`.
 
-    NaN is null. A column that the file does not have is null in every row.
+    NaN becomes null. A column that the file lacks is null in every row.
     """
     columns = {}
     for name, column in schema.columns.items():
@@ -80,7 +80,7 @@ def from_arrow(values: pa.Array, kind: ColumnType, column: str, time_zone: str) 
 
 
 def _from_strings(values: pa.Array, kind: ColumnType, column: str, time_zone: str) -> Converted:
-    # Arrow takes the writer's word for it that its strings are UTF-8; the engine dies of one that is not.
+    # Arrow trusts the writer that its strings are UTF-8; the engine crashes on one that is not.
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
@@ -164,9 +164,9 @@ def _from_times(values: pa.Array, kind: ColumnType, column: str, time_zone: str)
 
 
 def _instants(values: pa.Array, time_zone: str) -> pa.Array:
-    """Times or dates as µs since the epoch, null outside the years that event times lie in.
+    """Times or dates as µs since the epoch, null outside the years that event times may have.
 
-    Parts of a microsecond are cut off, towards the past. Times without a zone are read as texts without an offset are.
+    Fractions of a microsecond are cut off, towards the past. Times without a zone are read as local times.
     """
     is_date = pa.types.is_date32(values.type)
     plain = values.cast(pa.int32() if is_date else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -189,7 +189,7 @@ def _zero_or_one(values: pa.Array) -> pa.Array:
 
 
 def _refuse(given: pa.Array, values: pa.Array, why: Callable[[Any], tuple[str, str]]) -> Converted:
-    """Values that are null though they were given are refused."""
+    """Refuses the rows that have no value although they were given one."""
     refused: Refusals = {}
     if values.null_count > given.null_count:
         rows = np.flatnonzero(pc.and_(values.is_null(), given.is_valid()).to_numpy(zero_copy_only=False))

@@ -1,4 +1,4 @@
-"""From converted columns to a batch: what is missing is refused, what is refused becomes a dead letter."""
+"""From converted columns to a batch: rows that lack a value are refused, and refused rows become dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Schema:
 
 
 class Rows(NamedTuple):
-    """The columns of records, and which records of their block these are; None: all."""
+    """The columns of records, and the indices of these records in their block; None: all."""
 
     values: Values
     places: Ints | None = None
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a stretch of a source held: good records, dead letters, and how many were read."""
+    """The contents of a part of a source: good records, dead letters, and the number of records read."""
 
     batch: pa.RecordBatch
     dead: pa.RecordBatch
@@ -56,14 +56,14 @@ def conform(
     carried: Callable[[], pa.Array] | None,
     origin: Origin,
 ) -> Parsed:
-    """Makes a batch of the good rows and dead letters of the others.
+    """Makes a batch of the good rows, and dead letters of the others.
 
     Args:
-        rows: the columns, of the types that `schema` says. Records without a row are all refused.
-        refused: records that are bad already; the first reason found for one counts.
-        positions: those of all records.
-        originals: the original bytes of some records, for dead letters.
-        carried: what batches carry on of all records, for steps that may still refuse them; None: nothing.
+        rows: the columns, with the types in `schema`. Records without a row are all refused.
+        refused: records that are already refused; the first reason found for a record counts.
+        positions: the positions of all records.
+        originals: returns the original bytes of some records, for dead letters.
+        carried: what batches carry along for all records, for steps that may still refuse them; None: nothing.
     """
     refused = dict(refused)
     values, places = rows
@@ -109,11 +109,11 @@ def conform(
 
 
 def _without_nulls(values: pa.Array) -> pa.Array:
-    """A column whose null rows are not looked at any more; filtering it takes half the time."""
+    """The column with its null rows no longer marked; skipping them halves the time to filter it."""
     return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
 def as_event_time(why: Why, name: str, schema: Schema) -> Why:
-    """The refusal of a value; an event time that is no time has a reason of its own."""
+    """The refusal of a value; an invalid event time has a separate reason."""
     is_time = name == schema.event_time.column and schema.columns[name].type == "timestamp"
     return ("bad_event_time", why[1]) if is_time else why

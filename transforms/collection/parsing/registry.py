@@ -1,4 +1,4 @@
-"""A schema registry: schemas by their numbers, asked for once. One that cannot be reached is waited for."""
+"""A schema registry: each schema is fetched once by its number. An unreachable registry is retried."""
 
 import threading
 import time
@@ -12,29 +12,29 @@ from transforms.systems.kafka import KafkaUnusable
 from transforms.systems.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
 
 PATIENCE_SECONDS: Final = 900.0
-"""How long a registry may be out of reach until the job gives up: as long as a sink may."""
+"""How long a registry may be unreachable before the job gives up: as long as a sink may."""
 
 _NOT_FOUND: Final = 404
 _DENIED: Final = (401, 403)
 
 
 class Unreadable(Exception):
-    """A message that cannot be decoded, and why: a dead letter, not a failure."""
+    """A message that cannot be decoded, and why: it becomes a dead letter and does not fail the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """An Avro schema as text, and those it refers to, each behind the ones it needs itself."""
+    """An Avro schema as text, and the schemas that it refers to, each after those that it needs."""
 
     text: str
     references: tuple[str, ...] = ()
 
 
 class Registry:
-    """The schemas of one registry; safe to use from any thread."""
+    """The schemas of one registry; any thread may use it."""
 
     def __init__(self, spec: RegistrySpec, patience: float = PATIENCE_SECONDS):
-        """Raises SourceError if the registry cannot be used with what the specification says."""
+        """Raises SourceError if the registry cannot be used as specified."""
         self._url = spec.url
         self._patience = patience
         self._lock = threading.Lock()
@@ -44,11 +44,11 @@ class Registry:
             raise SourceError(str(error)) from None
 
     def schema(self, number: int) -> Registered:
-        """The schema of a number.
+        """The schema with this number.
 
         Raises:
-            Unreadable: if there is none, or it is not Avro.
-            SourceError: if the registry refuses us, or could not be reached for `patience` seconds.
+            Unreadable: if there is no such schema, or it is not Avro.
+            SourceError: if the registry refuses the request, or was unreachable for `patience` seconds.
         """
         with self._lock:
             found = self._patiently(lambda: self._client.get_schema(number))
@@ -72,7 +72,7 @@ class Registry:
             references[place] = found.schema.schema_str
 
     def _patiently(self, ask: Any) -> Any:
-        """What the registry answers; None: it has no such thing."""
+        """The registry's answer; None if it has no such item."""
         began, pause, said = time.monotonic(), 0.1, ""
         while True:
             try:
@@ -81,7 +81,9 @@ class Registry:
                 if error.http_status_code == _NOT_FOUND:
                     answer = None
                 elif error.http_status_code in _DENIED:
-                    raise SourceError(f"the schema registry {self._url} refuses us: {error.error_message}") from None
+                    raise SourceError(
+                        f"the schema registry {self._url} refuses access: {error.error_message}"
+                    ) from None
                 else:
                     said = f"the schema registry {self._url} fails: {error.error_message}"
                     pause = self._wait(began, pause, said)
@@ -103,5 +105,5 @@ class Registry:
 
 @cache
 def open_registry(spec: RegistrySpec) -> Registry:
-    """The registry, opened once in a process."""
+    """The registry, opened once per process."""
     return Registry(spec)

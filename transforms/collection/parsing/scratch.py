@@ -1,4 +1,4 @@
-"""Room for what a block of text needs while it is read: large, mostly untouched, and the same for the next block."""
+"""Scratch memory for reading a block of text: large, mostly untouched, and reused for the next block."""
 
 import threading
 from typing import Any, Final
@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 _KEPT: Final = 256 << 20
-"""Octets; what a giant block needs is not kept."""
+"""Octets; larger memory, for a giant block, is not kept."""
 
 _local = threading.local()
 
 
 def room(use: str, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array of any content for one use, which is this thread's until it asks again for the same use.
+    """An array with arbitrary content; it belongs to this thread until the thread asks again for the same use.
 
-    Asking the system anew for every block would keep several blocks' worth of memory in its heap, and cost a page
-    fault for every page.
+    Allocating memory again for every block would keep several blocks' worth of it in the heap, and cost a page fault
+    for every page.
     """
     kept: dict[str, npt.NDArray[np.uint8]] = _local.__dict__.setdefault("kept", {})
     size = int(np.prod(shape)) * np.dtype(kind).itemsize

@@ -1,12 +1,12 @@
-"""Values: how the value of a field becomes the value of a column, alike in every format.
+"""Values: how the value of a field becomes the value of a column, the same way in every format.
 
-A value is converted where nothing is lost: a number written as text, 1.0 for an integer, a number or
-true/false for text, true/false for 1/0 and 1/0 for true/false. Which texts write a number, a truth or a time
-is our own grammar, in docs/records.md, and no library's. What cannot be converted is refused for a
-reason: `wrong_type`, or `out_of_range` for NaN, infinities, overflow and U+0000.
+A value is converted if nothing is lost: a number written as text, 1.0 for an integer, a number or true/false for
+text, true/false for 1/0 and 1/0 for true/false. Our own grammar, in docs/records.md, and not a library's, says which
+texts write a number, a boolean or a time. A value that cannot be converted is refused for a reason: `wrong_type`, or
+`out_of_range` for NaN, infinities, overflow and U+0000.
 
-A time without an offset is read by the clock of the event time's zone: one that the clock shows twice is the
-second of them, and one that it skips is as long after the jump as the clock would have had it before.
+A time without an offset is read as local time in the event time's zone: of a local time that occurs twice, the second
+is meant, and a local time that the clock skips is shifted forward by the length of the gap.
 """
 
 from dataclasses import dataclass, field
@@ -25,14 +25,14 @@ from transforms.time.event_time import EARLIEST, LATEST, TIMESTAMP
 from transforms.time.zone import zone
 
 Why: TypeAlias = tuple[str, str]
-"""The reason for which a record is refused, and the detail."""
+"""The reason for which a record is refused, and a detail."""
 Refusals: TypeAlias = dict[int, Why]
 """By record, counted from the first of its block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A column's values, null where a value was null or refused, and which rows were refused."""
+    """A column's values, null where a value was null or refused, and the refused rows."""
 
     values: pa.Array
     refused: Refusals = field(default_factory=dict)
@@ -67,8 +67,8 @@ def _without_zeros(texts: pa.Array) -> tuple[pa.Array, Bools]:
 
 
 def _times(texts: pa.Array, time_zone: str) -> tuple[pa.Array, Bools]:
-    """Texts as times, and which others are times of years that no event time lies in."""
-    # What compiles takes half a second and 125 MB, which jobs on Parquet need not spend.
+    """Texts as times, and the texts with a time in a year that event times may not have."""
+    # Importing the compiler takes half a second and 125 MB, which jobs on Parquet need not spend.
     from transforms.collection.parsing.compiled import times
 
     micros, kinds = np.empty(len(texts), np.int64), np.empty(len(texts), np.uint8)
@@ -82,7 +82,7 @@ def _times(texts: pa.Array, time_zone: str) -> tuple[pa.Array, Bools]:
 
 
 def _numbers(texts: pa.Array, kind: ColumnType) -> tuple[pa.Array, Bools]:
-    """Texts as numbers or truths, and which others are beyond these."""
+    """Texts as numbers or booleans, and the numbers that are out of range."""
     from transforms.collection.parsing.compiled import columns, numbers
 
     kinds = {"int64": columns.INT64, "float64": columns.FLOAT64, "bool": columns.BOOL}
@@ -91,7 +91,7 @@ def _numbers(texts: pa.Array, kind: ColumnType) -> tuple[pa.Array, Bools]:
     numbers.read_numbers(*_written(texts), kinds[kind], longs, floats, verdicts)
     unsure = np.flatnonzero(verdicts == numbers.UNSURE)
     if len(unsure):
-        # That they are numbers is known; Python knows every digit of them.
+        # These are known to be numbers; Python converts them with all their digits.
         exact = np.array([float(text or 0) for text in texts.take(pa.array(unsure)).to_pylist()])
         verdicts[unsure] = np.where(np.isinf(exact), numbers.OUT_OF_RANGE, numbers.WRONG_TYPE)
         if kind == "float64":
@@ -102,7 +102,7 @@ def _numbers(texts: pa.Array, kind: ColumnType) -> tuple[pa.Array, Bools]:
 
 
 def _written(texts: pa.Array) -> tuple[Octets, Ints]:
-    """The octets of texts, and where each begins and the last ends; those of a null text mean nothing."""
+    """The octets of texts, with the start of each and the end of the last; those of a null text have no meaning."""
     _, bounds, octets = texts.buffers()
     first, last = texts.offset, texts.offset + len(texts) + 1
     if bounds is None or not bounds.size:
@@ -112,7 +112,7 @@ def _written(texts: pa.Array) -> tuple[Octets, Ints]:
 
 
 def _array(values: npt.NDArray[Any], is_good: Bools, texts: pa.Array) -> pa.Array:
-    """Values, null where they are not good or there was no text."""
+    """Values, null where they are not good or the text was null."""
     if texts.null_count:
         is_good = is_good & _is_valid(texts)
     return pa.array(values, mask=None if is_good.all() else ~is_good)
@@ -124,7 +124,7 @@ def _is_valid(values: pa.Array) -> Bools:
 
 
 def _refusals(column: str, kind: ColumnType, texts: pa.Array, values: pa.Array, beyond: Bools) -> Refusals:
-    """Why texts that are there have no value."""
+    """The reasons for which non-null texts have no value."""
     if values.null_count == texts.null_count:
         return {}
     rows = np.flatnonzero(_is_valid(texts) & ~_is_valid(values))
@@ -142,23 +142,23 @@ def refusal(column: str, kind: ColumnType, value: object, *, out_of_range: bool)
 
 
 _UNITS: Final = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
-"""How many µs a unit is, and how many of it a µs is."""
+"""How many µs a unit is, and how many of the unit a µs is."""
 
 
 def event_time_bounds(unit: str) -> tuple[int, int]:
-    """Event times in `unit` since the epoch, as int64 holds them, lie in [the first, the second)."""
+    """The range [first, second) of event times in `unit` since the epoch, as int64 holds them."""
     per_unit, shrink = _UNITS[unit]
     bounds = np.iinfo(np.int64)  # nanoseconds since the year 2 are beyond it
     return max(EARLIEST * shrink // per_unit, bounds.min), min(LATEST * shrink // per_unit, bounds.max)
 
 
 def missing(name: str, kind: ColumnType) -> Why:
-    """The reason and the detail for a column that may not be null, and is."""
+    """The reason and the detail for a null in a column that does not allow it."""
     return "missing_field", f"{name} is missing or null, and is not {kind}?"
 
 
 def outside_of_time(column: str, value: object) -> Why:
-    """The reason and the detail for a number that is no event time."""
+    """The reason and the detail for a number that is not a valid event time."""
     return "bad_event_time", f"{column}: {shown(value)} lies outside the years 2 to 9997"
 
 
@@ -166,7 +166,7 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
     """A column without nulls as timestamp[us, UTC].
 
     Args:
-        values: timestamps, or numbers in `unit` (s, ms, us, ns) since the epoch; parts of a µs are cut off.
+        values: timestamps, or numbers in `unit` (s, ms, us, ns) since the epoch; fractions of a µs are cut off.
     """
     if unit is None:
         plain = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -179,7 +179,7 @@ def event_times(values: pa.Array, unit: str | None, column: str) -> Converted:
         good = (numbers >= begin) & (numbers < end)
         kept = np.where(good, numbers, 0)
         if np.issubdtype(numbers.dtype, np.floating):
-            # What was written may lie half a step of float64 above: 1700000000.123456 s is …455.88 µs, and means …456.
+            # The float64 may be half a step below the written number: 1700000000.123456 s is …455.88 µs and means …456.
             step = np.maximum(0.51 * np.spacing(np.abs(kept)) * per_unit / shrink, 0.0005)
             instants = np.floor(kept * per_unit / shrink + step).astype(np.int64)
         else:

@@ -125,7 +125,7 @@ def test_what_cannot_be_looked_at_is_an_error_and_not_nothing(tmp_path: Path, mo
     for _ in range(25):
         os.mkdir("x" * 200)
         os.chdir("x" * 200)
-    with pytest.raises(SourceError, match=r"^source\.files\.paths: \*\*/\*\.jsonl cannot be looked for: .*too long$"):
+    with pytest.raises(SourceError, match=r"^source\.files\.paths: \*\*/\*\.jsonl cannot be searched for: .*too long$"):
         sources(tmp_path, "**/*.jsonl")
-    with pytest.raises(SourceError, match=r"cannot be looked for: .*too long$"):
+    with pytest.raises(SourceError, match=r"cannot be searched for: .*too long$"):
         sources(tmp_path, "y" * 300)

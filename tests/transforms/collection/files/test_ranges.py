@@ -59,7 +59,7 @@ def test_a_name_with_brackets_is_a_name_where_there_is_such_a_file(tmp_path: Pat
         ("folder*", "source.files.paths: no file matches folder* (looked in {base})"),
         ("memory://no.jsonl", "source.files.paths: there is no file memory://no.jsonl"),
         ("memory://no*.jsonl", "source.files.paths: no file matches memory://no*.jsonl"),
-        ("nowhere://a/b", "source.files.paths: nowhere://a/b cannot be looked for: Protocol not known: nowhere"),
+        ("nowhere://a/b", "source.files.paths: nowhere://a/b cannot be searched for: Protocol not known: nowhere"),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path: Path, path: str, sentence: str) -> None:

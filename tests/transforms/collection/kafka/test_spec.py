@@ -25,8 +25,8 @@ def spec(**fields: Any) -> KafkaSpec:
 @pytest.mark.parametrize(
     ("fields", "place", "words"),
     [
-        ({"brokers": "a"}, "brokers", "must be host:port, several divided by commas, is 'a'"),
-        ({"brokers": "a:1,b:99999"}, "brokers", "must be host:port, several divided by commas, is 'b:99999'"),
+        ({"brokers": "a"}, "brokers", "must be host:port, several separated by commas, is 'a'"),
+        ({"brokers": "a:1,b:99999"}, "brokers", "must be host:port, several separated by commas, is 'b:99999'"),
         ({"topic": "a b"}, "topic", "must be a topic: up to 249 of A-Z a-z 0-9 . _ -, is 'a b'"),
         ({"start": "soon"}, "start", "must be earliest, latest, or a time with an offset such as"),
         ({"start": "2026-01-31T00:00:00"}, "start", "is '2026-01-31T00:00:00'"),
@@ -34,8 +34,8 @@ def spec(**fields: Any) -> KafkaSpec:
         ({"schema_registry": {"url": "http://r"}}, "", "schema_registry goes with format avro, not jsonl"),
         ({"settings": {"group.id": "x"}}, "settings", "must not have group.id: write group"),
         ({"settings": {"sasl.password": "x"}}, "settings", "must not have sasl.password: write security.password_env"),
-        ({"settings": {"isolation.level": "x"}}, "settings", "must not have isolation.level, which exactly-once"),
-        ({"settings": {"ssl.keystore.password": "x"}}, "settings", "secrets do not stand in a job file"),
+        ({"settings": {"isolation.level": "x"}}, "settings", "must not have isolation.level, on which exactly-once"),
+        ({"settings": {"ssl.keystore.password": "x"}}, "settings", "a job file must not hold secrets"),
         ({"security": {"protocol": "sasl_ssl"}}, "security", "security.mechanism is required with protocol sasl_ssl"),
         (
             {"security": {**SASL, "protocol": "ssl"}},

@@ -65,7 +65,7 @@ def test_the_chunks_around_it_say_how_many_records_are_lost(log: Path) -> None:
 
 def test_a_chunk_that_is_missing_is_given_up_too(log: Path) -> None:
     spoil(log, "DELETE FROM chunk WHERE id IN (2, 3)")
-    with closing(LogReader(str(log))) as reader, pytest.raises(LogError, match=r"chunk 2 is gone.*--repair"):
+    with closing(LogReader(str(log))) as reader, pytest.raises(LogError, match=r"chunk 2 is missing.*--repair"):
         list(reader.chunks(1))
     repair(str(log))
     assert damage(str(log)) == []
@@ -195,7 +195,7 @@ def test_a_log_whose_end_cannot_be_read_is_not_repaired_and_says_so(tmp_path: Pa
     large(tmp_path)
     file = Path(log_file(str(tmp_path)))
     spoil_page(file, leaves(file)[-1])
-    with pytest.raises(LogError, match="cannot be repaired, for the pages that say where it ends"):
+    with pytest.raises(LogError, match="cannot be repaired, because the pages that say where it ends"):
         repair(str(tmp_path))
     with pytest.raises(LogError, match=r"damaged.*--repair"):
         LogWriter(str(tmp_path))

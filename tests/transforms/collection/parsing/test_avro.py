@@ -222,6 +222,6 @@ def test_a_password_comes_from_the_environment_and_a_wrong_one_is_an_error(monke
         monkeypatch.setenv("REGISTRY_PASSWORD", "er:secret:")
         assert Registry(spec).schema(1).references == ()
         monkeypatch.setenv("REGISTRY_PASSWORD", "guess")
-        with pytest.raises(SourceError, match="refuses us: Unauthorized") as caught:
+        with pytest.raises(SourceError, match="refuses access: Unauthorized") as caught:
             Registry(spec).schema(1)
         assert "guess" not in str(caught.value)

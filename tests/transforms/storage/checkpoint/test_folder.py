@@ -255,7 +255,7 @@ def test_a_start_from_nothing_gives_up_a_state_that_cannot_be_read(tmp_path: Pat
     keep(folder, 4)
     for path in (tmp_path / MANIFEST).iterdir():
         path.write_bytes(b"junk")
-    with pytest.raises(StateRefused, match="no older version is whole"):
+    with pytest.raises(StateRefused, match="so is every older version"):
         folder.read()
     folder.claim("launch", anew=True)
     assert folder.read() is None

@@ -1,7 +1,7 @@
-"""Functions that are compiled to machine code, by Numba, when they are first called: the loops over every byte.
+"""Functions that Numba compiles to machine code when they are first called: the loops over every byte.
 
-They take numpy arrays and numbers, look at nothing else, and hold no interpreter lock. What was compiled is kept in
-the user's cache folder, under a digest of this folder's files, for Numba itself sees changes of one file only.
+They take only numpy arrays and numbers, and hold no interpreter lock. Compiled code is kept in the user's cache
+folder, under a digest of this folder's files, because Numba itself notices changes of one file only.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ import numba
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
-# Arrays are the caller's: they are neither made nor kept, and counting references to them would take ten times as long
-# as all the rest.
+# The caller owns the arrays: compiled code neither makes nor keeps any, and counting references to them would take ten
+# times as long as all the rest.
 _OPTIONS: Final = {"nogil": True, "_nrt": False}
 
 
@@ -32,8 +32,8 @@ _CACHE = _cache_folder()
 
 
 def compiled(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """The function as machine code. Where no folder can be written, every process compiles it again: some seconds."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE  # it is looked at now, not at the call
+    """The function as machine code. If no folder is writable, every process compiles it again, for some seconds."""
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE  # Numba reads it here, not at the call
     try:
         dispatcher = numba.njit(function, cache=True, **_OPTIONS)
         dispatcher._cache.save_overload = _unless_it_fails(dispatcher._cache.save_overload)
@@ -45,7 +45,7 @@ def compiled(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
 
 
 def _unless_it_fails(save: Callable[..., None]) -> Callable[..., None]:
-    """A disk may be full when something is to be kept, which is a matter of seconds and of nothing else."""
+    """Ignores a failure to save compiled code, as on a full disk: it only costs the next process some seconds."""
 
     def saved(*given: Any) -> None:
         with suppress(OSError):
@@ -55,5 +55,5 @@ def _unless_it_fails(save: Callable[..., None]) -> Callable[..., None]:
 
 
 def inlined(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """A part of one compiled function: handing all those arrays over would cost more than what it does."""
+    """A part of one compiled function: passing all those arrays would cost more than its work."""
     return numba.njit(function, inline="always", **_OPTIONS)

@@ -1,4 +1,4 @@
-"""Where lines begin, and which are no UTF-8."""
+"""Finds where lines begin, and the lines that are not UTF-8."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _NEWLINES = uint64(0x0A0A0A0A0A0A0A0A)
 
 
 class Found(NamedTuple):
-    """How many newlines there are, and how many lines that are no UTF-8."""
+    """The number of newlines, and the number of lines that are not UTF-8."""
 
     newlines: int
     unreadable: int
@@ -23,10 +23,10 @@ class Found(NamedTuple):
 
 @compiled
 def find_lines(octets: Octets, words: npt.NDArray[np.uint64], starts: Ints, unreadable: Ints) -> Found:
-    """Writes where each line but the first begins to `starts`, and the lines that are no UTF-8 to `unreadable`.
+    """Writes the start of each line but the first to `starts`, and the lines that are not UTF-8 to `unreadable`.
 
     Args:
-        words: the octets by eights, as far as these go; most hold neither a newline nor anything but ASCII.
+        words: the octets in groups of eight, as many as are full; most hold no newline and only ASCII.
     """
     newlines = odd = 0
     begin = 0

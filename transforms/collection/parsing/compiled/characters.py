@@ -6,7 +6,7 @@ OPEN: Final = ord("{")
 CLOSE: Final = ord("}")
 OPEN_LIST: Final = ord("[")
 TO_CLOSING: Final = 2
-"""From what opens an object or a list to what closes it."""
+"""Added to a character that opens an object or a list, gives the one that closes it."""
 COMMA: Final = ord(",")
 COLON: Final = ord(":")
 QUOTE: Final = ord('"')
@@ -20,4 +20,4 @@ PLUS: Final = ord("+")
 POINT: Final = ord(".")
 ZERO: Final = ord("0")
 TO_SMALL: Final = 0x20
-"""The bit that makes a capital letter a small one."""
+"""The bit that turns a capital letter into a small one."""

@@ -1,4 +1,4 @@
-"""What records are read into, and what is noted on the way."""
+"""The columns that records are read into, and the notes taken meanwhile."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ USED, PENDING, REFUSED = range(3)
 
 
 class Wanted(NamedTuple):
-    """The columns: their names behind each other, where these end, types, which must be there, their rows of texts.
+    """The columns: their names in sequence and the ends of these, types, which are required, and their rows of texts.
 
-    `slots` is a hash table of the columns, by `names.hashed`, -1 where none is; its length is a power of two. Integers
-    and times must lie from `least` to `most` of their column. `is_strict`: no other field may be there; `in_utc`: times
-    without an offset are of UTC.
+    `slots` is a hash table of the columns, by `names.hashed`, -1 where empty; its length is a power of two. Integers
+    and times must lie from `least` to `most` of their column. `is_strict`: no other field is allowed; `in_utc`: times
+    without an offset are in UTC.
     """
 
     names: Octets
@@ -33,10 +33,10 @@ class Wanted(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What is filled, an entry for each line that is not refused; `lines` says which these are.
+    """The values, one entry for each line that is not refused; `lines` holds the numbers of these lines.
 
-    `numbers` and `floats` are the same memory, a row a column. `text_begins` and `text_ends` have a row a column of
-    texts, and lie in `Notes.texts`. `may_have_nulls` says of which columns `is_null` must be looked at.
+    `numbers` and `floats` share memory, with a row per column. `text_begins` and `text_ends` have a row per text column
+    and refer to `Notes.texts`. `may_have_nulls` marks the columns for which `is_null` has to be examined.
     """
 
     lines: Ints
@@ -49,14 +49,14 @@ class Columns(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What is noted on the way.
+    """What is noted while records are read.
 
-    `texts` are all texts of the lines that are not refused, as they come. `pending` are values that the value rules
-    must judge: row, column, and where in `texts` they begin and end. `faults` has, of each line refused here, the
-    column, and where in the octets the fault begins and ends. `counts` says how much of each is used. `known` has, of
-    each field of the record before, where its name begins, how long that is, and its column, -1: none; records mostly
-    have the same fields in one order. `seen_in` is the last line that had each column, and `nesting` what is open
-    around a value.
+    `texts` holds all texts of the lines that are not refused, in order. `pending` are values that the value rules
+    must judge: row, column, and their begin and end in `texts`. `faults` has, for each line refused here, the column,
+    and the begin and end of the fault in the octets. `counts` says how much of each is used. `known` has, for each
+    field of the previous record, the begin and the length of its name, and its column or -1; records mostly have the
+    same fields in the same order. `seen_in` is the last line that had each column, and `nesting` the brackets that
+    are open around a value.
     """
 
     texts: Octets
@@ -70,7 +70,7 @@ class Notes(NamedTuple):
 
 @inlined
 def set_null(wanted: Wanted, columns: Columns, column: int, row: int) -> None:
-    """Makes a value null."""
+    """Sets a value to null."""
     columns.is_null[column, row] = True
     columns.may_have_nulls[column] = True
     columns.numbers[column, row] = 0

@@ -1,4 +1,4 @@
-"""Numbers as they are written in JSON, and as the nearest float64."""
+"""Numbers as JSON writes them, and the float64 nearest to them."""
 
 import math
 from typing import Final, NamedTuple
@@ -12,11 +12,11 @@ from transforms.collection.parsing.compiled.characters import MINUS, PLUS, POINT
 from transforms.record.arrays import Octets
 
 MOST_DIGITS: Final = 19
-"""So many decimal digits always fit into 64 bits."""
+"""A number of this many decimal digits always fits into 64 bits."""
 
 SMALLEST_POWER: Final = -342
 LARGEST_POWER: Final = 308
-"""Of ten, beyond which 19 digits are 0 or more than float64 holds."""
+"""Powers of ten beyond which 19 digits become 0 or exceed float64."""
 
 _NO_BITS, _ONE, _THREE, _TEN = uint64(0), uint64(1), uint64(3), uint64(10)
 _HALF_WIDTH, _LOW_HALF = uint64(32), uint64(0xFFFFFFFF)
@@ -27,11 +27,11 @@ _TENS: Final = np.array([10.0**power for power in range(23)])
 _LARGEST_BINARY: Final = 2046
 """The exponent of the greatest float64, as its bits hold it."""
 _TWOS: Final = np.array([math.ldexp(1.0, power - 1074) for power in range(_LARGEST_BINARY)])
-"""For what `math.ldexp` does, in a third of the time."""
+"""Does the work of `math.ldexp` in a third of the time."""
 
 
 def _fives() -> npt.NDArray[np.uint64]:
-    """The first 128 bits of 5^q for every q of float64, cut off, or rounded up where q is negative."""
+    """The first 128 bits of 5^q for every q of float64, truncated, or rounded up where q is negative."""
     powers = np.empty((LARGEST_POWER - SMALLEST_POWER + 1, 2), np.uint64)
     for q in range(SMALLEST_POWER, LARGEST_POWER + 1):
         five = 5 ** abs(q)
@@ -48,7 +48,7 @@ _FIVES: Final = _fives()
 
 
 class Number(NamedTuple):
-    """A number: where it ends (-1: it is none), its digits as an integer, how many, and the power of ten to take."""
+    """A number: its end (-1: not a number), its digits as an integer, how many, and the power of ten to multiply by."""
 
     end: int
     digits: uint64
@@ -60,7 +60,7 @@ class Number(NamedTuple):
 
 @compiled
 def read_number(octets: Octets, start: int) -> Number:
-    """Reads the number that begins at `start`, by the grammar of RFC 8259; more than MOST_DIGITS digits overflow."""
+    """Reads the number at `start`, by the grammar of RFC 8259; more than MOST_DIGITS digits overflow."""
     is_negative = octets[start] == MINUS
     at = start + 1 if is_negative else start
     first = at
@@ -109,9 +109,9 @@ def read_number(octets: Octets, start: int) -> Number:
 
 @compiled
 def nearest_float64(digits: uint64, power: int, is_negative: bool) -> float:
-    """The float64 nearest to digits · 10^power, ties to even; NaN where this cannot tell, or it would be no normal one.
+    """The float64 nearest to digits · 10^power, ties to even; NaN if this cannot decide it or it is not a normal one.
 
-    Source: Clinger, "How to read floating point numbers accurately", PLDI 1990, for what two exact float64 give;
+    Source: Clinger, "How to read floating point numbers accurately", PLDI 1990, if two exact float64 yield the result;
     Lemire, "Number parsing at a gigabyte per second", Software: Practice and Experience 51(8), 2021, algorithm 1.
     """
     if digits <= _EXACT and -22 <= power <= 22:
@@ -161,7 +161,7 @@ def _product(left: uint64, right: uint64) -> tuple[uint64, uint64]:
 
 @compiled
 def _leading_zeros(bits: uint64) -> int:
-    """How many of the upper bits are 0, of a number that is not."""
+    """The number of leading zero bits of a number that is not 0."""
     zeros = 0
     width = 32
     while width:

@@ -1,4 +1,4 @@
-"""The value of a field: read where that is plain, refused where it cannot be one, and left to the value rules else."""
+"""The value of a field: read if in plain form, refused if it cannot be valid, else deferred to the value rules."""
 
 from typing import Final, NamedTuple
 
@@ -53,20 +53,20 @@ from transforms.record.arrays import Octets
 
 _LARGEST_INT64: Final = np.uint64((1 << 63) - 1)
 _DIGITS_OF_FLOAT64: Final = 15
-"""Numbers of so many digits that differ are different as float64 too, so that a fraction is one there."""
+"""Different numbers of at most this many digits differ as float64 too, so a fraction stays a fraction."""
 
 _IS_INT64, _HAS_FRACTION, _UNSURE = range(3)
 
 
 class Field(NamedTuple):
-    """Where a value ends, or `broken_at`, and what is wrong with it."""
+    """The end of a value, or `broken_at`, and what is wrong with it."""
 
     end: int
     fault: int
 
 
 class _Whole(NamedTuple):
-    """Whether a number is an int64, and which."""
+    """Whether a number is an int64, and its value."""
 
     kind: int
     value: int
@@ -106,7 +106,7 @@ def _read_string(octets: Octets, at: int, row: int, text_row: int, columns: Colu
 def _read_quoted(
     octets: Octets, at: int, row: int, column: int, wanted: Wanted, columns: Columns, notes: Notes
 ) -> Field:
-    """A text where none is wanted: a time, or a number or truth in quotes, which the value rules must judge."""
+    """Reads a text in a column of another type: a time, or a quoted number or boolean, which the value rules judge."""
     is_time = wanted.kinds[column] == TIMESTAMP
     if is_time:
         time = read_usual_time(octets, at + 1, wanted.in_utc)
@@ -126,7 +126,7 @@ def _read_quoted(
 
 @compiled
 def _begins_no_value(octet: int, is_time: bool) -> bool:
-    """Whether no text with this first letter is a time, or else a number or a truth; true, false, nan and inf are."""
+    """Whether no value begins with this letter; times begin with none, but true, false, nan and inf are values."""
     letter = octet | TO_SMALL
     if letter < ord("a") or letter > ord("z"):
         return False
@@ -154,13 +154,13 @@ def _take_number(
             if number.power > LARGEST_POWER:
                 return Field(number.end, NO_NUMBER)
     elif kind == STRING and number.is_integer and not (number.is_negative and number.digits == np.uint64(0)):
-        # Other numbers have a shortest form to find, and -0 is 0.
+        # Other numbers have to be brought to their shortest form, and -0 is 0.
         _take_text(row, wanted.text_rows[column], _copy(octets, at, number.end, notes), columns, notes)
         return Field(number.end, GOOD)
     elif kind == TIMESTAMP:
         return Field(number.end, WRONG)
     elif kind == STRING:
-        _take_text(row, wanted.text_rows[column], notes.counts[USED], columns, notes)  # until the rules have judged
+        _take_text(row, wanted.text_rows[column], notes.counts[USED], columns, notes)  # replaced by the value rules
     _leave_to_rules(notes, row, column, _copy(octets, at, number.end, notes))
     return Field(number.end, GOOD)
 
@@ -211,7 +211,7 @@ def _is_within(wanted: Wanted, column: int, number: int) -> bool:
 
 @inlined
 def _copy(octets: Octets, begin: int, end: int, notes: Notes) -> int:
-    """Writes what stands there to the texts; returns how much of these is used then."""
+    """Appends these octets to the texts; returns how much of the texts is then used."""
     used = notes.counts[USED]
     for at in range(begin, end):
         notes.texts[used] = octets[at]
@@ -221,14 +221,14 @@ def _copy(octets: Octets, begin: int, end: int, notes: Notes) -> int:
 
 @inlined
 def _take_text(row: int, text_row: int, used: int, columns: Columns, notes: Notes) -> None:
-    """Takes what was written to the texts for the column's."""
+    """Makes what was last appended to the texts the column's value."""
     columns.text_begins[text_row, row] = notes.counts[USED]
     columns.text_ends[text_row, row] = notes.counts[USED] = used
 
 
 @inlined
 def _leave_to_rules(notes: Notes, row: int, column: int, used: int) -> None:
-    """Notes that what was written to the texts is pending."""
+    """Notes that what was last appended to the texts is pending."""
     entry = notes.counts[PENDING]
     notes.pending[entry, 0], notes.pending[entry, 1] = row, column
     notes.pending[entry, 2], notes.pending[entry, 3] = notes.counts[USED], used

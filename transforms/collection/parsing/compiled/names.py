@@ -1,4 +1,4 @@
-"""The names of fields, and the columns that they mean."""
+"""The names of fields, and their columns."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from transforms.record.arrays import Longs, Octets
 
 
 class Name(NamedTuple):
-    """Where a name ends, or `broken_at`, and its column, -1: none."""
+    """The end of a name, or `broken_at`, and its column; -1: none."""
 
     end: int
     column: int
@@ -20,7 +20,7 @@ class Name(NamedTuple):
 
 @inlined
 def read_name(octets: Octets, at: int, place: int, wanted: Wanted, notes: Notes) -> Name:
-    """Reads the name that begins at `at`, of the field that is the `place`th of its record."""
+    """Reads the name at `at`, which belongs to the `place`th field of its record."""
     place = min(place, len(notes.known) - 1)
     begin, length = notes.known[place, 0], notes.known[place, 1]
     same = 0
@@ -41,7 +41,7 @@ def read_name(octets: Octets, at: int, place: int, wanted: Wanted, notes: Notes)
 
 @inlined
 def _find(texts: Octets, begin: int, end: int, wanted: Wanted) -> int:
-    """Which of the names a text is, -1: none."""
+    """The number of the name that equals a text; -1: none."""
     mask = len(wanted.slots) - 1
     slot = hashed(texts, begin, end) & mask
     found = -1
@@ -60,7 +60,7 @@ def _find(texts: Octets, begin: int, end: int, wanted: Wanted) -> int:
 
 @compiled
 def hashed(octets: Octets, begin: int, end: int) -> int:
-    """A hash of some octets, not negative. Source: Fowler, Noll, Vo, "FNV-1a", 64 bits (RFC 9923)."""
+    """A non-negative hash of some octets. Source: Fowler, Noll, Vo, "FNV-1a", 64 bits (RFC 9923)."""
     bits = np.uint64(0xCBF29CE484222325)
     for at in range(begin, end):
         bits = (bits ^ np.uint64(octets[at])) * np.uint64(0x100000001B3)
@@ -69,7 +69,7 @@ def hashed(octets: Octets, begin: int, end: int) -> int:
 
 @compiled
 def fill_slots(names: Octets, name_ends: Longs, slots: Longs) -> None:
-    """Enters every name into a table of -1 that is longer than there are names; its length is a power of two."""
+    """Enters every name into a hash table that holds -1 and has free room; its length is a power of two."""
     first = 0
     for column in range(len(name_ends)):
         slot = hashed(names, first, name_ends[column]) & (len(slots) - 1)

@@ -1,4 +1,4 @@
-"""Texts that write numbers or truths, as what they are."""
+"""Reads texts that write numbers or booleans."""
 
 from typing import Final, NamedTuple
 
@@ -13,17 +13,17 @@ from transforms.collection.parsing.compiled.texts import trimmed
 from transforms.record.arrays import Floats, Ints, Longs, Octets
 
 TAKEN, WRONG_TYPE, OUT_OF_RANGE, UNSURE = range(4)
-"""What becomes of a text; UNSURE: it is a number, and whether it is a float64, and which, is not known here."""
+"""The verdict on a text; UNSURE: it is a number, but its float64 value, if any, is not known here."""
 
 _LARGEST_EXPONENT: Final = 1_000_000_000_000
-"""More digits than any text has, so that these cannot make up for it."""
+"""More digits than any text has, so that a text's digits cannot compensate for it."""
 _NO_DIGITS, _TEN = uint64(0), uint64(10)
 _LARGEST_INT64: Final = uint64((1 << 63) - 1)
 _LEAST_INT64: Final = uint64(1 << 63)
 
 
 class Decimal(NamedTuple):
-    """A number: its first significant digits as an integer, the power of ten to take, and whether others follow."""
+    """A number: its first significant digits as an integer, the power of ten to use, and whether digits follow."""
 
     is_number: bool
     digits: uint64
@@ -34,13 +34,13 @@ class Decimal(NamedTuple):
 
 @compiled
 def read_numbers(octets: Octets, bounds: Ints, kind: int, numbers: Longs, floats: Floats, verdicts: Octets) -> None:
-    """Reads texts that lie between neighbouring `bounds` as values of `kind`; docs/records.md has the grammar.
+    """Reads the texts between neighbouring `bounds` as values of `kind`; docs/records.md has the grammar.
 
     Args:
         kind: INT64, FLOAT64 or BOOL.
-        numbers: where values go: integers, or 1 and 0 for truths.
-        floats: the same memory, where values go as float64.
-        verdicts: what became of each: TAKEN, WRONG_TYPE, OUT_OF_RANGE or UNSURE.
+        numbers: receives the values: integers, or 1 and 0 for booleans.
+        floats: the same memory, which receives values as float64.
+        verdicts: receives the verdict on each: TAKEN, WRONG_TYPE, OUT_OF_RANGE or UNSURE.
     """
     is_float = kind != INT64 and kind != BOOL
     for row in range(len(verdicts)):
@@ -65,7 +65,7 @@ def read_numbers(octets: Octets, bounds: Ints, kind: int, numbers: Longs, floats
 
 @compiled
 def read_decimal(octets: Octets, at: int, end: int) -> Decimal:
-    """The number that all of a text writes: a sign, digits with or without a point, and an exponent."""
+    """The number that a whole text writes: a sign, digits with or without a point, and an exponent."""
     is_negative = at < end and octets[at] == MINUS
     if at < end and (is_negative or octets[at] == PLUS):
         at += 1
@@ -145,7 +145,7 @@ def _int64(decimal: Decimal) -> tuple[int, int]:
 
 @compiled
 def _truth(octets: Octets, begin: int, end: int) -> int:
-    """1 for `true`, 0 for `false`, in capitals or not; -1 for anything else."""
+    """1 for `true`, 0 for `false`, in any case; -1 for anything else."""
     if _is_word(octets, begin, end, b"true"):
         return 1
     return 0 if _is_word(octets, begin, end, b"false") else -1
@@ -165,7 +165,7 @@ def _is_not_finite(octets: Octets, begin: int, end: int) -> bool:
 
 @compiled
 def _is_word(octets: Octets, begin: int, end: int, word: bytes) -> bool:
-    """Whether a text is a word, whose letters may be capitals."""
+    """Whether a text is this word, in any case."""
     same = 0
     while same < len(word) and begin + same < end and octets[begin + same] | TO_SMALL == word[same]:
         same += 1

@@ -1,4 +1,4 @@
-"""JSON lines as columns: every byte is looked at once, and every line judged by itself."""
+"""JSON lines as columns: each byte is read once, and each line is judged independently."""
 
 from typing import NamedTuple
 
@@ -15,14 +15,14 @@ from transforms.record.arrays import Ints, Octets
 
 
 class Read(NamedTuple):
-    """The line that is to be read next, and how many rows are filled."""
+    """The next line to read, and the number of rows that are filled."""
 
     line: int
     rows: int
 
 
 class _Record(NamedTuple):
-    """What became of a line, and what `faults` has of it."""
+    """The verdict on a line, and its entry in `faults`."""
 
     verdict: int
     column: int
@@ -34,10 +34,10 @@ class _Record(NamedTuple):
 def read_records(
     octets: Octets, starts: Ints, line: int, verdicts: Octets, wanted: Wanted, columns: Columns, notes: Notes
 ) -> Read:
-    """Reads the lines that `starts` bounds, from `line` on, into columns until these are full.
+    """Reads the lines bounded by `starts`, from `line`, into columns until these are full.
 
-    Every line ends in a newline and, unless its entry in `verdicts` is SKIPPED, holds UTF-8. The other entries are
-    GOOD, and turn into what became of the line.
+    Every line ends in a newline and, unless its entry in `verdicts` is SKIPPED, holds UTF-8. The other entries are GOOD
+    at first, and are replaced by the verdicts.
     """
     rows = 0
     while line < len(starts) - 1:

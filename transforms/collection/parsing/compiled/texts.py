@@ -1,4 +1,4 @@
-"""JSON's texts, words and white space; values that nobody wants."""
+"""JSON's texts, words and white space; and values of unwanted fields."""
 
 from typing import NamedTuple
 
@@ -22,14 +22,14 @@ from transforms.collection.parsing.compiled.decimals import read_number
 from transforms.record.arrays import Ints, Octets
 
 TRUE, FALSE, NULL, NOT_FINITE = 1, 2, 3, 4
-"""The words that are values; the last is NaN or an infinity, which JSON has not."""
+"""The words that are values; the last is NaN or an infinity, which JSON lacks."""
 
 PLAIN, HALF, NUL, BROKEN = range(4)
-"""A text; one that holds half a surrogate pair; one that holds U+0000; none."""
+"""A text; one with half a surrogate pair; one with U+0000; not a text."""
 
 
 class Text(NamedTuple):
-    """A text: where it ends, how much of `out` is used behind it, and PLAIN, HALF, NUL or BROKEN (`end` says where)."""
+    """A text: its end, how much of `out` is then used, and PLAIN, HALF, NUL or BROKEN (`end` says where)."""
 
     end: int
     used: int
@@ -37,7 +37,7 @@ class Text(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: where it ends, and which; 0: none."""
+    """A word: its end, and which word; 0: none."""
 
     end: int
     word: int
@@ -45,13 +45,13 @@ class Word(NamedTuple):
 
 @inlined
 def broken_at(place: int) -> int:
-    """An end that is none: it says where something breaks; and of such an end, the place."""
+    """Encodes the place of an error as a value that is not a valid end; applied to such a value, returns the place."""
     return -1 - place
 
 
 @compiled
 def skip_space(octets: Octets, at: int) -> int:
-    """Where the white space of JSON within a line ends."""
+    """The end of JSON's white space within a line."""
     while octets[at] == SPACE or octets[at] == TAB or octets[at] == RETURN:
         at += 1
     return at
@@ -59,7 +59,7 @@ def skip_space(octets: Octets, at: int) -> int:
 
 @compiled
 def trimmed(octets: Octets, begin: int, end: int) -> tuple[int, int]:
-    """Where a text begins and ends without the white space of JSON around it."""
+    """The begin and end of a text without the JSON white space around it."""
     while begin < end and _is_space(octets[begin]):
         begin += 1
     while begin < end and _is_space(octets[end - 1]):
@@ -74,7 +74,7 @@ def _is_space(octet: int) -> bool:
 
 @compiled
 def read_text(octets: Octets, at: int, out: Octets, used: int) -> Text:
-    """Writes the text whose opening quote stands before `at` to `out`, behind what is used of it, as UTF-8."""
+    """Appends the text whose opening quote is before `at` to `out`, after its used part, as UTF-8."""
     kind = PLAIN
     while True:
         octet = octets[at]
@@ -112,7 +112,7 @@ def read_text(octets: Octets, at: int, out: Octets, used: int) -> Text:
 
 @compiled
 def _short_escape(octet: int) -> int:
-    """What a backslash and this mean; 0: nothing."""
+    """The character that a backslash and this octet mean; 0: none."""
     if octet in (QUOTE, ESCAPE, ord("/")):
         return octet
     if octet == ord("n"):
@@ -130,7 +130,7 @@ def _short_escape(octet: int) -> int:
 
 @compiled
 def _hex(octets: Octets, at: int) -> int:
-    """The number that `u` and four hexadecimal digits write, -1 where there is something else."""
+    """The number that `u` and four hexadecimal digits write; -1 if they are something else."""
     if octets[at] != ord("u"):
         return -1
     number = 0
@@ -148,7 +148,7 @@ def _hex(octets: Octets, at: int) -> int:
 
 @compiled
 def _write(point: int, out: Octets, used: int) -> int:
-    """Writes a character as UTF-8; returns how much is used then."""
+    """Writes a character as UTF-8; returns how much is then used."""
     if point < 0x80:
         out[used] = point
         return used + 1
@@ -190,7 +190,7 @@ def read_word(octets: Octets, at: int) -> Word:
 
 @compiled
 def _spells(octets: Octets, at: int, word: bytes, also: int) -> bool:
-    """Whether a word stands there; `also` is the bit in which its letters may differ."""
+    """Whether this word is at `at`; `also` is a bit in which its letters may differ."""
     same = 0
     while same < len(word) and octets[at + same] | also == word[same]:
         same += 1
@@ -199,11 +199,11 @@ def _spells(octets: Octets, at: int, word: bytes, also: int) -> bool:
 
 @compiled
 def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Octets) -> int:
-    """Where the value that begins at `at` ends, or `broken_at`.
+    """The end of the value that begins at `at`, or `broken_at`.
 
     Args:
-        scratch: texts are written to it, behind what is used.
-        nesting: as long as the line at least; what is open is noted in it.
+        scratch: receives texts after its used part.
+        nesting: receives the open brackets; at least as long as the line.
     """
     depth = 0
     while True:
@@ -254,7 +254,7 @@ def skip_value(octets: Octets, at: int, scratch: Octets, used: int, nesting: Oct
 
 @compiled
 def _skip_name(octets: Octets, at: int, scratch: Octets, used: int) -> int:
-    """Where the value of the field whose name begins at `at` begins, or `broken_at`."""
+    """The begin of the value of the field whose name begins at `at`, or `broken_at`."""
     if octets[at] != QUOTE:
         return broken_at(at)
     name = read_text(octets, at + 1, scratch, used)
@@ -268,7 +268,7 @@ def _skip_name(octets: Octets, at: int, scratch: Octets, used: int) -> int:
 
 @compiled
 def gather_texts(texts: Octets, begins: Ints, ends: Ints, out: Octets) -> None:
-    """Writes texts behind each other; `ends` is where each ends in `out`, which is as long as the last says."""
+    """Writes texts one after the other; `ends` has the end of each in `out`, whose length is the last end."""
     at = 0
     for entry in range(len(begins)):
         source = begins[entry]

@@ -1,4 +1,4 @@
-"""Times as ISO 8601 writes them: a calendar date, a time of day and an offset, in the extended or the basic form."""
+"""Times in ISO 8601: a calendar date, a time of day and an offset, in the extended or the basic form."""
 
 from typing import Final, NamedTuple
 
@@ -10,17 +10,17 @@ from transforms.collection.parsing.compiled.texts import trimmed
 from transforms.record.arrays import Ints, Longs, Octets
 
 NONE, LOCAL, INSTANT = range(3)
-"""No time; one that a clock shows; one with an offset."""
+"""Not a time; a local time; a time with an offset."""
 
 _MICROS_A_DAY: Final = 86_400_000_000
 _MICROS_A_MINUTE: Final = 60_000_000
 _WIDEST_OFFSET: Final = 18 * 60
-"""Minutes: what Java takes too. No clock was ever further from UTC than 16 hours."""
+"""In minutes: Java's limit too. No time zone was ever further from UTC than 16 hours."""
 _MONTH_STARTS: Final = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 
 
 class Time(NamedTuple):
-    """A time: where it ends, LOCAL, INSTANT or NONE, and the µs since the epoch, or since the 1970 of its clock."""
+    """A time: its end; LOCAL, INSTANT or NONE; and the µs since the epoch, or since 1970 in local time."""
 
     end: int
     kind: int
@@ -29,12 +29,12 @@ class Time(NamedTuple):
 
 @compiled
 def read_usual_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
-    """Reads the form that nearly all times have, `2013-01-01T05:00:00.25+02:00` or `Z`; anything else is NONE here.
+    """Reads the form of nearly all times, `2013-01-01T05:00:00.25+02:00` or `Z`; anything else is NONE here.
 
-    What stands behind the time must end it, as a quote does.
+    The character after the time must end it, as a quote does.
 
     Args:
-        may_lack_offset: whether a time without an offset is one of UTC; otherwise it is NONE.
+        may_lack_offset: whether a time without an offset is in UTC; otherwise it is NONE.
     """
     none = Time(start, NONE, 0)
     year = _number(octets, start, 4)
@@ -88,7 +88,7 @@ def read_usual_time(octets: Octets, start: int, may_lack_offset: bool) -> Time:
 
 
 class _Parts(NamedTuple):
-    """A date, a time of day, where they end, and what they have. A part that is no number is negative."""
+    """A date, a time of day, their end, and which parts they have. A part that is not a number is negative."""
 
     end: int
     year: int
@@ -103,9 +103,9 @@ class _Parts(NamedTuple):
 
 @compiled
 def read_time(octets: Octets, start: int, end: int) -> Time:
-    """Reads the time that begins at `start`, as far as it goes, and at most to `end`; docs/records.md has the grammar.
+    """Reads the time that begins at `start` and ends at `end` at the latest; docs/records.md has the grammar.
 
-    Parts of a µs are cut off. Years are 0 to 9999.
+    Fractions of a µs are cut off. Years are 0 to 9999.
     """
     none = Time(start, NONE, 0)
     parts = _parts(octets, start, end)
@@ -148,7 +148,7 @@ def read_time(octets: Octets, start: int, end: int) -> Time:
 
 @compiled
 def _parts(octets: Octets, start: int, end: int) -> _Parts:
-    """The parts of a time: in the extended form, a character stands before each but the first."""
+    """The parts of a time; in the extended form, a separator precedes each part but the first."""
     year = _digits(octets, start, 4, end)
     is_extended = start + 4 < end and octets[start + 4] == MINUS
     gap = 1 if is_extended else 0
@@ -174,7 +174,7 @@ def _parts(octets: Octets, start: int, end: int) -> _Parts:
 
 @compiled
 def _offset(octets: Octets, at: int, end: int) -> tuple[int, int]:
-    """Where the offset whose sign stands before `at` ends, and its minutes; -1: it is none."""
+    """The end of the offset whose sign is before `at`, and its minutes; -1: not an offset."""
     hours, minutes = _digits(octets, at, 2, end), 0
     at += 2
     if at < end and octets[at] == COLON:
@@ -189,7 +189,7 @@ def _offset(octets: Octets, at: int, end: int) -> tuple[int, int]:
 
 @compiled
 def read_times(octets: Octets, bounds: Ints, micros: Longs, kinds: Octets) -> None:
-    """Reads texts that lie between neighbouring `bounds`: LOCAL, INSTANT or NONE into `kinds`, and what `Time` has."""
+    """Reads the texts between neighbouring `bounds`: LOCAL, INSTANT or NONE into `kinds`, and the µs of `Time`."""
     for row in range(len(kinds)):
         begin, end = trimmed(octets, bounds[row], bounds[row + 1])
         time = read_time(octets, begin, end)
@@ -210,7 +210,7 @@ def _length(year: int, month: int) -> int:
 
 @inlined
 def _days(year: int, month: int, day: int) -> int:
-    """A date as days since the epoch."""
+    """The number of days from the epoch to a date."""
     before = year - 1
     leap_days = before // 4 - before // 100 + before // 400 + (_is_leap(year) and month > 2)
     return before * 365 + leap_days + _MONTH_STARTS[month - 1] + day - 719_163  # the days of the years 1 to 1969, and 1
@@ -218,7 +218,7 @@ def _days(year: int, month: int, day: int) -> int:
 
 @compiled
 def _has_part(octets: Octets, at: int, end: int, is_extended: bool) -> bool:
-    """Whether the time of day goes on with minutes or seconds, good or bad."""
+    """Whether the time of day continues with minutes or seconds, valid or not."""
     if is_extended:
         return at < end and octets[at] == COLON
     return _digits(octets, at, 1, end) >= 0
@@ -226,13 +226,13 @@ def _has_part(octets: Octets, at: int, end: int, is_extended: bool) -> bool:
 
 @compiled
 def _digits(octets: Octets, start: int, count: int, end: int) -> int:
-    """The number that `count` decimal digits write, -1 where there is something else, or the end."""
+    """The number that `count` decimal digits write; -1 if they are something else, or the text ends."""
     return _number(octets, start, count) if start + count <= end else -1
 
 
 @compiled
 def _number(octets: Octets, start: int, count: int) -> int:
-    """The number that `count` decimal digits write, -1 where there is something else."""
+    """The number that `count` decimal digits write; -1 if they are something else."""
     number = 0
     for at in range(start, start + count):
         digit = octets[at] - np.uint8(ZERO)

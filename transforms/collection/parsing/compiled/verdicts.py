@@ -1,4 +1,4 @@
-"""What becomes of a line, or is wrong with a value."""
+"""Verdicts on lines, and on values."""
 
 GOOD, SKIPPED, NO_OBJECT, NO_JSON, UNKNOWN, MISSING, NESTED, WRONG, BEYOND, NO_NUMBER, HALF_PAIR, HAS_NUL = range(12)
-"""SKIPPED: refused before; BEYOND: an integer that is no event time; NO_NUMBER: NaN, an infinity or an overflow."""
+"""SKIPPED: refused earlier; BEYOND: an integer outside the event times; NO_NUMBER: NaN, an infinity or an overflow."""
