@@ -1,29 +1,13 @@
 """Helpers for tests of pipelines that use these transforms: batches from literals, and tables compared."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from transforms.record.batch import EVENT_TIME, POSITION, Origin, set_column, with_origin
-
-Row = Mapping[str, Any]
-
-
-def batch_of(rows: Iterable[Row], *, event_time: str, schema: pa.Schema, source: str = "literal") -> pa.RecordBatch:
-    """A batch from literal rows: positions are 0, 1, 2 …, event times those of a timestamp column.
-
-    >>> from datetime import datetime, timezone
-    >>> noon = datetime(2013, 1, 1, 12, tzinfo=timezone.utc)
-    >>> schema = pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])
-    >>> batch_of([{"at": noon, "x": 1.5}], event_time="at", schema=schema).schema.names
-    ['at', 'x', '@position', '@event_time']
-    """
-    batch = pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=schema)
-    batch = set_column(batch, POSITION, pa.array(range(batch.num_rows), pa.int64()))
-    batch = set_column(batch, EVENT_TIME, batch[event_time].cast(pa.timestamp("us", "UTC")))
-    return with_origin(batch, Origin(source))
+from transforms.record.rows import Row
+from transforms.record.rows import batch_of as batch_of
 
 
 def assert_table(

@@ -14,20 +14,19 @@ from dataflow.job.placement import misplaced, written_over
 from dataflow.job.problem import Problem
 from dataflow.job.spec import Aggregation, JobSpec
 from dataflow.job.validation import contradictions, resolve, salvage, validate
-from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
-from transforms.aggregation.timeline import Output, StatisticsOutput
+from transforms.aggregation.timeline import Output
 from transforms.collection.files.ranges import FileRange, list_ranges
 from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import LogSpec
 from transforms.errors import LogError, SourceError
-from transforms.model.learn import MODEL, ModelsOutput, RegressionMeasure, model_columns
+from transforms.model.aggregation import bound
+from transforms.model.learn import MODEL, ModelsOutput, model_columns
 from transforms.model.learn import problems as model_problems
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.record import dead_letter, ledger
-from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
 from transforms.storage.kafka.spec import KafkaSinkSpec
 from transforms.storage.kafka.topics import TopicSink
@@ -228,11 +227,4 @@ def plan(spec: JobSpec, document: Document) -> Job:
 
 def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> PlannedAggregation:
     """The summary and the outputs of an aggregation over `columns`."""
-    figures = column_measures(spec, columns)
-    models = tuple(RegressionMeasure(name, model) for name, model in spec.models.items())
-    key = {name: ARROW[columns[name]] for name in spec.key}
-    summary = Summary(key, spec.window, distinct_measures([*figures.values(), *models]))
-    outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]
-    if models:
-        outputs.append(ModelsOutput(spec, summary, models))
-    return PlannedAggregation(spec, summary, tuple(outputs))
+    return PlannedAggregation(spec, *bound(spec, columns))

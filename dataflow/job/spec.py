@@ -5,10 +5,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import ByteSize, Field, model_validator
 
-from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec
-from transforms.model.spec import LinearRegressionSpec
+from transforms.model.aggregation import Aggregation as Aggregation
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
 from transforms.storage.spec import DeadLettersSpec, SinkSpec
@@ -29,18 +28,6 @@ class SourceSpec(Spec):
     def _exactly_one(self) -> "SourceSpec":
         if sum(kind is not None for kind in (self.files, self.log, self.kafka)) != 1:
             raise ValueError("source must have exactly one kind: `files`, `log` or `kafka`")
-        return self
-
-
-class Aggregation(AggregationSpec):
-    """Statistics and models for every key and window."""
-
-    models: dict[str, LinearRegressionSpec] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _something_to_do(self) -> "Aggregation":
-        if not self.statistics and not self.models:
-            raise ValueError("must have `statistics` or `models`")
         return self
 
 
