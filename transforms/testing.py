@@ -18,7 +18,12 @@ def assert_table(
 ) -> None:
     """Asserts that a table holds the expected rows, in any order; a row names only the columns it cares for.
 
-    Floats may differ by `relative`; null is equal to null alone.
+    Null is equal to null alone.
+
+    Args:
+        actual: a table, or the batches that make it.
+        expected: the rows, as dictionaries from column to value; times are aware datetimes.
+        relative: by how much floats may differ, as a share of the larger one.
 
     Raises:
         AssertionError: naming the rows that are missing and those that are too many.
@@ -41,7 +46,21 @@ def assert_table(
 
 
 def holds(expected: Iterable[Row], *, relative: float = 1e-12) -> Callable[[Sequence[pa.RecordBatch]], None]:
-    """`assert_table` for Beam's `assert_that`: the batches of a PCollection, taken together, hold these rows."""
+    """`assert_table` for Beam's `assert_that`: the batches of a PCollection, taken together, hold these rows.
+
+    Args:
+        expected: as of `assert_table`.
+        relative: as of `assert_table`.
+
+    Returns:
+        A matcher. `assert_that` asks it once for a bounded collection; of an unbounded one it may ask early.
+
+    >>> from apache_beam.testing.util import assert_that
+    >>> import apache_beam as beam
+    >>> with beam.Pipeline() as pipeline:
+    ...     batches = pipeline | beam.Create([pa.record_batch({"n": [1]}), pa.record_batch({"n": [2]})])
+    ...     _ = assert_that(batches, holds([{"n": 2}, {"n": 1}]))
+    """
     rows = [dict(row) for row in expected]
     return lambda batches: assert_table(batches, rows, relative=relative)
 

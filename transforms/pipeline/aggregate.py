@@ -12,8 +12,7 @@ from apache_beam.transforms.window import GlobalWindows
 from transforms.aggregation.aggregate import AggregateBounded
 from transforms.aggregation.by_watermark import LATE, AggregateByWatermark
 from transforms.model.aggregation import Aggregation, Bound, bound, misfits
-from transforms.pipeline.columns import types_of
-from transforms.pipeline.read import refuse_below_one
+from transforms.pipeline.arguments import refuse_below_one, types_of
 from transforms.refusal import SpecError, sentence_at, validated
 from transforms.specification import Spec, microseconds
 

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.pipeline.columns import types_of
+from transforms.pipeline.arguments import types_of
 from transforms.preprocessing import preprocess as stage
 from transforms.preprocessing.spec import STEPS, StepSpec
 from transforms.preprocessing.steps import Step, StepError, plan_step

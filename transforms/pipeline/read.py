@@ -15,6 +15,7 @@ from transforms.collection.parsing.parsed import Schema
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column, FilesSpec, RecordSpec
 from transforms.errors import SourceError
+from transforms.pipeline.arguments import refuse_below_one
 from transforms.refusal import SpecError, validated
 from transforms.specification import Spec
 
@@ -163,18 +164,12 @@ class ReadFiles(beam.PTransform):
         return ranges
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
+        self.pipeline = None  # Beam has set it, and would refuse the same transform in another pipeline
         record = self._spec.record
         strict = record.unknown_fields == "dead_letter"
         schema = Schema(record.columns or {}, record.event_time, strict, int(record.max_line))
         reader = files.FileReader(self.format, schema, keep_payload=self.keep_payload, threads=self.threads)
         return pipeline | "Ranges" >> beam.Create(self.ranges()) | "Read" >> files.ReadFiles(reader=reader)
-
-
-def refuse_below_one(**numbers: int) -> None:
-    """SpecError for each of these numbers that is below 1."""
-    wrong = [f"{name}: must be at least 1, is {number}" for name, number in numbers.items() if number < 1]
-    if wrong:
-        raise SpecError(wrong)
 
 
 def _listed(paths: str | Sequence[str]) -> list[str]:

@@ -74,6 +74,13 @@ def test_parquet_brings_its_own_columns(tmp_path: Path) -> None:
         assert_that((pipeline | read).batches, values)
 
 
+def test_one_transform_serves_several_pipelines(tmp_path: Path) -> None:
+    read = sg.ReadFiles(paths=write(tmp_path, "csv"), format="csv", event_time="at", columns=COLUMNS)
+    for _ in range(2):
+        with testing.TestPipeline(runner=FnApiRunner()) as pipeline:
+            assert_that((pipeline | read).batches, values)
+
+
 def test_a_record_that_cannot_be_read_is_a_dead_letter_with_its_bytes(tmp_path: Path) -> None:
     path = Path(write(tmp_path, "jsonl"))
     path.write_text(path.read_text() + "{no\n")
