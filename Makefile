@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS_VENV := build/docs-venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prism run live test test-cluster faults check bench bench-cluster clean
+.PHONY: help setup prism run live test test-cluster faults check docs bench bench-cluster clean
 
 help: ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,19 @@ check: $(READY) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(DOCS_VENV)/.ready ## builds the guides and the reference of transforms as one site, build/docs/index.html
+	@$(DOCS_VENV)/bin/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -d build/docs-trees docs build/docs
+	@echo "build/docs/index.html"
+
+$(DOCS_VENV)/.ready: docs/requirements.txt $(READY)
+	@$(BIN)/python -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/requirements.txt
+	@$(DOCS_VENV)/bin/python -m pip check
+	@# The reference is read from the code, which is imported and needs what the project needs.
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(DOCS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	@touch $@
 
 bench: $(READY) prism ## measures this and its peers on the same events, and prints tables
 	-@$(BIN)/python -m benchmarks --install-peers

@@ -20,7 +20,7 @@ from dataflow.execution.checkpoints import Since, bounded
 from dataflow.job.plan import Job
 from dataflow.source import source_of
 from dataflow.source.live import Seeds, SourceSpan
-from transforms.aggregation.aggregate import SNAPSHOTS, AggregatePerKey
+from transforms.aggregation.aggregate import SNAPSHOTS, AggregateBounded
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
 from transforms.collection.cursor import SourceCursor
@@ -94,7 +94,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
     tables: dict[str, TableRows] = {}
     part = run.part or SourceSpan(SourceCursor(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
-        tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregatePerKey(
+        tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregateBounded(
             summary=aggregation.summary,
             outputs=aggregation.outputs,
             shards=execution.bounded_shards,

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import transforms
 from transforms.model.kind import kinds
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dataflow", "transforms", "runners", "containers")
 STAGES = ("collection", "preprocessing", "aggregation", "model", "storage")
+SHOWN = {*transforms.__all__} - {"testing"}
+"""The names that transforms itself shows; inside it they are imported from where they are defined."""
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ABOVE_STAGES = ("transforms/__init__.py", "transforms/pipeline/")
+"""What transforms shows to pipelines of other people: it may import every stage, and nothing else in transforms it."""
 SOURCES = ("files", "log", "kafka")
 SINK_FOLDERS = ("parquet", "sql", "kafka")
 SEES_RUNNERS = (
@@ -52,7 +57,10 @@ def test_imports_keep_to_the_dependency_law(path: Path) -> None:
             continue
         if package == "transforms":
             assert ours == "transforms", f"transforms knows nothing of {ours}"
-            if inside and inside[0] in STAGES and inside[0] != stage:
+            if relative(path).startswith(ABOVE_STAGES):
+                continue
+            assert inside and inside[0] not in (*SHOWN, "pipeline"), f"{name} is above {relative(path)}"
+            if inside[0] in STAGES and inside[0] != stage:
                 allowed = stage == "model" and inside[0] == "aggregation"
                 assert allowed, f"{stage or 'the vocabulary'} must not import its sibling {inside[0]}"
         if package in ("runners", "containers"):
@@ -163,6 +171,7 @@ STEP_KERNELS = {"transforms/preprocessing/steps.py"}
 def test_kernels_are_free_of_beam() -> None:
     drivers = {
         "transforms/aggregation/aggregate.py",
+        "transforms/aggregation/by_watermark.py",
         "transforms/aggregation/lateness.py",
         "transforms/aggregation/live.py",
         "transforms/record/branches.py",
@@ -173,6 +182,9 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/collection/log/announce.py",
         "transforms/collection/log/read.py",
         "transforms/collection/cursor.py",
+        "transforms/pipeline/aggregate.py",
+        "transforms/pipeline/preprocess.py",
+        "transforms/pipeline/read.py",
         "transforms/preprocessing/preprocess.py",
         "transforms/storage/live/store.py",
         "transforms/storage/records.py",
@@ -206,6 +218,12 @@ def loads(module: str, *imported: str) -> bool:
     asked = f"import sys, {', '.join(imported)}; print({module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip() == "True"
+
+
+def test_transforms_is_a_table_of_contents_that_loads_nothing() -> None:
+    assert not loads("apache_beam", "transforms")
+    assert not loads("pydantic", "transforms")
+    assert not loads("pyarrow", "transforms")
 
 
 def test_only_text_needs_what_compiles() -> None:

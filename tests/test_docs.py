@@ -5,12 +5,16 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from importlib import import_module
+from inspect import getdoc, signature
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
+import transforms
 from dataflow import __version__
 from dataflow.commands.load import load_job
 from dataflow.job.spec import schema
@@ -24,6 +28,16 @@ from transforms.record.dead_letter import REASONS
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def read(page: str) -> str:
+    """The text of a page in docs/."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+WITH_PYTHON = [
+    path.relative_to(ROOT / "docs").as_posix() for path in DOCS[1:-1] if "```python\n" in path.read_text("utf-8")
+]
 
 
 def blocks(text: str, language: str) -> Iterator[str]:
@@ -79,6 +93,66 @@ def test_the_python_of_the_readme_runs(checkout: Path, monkeypatch: pytest.Monke
         for name, value in names.items():
             if name.startswith("test_") and callable(value):
                 value()
+
+
+@pytest.mark.parametrize("text", [transforms.__doc__ or "", *map(read, WITH_PYTHON)], ids=["transforms", *WITH_PYTHON])
+def test_the_python_of_a_page_runs_from_its_beginning_to_its_end(
+    text: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    names: dict[str, object] = {"__name__": "page"}
+    for source in blocks(text, "python"):
+        exec(compile(source, "a python block", "exec"), names)
+    for name, value in names.items():
+        if name.startswith("test_") and callable(value):
+            value()
+
+
+def public_functions_and_classes() -> dict[str, object]:
+    """What `transforms` shows, and what the modules among that show."""
+    shown: dict[str, object] = {}
+    for name in transforms.__all__:
+        value = getattr(transforms, name)
+        if isinstance(value, ModuleType):
+            own = {n: v for n, v in vars(value).items() if getattr(v, "__module__", None) == value.__name__}
+            shown |= {f"{name}.{n}": v for n, v in own.items() if not n.startswith("_")}
+        else:
+            shown[name] = value
+    return shown
+
+
+def test_every_public_name_is_in_the_reference_and_every_entry_is_a_public_name() -> None:
+    entries = re.findall(r"^\.\. auto\w+:: transforms\.([\w.]+)$", read("api.md"), re.MULTILINE)
+    assert sorted(entries) == sorted(public_functions_and_classes())
+    assert {f"`{name}`" for name in transforms.__all__} <= set(re.findall(r"`\w+`", transforms.__doc__ or ""))
+
+
+def test_every_argument_and_error_of_a_public_name_is_documented() -> None:
+    for name, value in public_functions_and_classes().items():
+        text = getdoc(value) or ""
+        assert text, name
+        arguments = [field.name for field in fields(value) if field.init] if is_dataclass(value) else []
+        if not isinstance(value, type):
+            arguments = list(signature(value).parameters)  # type: ignore[arg-type]  # a function
+        for argument in arguments:
+            assert re.search(rf"^    {argument}: ", text, re.MULTILINE), f"{name}: {argument}"
+        assert not arguments or "Raises:" in text or "Returns:" in text, name
+
+
+def test_the_site_has_every_page_once() -> None:
+    trees = re.findall(r"^```{toctree}\n(.*?)^```", read("index.md"), re.MULTILINE | re.DOTALL)
+    entries = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    named = [re.sub(r".*<(.+)>", r"\1", entry) for entry in entries]
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(named) == sorted(pages - {"index"})
+    assert [re.search(r":caption: (.*)", tree)[1] for tree in trees] == [  # type: ignore[index]
+        *("Tutorial", "How to", "Reference", "Explanation")
+    ]
+
+
+def test_what_builds_the_site_is_pinned() -> None:
+    pins = (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins if pin and not pin.startswith("#"))
 
 
 def test_the_job_file_of_the_readme_is_the_example() -> None:

@@ -114,6 +114,11 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=False)
 
+    @classmethod
+    def serving(cls, content: Any) -> "type[Spec]":
+        """The specification that a content of its kind is held to: its own, or one that the content names."""
+        return cls
+
 
 @dataclass(frozen=True)
 class OneOf:

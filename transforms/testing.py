@@ -1,29 +1,13 @@
 """Helpers for tests of pipelines that use these transforms: batches from literals, and tables compared."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from transforms.record.batch import EVENT_TIME, POSITION, Origin, set_column, with_origin
-
-Row = Mapping[str, Any]
-
-
-def batch_of(rows: Iterable[Row], *, event_time: str, schema: pa.Schema, source: str = "literal") -> pa.RecordBatch:
-    """A batch from literal rows: positions are 0, 1, 2 …, event times those of a timestamp column.
-
-    >>> from datetime import datetime, timezone
-    >>> noon = datetime(2013, 1, 1, 12, tzinfo=timezone.utc)
-    >>> schema = pa.schema([("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])
-    >>> batch_of([{"at": noon, "x": 1.5}], event_time="at", schema=schema).schema.names
-    ['at', 'x', '@position', '@event_time']
-    """
-    batch = pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=schema)
-    batch = set_column(batch, POSITION, pa.array(range(batch.num_rows), pa.int64()))
-    batch = set_column(batch, EVENT_TIME, batch[event_time].cast(pa.timestamp("us", "UTC")))
-    return with_origin(batch, Origin(source))
+from transforms.record.rows import Row
+from transforms.record.rows import batch_of as batch_of
 
 
 def assert_table(
@@ -34,7 +18,12 @@ def assert_table(
 ) -> None:
     """Asserts that a table holds the expected rows, in any order; a row names only the columns it cares for.
 
-    Floats may differ by `relative`; null is equal to null alone.
+    Null is equal to null alone.
+
+    Args:
+        actual: a table, or the batches that make it.
+        expected: the rows, as dictionaries from column to value; times are aware datetimes.
+        relative: by how much floats may differ, as a share of the larger one.
 
     Raises:
         AssertionError: naming the rows that are missing and those that are too many.
@@ -57,7 +46,21 @@ def assert_table(
 
 
 def holds(expected: Iterable[Row], *, relative: float = 1e-12) -> Callable[[Sequence[pa.RecordBatch]], None]:
-    """`assert_table` for Beam's `assert_that`: the batches of a PCollection, taken together, hold these rows."""
+    """`assert_table` for Beam's `assert_that`: the batches of a PCollection, taken together, hold these rows.
+
+    Args:
+        expected: as of `assert_table`.
+        relative: as of `assert_table`.
+
+    Returns:
+        A matcher. `assert_that` asks it once for a bounded collection; of an unbounded one it may ask early.
+
+    >>> from apache_beam.testing.util import assert_that
+    >>> import apache_beam as beam
+    >>> with beam.Pipeline() as pipeline:
+    ...     batches = pipeline | beam.Create([pa.record_batch({"n": [1]}), pa.record_batch({"n": [2]})])
+    ...     _ = assert_that(batches, holds([{"n": 2}, {"n": 1}]))
+    """
     rows = [dict(row) for row in expected]
     return lambda batches: assert_table(batches, rows, relative=relative)
 

@@ -1,7 +1,6 @@
 """The columns that a job reads: those that its file names, or those of its Parquet files; and which files have them."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +8,8 @@ import pyarrow as pa
 from dataflow.job.document import Document
 from dataflow.job.problem import Problem
 from dataflow.job.spec import JobSpec
-from transforms.collection.files.ranges import FileRange, header_in, list_files, parquet_schema
+from transforms.collection.files.presence import near, refuse_absent
+from transforms.collection.files.ranges import FileRange, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column
@@ -25,43 +25,7 @@ def refuse_missing(spec: JobSpec, folder: str, ranges: Sequence[FileRange]) -> N
     Raises:
         SourceError: for every column that no file has, or that may not be null and a file has not.
     """
-    named = spec.record.columns or {}
-    headers = {part.source: part.header for part in ranges}
-    for path, source in list_files(spec.files, folder):
-        if source not in headers:  # a file without a record
-            try:
-                header = header_in(path, spec.files.format)
-            except UNREADABLE as error:
-                raise SourceError(f"{source} cannot be read as {spec.files.format}: {reason(error)}") from error
-            if header is not None:
-                headers[source] = header
-    if not headers:
-        return
-    anywhere = {name: None for header in headers.values() for name in header}
-    problems = [
-        f"record.columns.{name}: no file has a column {name}; {near(name, anywhere)}"
-        for name in named
-        if name not in anywhere
-    ]
-    for source, header in headers.items() if spec.files.format == "csv" else ():
-        for name, column in named.items():
-            if name in anywhere and name not in header and not column.nullable:
-                problems.append(f"record.columns.{name}: {source} has no column {name}; {near(name, header)}")
-    if problems:
-        raise SourceError("\n".join(problems))
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """What there is instead of a name, the names like it first."""
-    there = list(names)
-    plain = {_letters(other): other for other in reversed(there)}
-    alike = [plain[match] for match in difflib.get_close_matches(_letters(name), list(plain), 1, 0.6)]
-    did = f"did you mean `{alike[0]}`? " if alike else ""
-    return f"{did}there are {', '.join(there)}"
-
-
-def _letters(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
+    refuse_absent(spec.files, spec.record.columns or {}, folder, ranges, "record.columns")
 
 
 def columns_of_records(spec: JobSpec, document: Document) -> Mapping[str, Column]:

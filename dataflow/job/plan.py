@@ -15,20 +15,18 @@ from dataflow.job.placement import misplaced, written_over
 from dataflow.job.problem import Problem
 from dataflow.job.spec import Aggregation, JobSpec
 from dataflow.job.validation import contradictions, resolve, salvage, validate
-from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.summary import Summary
-from transforms.aggregation.timeline import Output, StatisticsOutput
+from transforms.aggregation.timeline import Output
 from transforms.collection.files.ranges import FileRange, list_ranges
 from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import LogSpec
 from transforms.errors import LogError, SourceError
-from transforms.model.learn import MODEL, ModelsOutput, model_columns, model_measures
-from transforms.model.learn import problems as model_problems
+from transforms.model.aggregation import bound, misfits
+from transforms.model.learn import MODEL, ModelsOutput
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
 from transforms.record import dead_letter, ledger
-from transforms.record.batch import ARROW
 from transforms.specification import ColumnType
 from transforms.storage.sink import Sink
 from transforms.storage.sinks import sinks_of
@@ -185,13 +183,8 @@ def plan(spec: JobSpec, document: Document) -> Job:
                 # What is seen behind this step is unknown: problems from here on may be none.
                 raise document.error(problems) from None
     for index, aggregation in enumerate(spec.aggregations):
-        for place, sentence in aggregation.problems(dict(types)):
+        for place, sentence in misfits(aggregation, types):
             problems.append(Problem(("aggregations", index, *place), sentence))
-        for place, sentence in model_problems(aggregation.models, types):
-            problems.append(Problem(("aggregations", index, "models", *place), sentence))
-        for name in model_columns(aggregation.models) & set(aggregation.key):
-            sentence = f"the table {aggregation.name}_models would have two columns named {name}"
-            problems.append(Problem(("aggregations", index, "key", aggregation.key.index(name)), sentence))
     if problems:
         raise document.error(problems)
     aggregations = tuple(plan_aggregation(aggregation, types) for aggregation in spec.aggregations)
@@ -204,11 +197,4 @@ def plan(spec: JobSpec, document: Document) -> Job:
 
 def plan_aggregation(spec: Aggregation, columns: Mapping[str, ColumnType]) -> PlannedAggregation:
     """The summary and the outputs of an aggregation over `columns`."""
-    figures = column_measures(spec, columns)
-    models = model_measures(spec.models, columns)
-    key = {name: ARROW[columns[name]] for name in spec.key}
-    summary = Summary(key, spec.window, distinct_measures([*figures.values(), *models]))
-    outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]
-    if models:
-        outputs.append(ModelsOutput(spec, summary, models))
-    return PlannedAggregation(spec, summary, tuple(outputs))
+    return PlannedAggregation(spec, *bound(spec, columns))

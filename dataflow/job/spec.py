@@ -5,10 +5,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import ByteSize, Field, model_validator
 
-from transforms.aggregation.spec import AggregationSpec
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
-from transforms.model.spec import AnyModelSpec
+from transforms.model.aggregation import Aggregation as Aggregation
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
 from transforms.storage.sinks import SinkSpec
@@ -41,18 +40,6 @@ class SourceSpec(Spec):
     def kind_name(self) -> str:
         """What the job file calls it."""
         return next(name for name, kind in self if kind is not None)
-
-
-class Aggregation(AggregationSpec):
-    """Statistics and models for every key and window."""
-
-    models: dict[str, AnyModelSpec] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _something_to_do(self) -> "Aggregation":
-        if not self.statistics and not self.models:
-            raise ValueError("must have `statistics` or `models`")
-        return self
 
 
 SHARDS: Final = 8

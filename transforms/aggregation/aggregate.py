@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -102,7 +102,7 @@ class CloseFn(beam.DoFn):
         self._through = through
         self._number = number
 
-    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[beam.pvalue.TaggedOutput]:
+    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[Any]:
         shard, partial = element
         seed = self._seeds.get(shard)
         state = self._timeline.start() if seed is None else decode_state(seed)
@@ -117,7 +117,7 @@ class CloseFn(beam.DoFn):
 
 
 @dataclass(eq=False, kw_only=True)
-class AggregatePerKey(beam.PTransform):
+class AggregateBounded(beam.PTransform):
     """Closes every window of every key of a bounded collection of batches.
 
     In: batches with EVENT_TIME, POSITION and the columns that keys and measures read. Out: a dictionary from
@@ -149,7 +149,7 @@ class AggregatePerKey(beam.PTransform):
         if self.shards < 1:
             raise ValueError(f"shards must be at least 1, is {self.shards}")
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> dict[str, beam.PCollection[pa.RecordBatch]]:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
         keyed = tuple[int, pa.RecordBatch]
         tags = [*(str(index) for index in range(len(self.outputs))), SNAPSHOTS]
         summarize_fn = SummarizeFn(self.summary, self.shards, self.threads, self.number)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from transforms.aggregation.spec import AggregationSpec
 from transforms.record import ledger
 from transforms.record.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, Branched, branching
 from transforms.record.dead_letter import dead_letters
 from transforms.specification import format_duration, microseconds
 from transforms.time.event_time import as_instants
@@ -88,7 +88,7 @@ class JudgeFn(beam.DoFn):
     def __init__(self, aggregations: Sequence[AggregationSpec]):
         self._aggregations = aggregations
 
-    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+    def process(self, batch: pa.RecordBatch) -> Iterator[Branched]:
         judged = judge(batch, self._aggregations)
         for letters in judged.dead:
             yield beam.pvalue.TaggedOutput("dead_letters", letters)

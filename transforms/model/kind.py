@@ -39,6 +39,11 @@ class ModelSpec(Spec):
 
     kind: Annotated[str, SERVED]
 
+    @classmethod
+    def serving(cls, content: Any) -> "type[Spec]":
+        """The specification of the kind that the content names."""
+        return specification_of(content.get("kind")) if isinstance(content, Mapping) else cls
+
 
 @dataclass(frozen=True, slots=True)
 class Input:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from transforms.preprocessing.steps import Step, Stepped
 from transforms.record import ledger
 from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, Branched, branching
 from transforms.record.dead_letter import dead_letters
 from transforms.record.payload import written
 from transforms.time.event_time import as_instants
@@ -83,7 +83,7 @@ class PreprocessFn(beam.DoFn):
     def __init__(self, steps: Sequence[Step]):
         self._steps = steps
 
-    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+    def process(self, batch: pa.RecordBatch) -> Iterator[Branched]:
         result = preprocess(batch, self._steps)
         for letters in result.dead:
             yield beam.pvalue.TaggedOutput("dead_letters", letters)

@@ -1,6 +1,6 @@
 """Steps over batches with several outputs: the batches, and side outputs that account for records that left them."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -8,6 +8,13 @@ import pyarrow as pa
 import transforms.record.coder  # noqa: F401  # registers the Arrow coder
 
 BOOKS: Final = ("dead_letters", "ledger")
+
+Branched: TypeAlias = (  # real objects, which Beam reads
+    pa.RecordBatch
+    | beam.pvalue.TaggedOutput[Literal["dead_letters"], pa.RecordBatch]
+    | beam.pvalue.TaggedOutput[Literal["ledger"], pa.RecordBatch]
+)
+"""What a step gives that has those in addition to its batches; a tag without its type makes Beam warn."""
 
 
 def branching(fn: beam.DoFn, *tags: str) -> Any:

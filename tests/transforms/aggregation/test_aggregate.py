@@ -14,7 +14,7 @@ from apache_beam.typehints import TypeCheckError
 
 from tests.aggregations import DAY, Aggregation, aggregation, by_key, plain_rows
 from transforms.aggregation import aggregate
-from transforms.aggregation.aggregate import AggregatePerKey, MergeFn, SummarizeFn
+from transforms.aggregation.aggregate import AggregateBounded, MergeFn, SummarizeFn
 
 STATISTICS = ["count", "missing", "mean", "std", "sum", "min", "max", "first", "last", "p50", "distinct", "top2"]
 MODELS = {"m": {"target": "y", "features": ["x"], "memory": "all", "forgetting_factor": 0.9}}
@@ -67,7 +67,7 @@ def test_the_piped_answer_is_the_direct_one_in_any_batching(rows: int, shards: i
     with testing.TestPipeline(runner=FnApiRunner()) as pipeline:
         created = pipeline | beam.Create(batches)
         assert_that(created | beam.combiners.Count.Globally(), equal_to([-(-600 // rows)]), "batches")
-        tables = created | AggregatePerKey(summary=of.summary, outputs=of.outputs, shards=shards, threads=threads)
+        tables = created | AggregateBounded(summary=of.summary, outputs=of.outputs, shards=shards, threads=threads)
         assert set(tables) == {"a", "a_models"}
         assert_that(tables["a"], is_rows_of(plain_rows(want["a"]), "k"), "statistics")
         assert_that(tables["a_models"], is_rows_of(plain_rows(want["a_models"]), "k", "model"), "models")
@@ -80,7 +80,7 @@ def test_rows_in_any_order_give_the_same_tables() -> None:
     want = plain_rows(of.tables(frame)["a"])
     with testing.TestPipeline(runner=FnApiRunner()) as pipeline:
         created = pipeline | beam.Create(batches_of(of, shuffled, 40))
-        tables = created | AggregatePerKey(summary=of.summary, outputs=of.outputs)
+        tables = created | AggregateBounded(summary=of.summary, outputs=of.outputs)
         assert_that(tables["a"], is_rows_of(want, "k"))
 
 
@@ -88,7 +88,7 @@ def test_no_batches_give_no_rows() -> None:
     of = whole()
     with testing.TestPipeline(runner=FnApiRunner()) as pipeline:
         none = pipeline | beam.Create([of.batch(some_rows().iloc[:0])])
-        tables = none | AggregatePerKey(summary=of.summary, outputs=of.outputs)
+        tables = none | AggregateBounded(summary=of.summary, outputs=of.outputs)
         assert_that(tables["a"], is_rows_of([], "k"))
 
 
@@ -97,13 +97,13 @@ def test_an_element_that_is_no_batch_is_refused_when_the_graph_is_built(wrong: A
     of = whole()
     pipeline = testing.TestPipeline(runner=FnApiRunner())
     with pytest.raises(TypeCheckError, match="RecordBatch"):
-        _ = pipeline | beam.Create([wrong]) | AggregatePerKey(summary=of.summary, outputs=of.outputs)
+        _ = pipeline | beam.Create([wrong]) | AggregateBounded(summary=of.summary, outputs=of.outputs)
 
 
 def test_less_than_one_shard_is_refused() -> None:
     of = whole()
     with pytest.raises(ValueError, match="shards must be at least 1, is 0"):
-        AggregatePerKey(summary=of.summary, outputs=of.outputs, shards=0)
+        AggregateBounded(summary=of.summary, outputs=of.outputs, shards=0)
 
 
 def test_a_bundle_gives_one_partial_a_shard_however_many_batches_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

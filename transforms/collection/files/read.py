@@ -29,7 +29,7 @@ from transforms.process.progress import TALLY
 from transforms.process.threads import pool
 from transforms.record import ledger
 from transforms.record.batch import Origin, one_batch
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, Branched, branching
 from transforms.record.dead_letter import Payloads
 from transforms.record.payload import as_json, as_struct
 
@@ -295,7 +295,7 @@ class ReadFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._parts: list[FileRange] = []
 
-    def process(self, part: FileRange) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+    def process(self, part: FileRange) -> Iterator[Branched]:
         self._parts.append(part)
         if len(self._parts) >= _TOGETHER:
             yield from self._read()
@@ -307,7 +307,7 @@ class ReadFn(beam.DoFn):
             else:
                 yield _in_global_window(output)
 
-    def _read(self) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+    def _read(self) -> Iterator[Branched]:
         parts, self._parts = self._parts, []
         counts = {(part.source, part.start): {"read": 0, "dead": 0} for part in parts}
         for part, parsed in self._reader.read_all(parts):

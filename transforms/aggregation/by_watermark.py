@@ -1,0 +1,174 @@
+"""The driver of a timeline for somebody else's endless collection: windows close as Beam's watermark passes them.
+
+A job that reads an endless source itself has ticks, which `transforms.aggregation.live` follows. Here there is only
+what every Beam pipeline has: the timestamps of its elements, and event-time timers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.coders import BytesCoder, FastPrimitivesCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.utils.timestamp import Timestamp
+
+from transforms.aggregation.accumulator import as_numpy
+from transforms.aggregation.live import decode_state, encode_state
+from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
+from transforms.aggregation.timeline import Output, Timeline
+from transforms.record.coder import RecordBatchCoder
+from transforms.time.event_time import as_timestamps
+from transforms.time.watermark import END, NEVER
+
+LATE: Final = "late"
+_MOST_WAITING: Final = 64
+"""Partials that wait for a window's end until they are merged."""
+
+
+class SummarizeEachFn(beam.DoFn):
+    """Batches to (shard, partial), each at once: a partial has its batch's timestamp, and holds the watermark so."""
+
+    def __init__(self, summary: Summary, shards: int):
+        self._summary = summary
+        self._shards = shards
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        yield from self._summary.by_shard(self._summary.summarize(batch), self._shards).items()
+
+
+class Alarm(NamedTuple):
+    """When a shard has something to do next (µs), through where its windows have closed, how many partials wait."""
+
+    due: int = END
+    through: int = NEVER
+    waiting: int = 0
+
+
+def parted(timeline: Timeline, partial: pa.RecordBatch, through: int) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The slices of a partial that are in time where windows have closed through a watermark, and those that are late.
+
+    A slice is late once `lateness` has passed since its end, as in a job.
+    """
+    ends = timeline.summary.window.slice_ends(as_numpy(partial[SLICE]))
+    late = ends + timeline.lateness <= through
+    if not late.any():
+        return partial, partial.slice(0, 0)
+    return partial.filter(pa.array(~late)), partial.filter(pa.array(late))
+
+
+def late_rows(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
+    """How many rows of each slice and key came late: slice_start, slice_end, the key, rows."""
+    starts = as_numpy(partial[SLICE])
+    columns = {"slice_start": as_timestamps(starts), "slice_end": as_timestamps(summary.window.slice_ends(starts))}
+    columns |= {name: partial[key_column(name)] for name in summary.key} | {ROWS: partial[ROWS]}
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def next_due(timeline: Timeline, partial: pa.RecordBatch, through: int) -> int:
+    """The watermark at which slices that just came have a row to give: at once where a window of theirs has ended."""
+    ends = timeline.summary.window.slice_ends(as_numpy(partial[SLICE]))
+    if len(ends) and ends.min() <= through:
+        return through
+    due = timeline.next_end(partial, through)
+    return END if due is None else due
+
+
+class CloseFn(beam.DoFn):
+    """(shard, partial) to rows of tables, by their places; those that come late are counted in `late`."""
+
+    WAITING = BagStateSpec("waiting", RecordBatchCoder())
+    STATE = ReadModifyWriteStateSpec("state", BytesCoder())
+    ALARM = ReadModifyWriteStateSpec("alarm", FastPrimitivesCoder())
+    CLOSE = TimerSpec("close", TimeDomain.WATERMARK)
+
+    def __init__(self, timeline: Timeline):
+        self._timeline = timeline
+
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+        alarm: Any = beam.DoFn.StateParam(ALARM),
+        close: Any = beam.DoFn.TimerParam(CLOSE),
+    ) -> Iterator[Any]:
+        now = Alarm(*(alarm.read() or ()))
+        partial, late = parted(self._timeline, element[1], now.through)
+        if late.num_rows:
+            yield beam.pvalue.TaggedOutput(LATE, late_rows(self._timeline.summary, late))
+        if not partial.num_rows:
+            return
+        count = now.waiting + 1
+        if count > _MOST_WAITING:
+            partial, count = self._timeline.summary.merge([*waiting.read(), partial]), 1
+            waiting.clear()
+        waiting.add(partial)
+        due = min(now.due, next_due(self._timeline, partial, now.through))
+        alarm.write(tuple(Alarm(due, now.through, count)))
+        close.set(moment(due))
+
+    @on_timer(CLOSE)  # type: ignore[untyped-decorator]  # Beam has no types for it
+    def close(
+        self,
+        fired: Any = beam.DoFn.TimestampParam,
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+        stored: Any = beam.DoFn.StateParam(STATE),
+        alarm: Any = beam.DoFn.StateParam(ALARM),
+        close: Any = beam.DoFn.TimerParam(CLOSE),
+    ) -> Iterator[Any]:
+        now = Alarm(*(alarm.read() or ()))
+        if fired.micros < now.due:  # it was set anew, and this is what was set before
+            if now.due < END:
+                close.set(moment(now.due))
+            return
+        encoded = stored.read()
+        state = decode_state(encoded) if encoded else self._timeline.start()
+        through = max(now.through, fired.micros)
+        state, tables = self._timeline.advance(state, list(waiting.read()), through)
+        waiting.clear()
+        stored.write(encode_state(state))
+        due = self._timeline.next_end(state.open, through)
+        alarm.write(tuple(Alarm(END if due is None else due, through)))
+        if due is not None:
+            close.set(moment(due))
+        for index, rows in enumerate(tables.values()):
+            if rows.num_rows:
+                yield beam.pvalue.TaggedOutput(str(index), rows)
+
+
+def moment(instant: int) -> Timestamp:
+    """A time for a timer; runners keep milliseconds, so it is the first one that is not before."""
+    return Timestamp(micros=-(-instant // 1000) * 1000)
+
+
+@dataclass(eq=False, kw_only=True)
+class AggregateByWatermark(beam.PTransform):
+    """Closes the windows of an endless collection of batches as Beam's watermark passes their ends.
+
+    In: batches as for `AggregateBounded`, each with a timestamp that is not after its earliest event time. Out: a
+    dictionary from each output's table to its rows, and under LATE how many rows came too late, by slice and key.
+
+    Args:
+        lateness: how long windows wait for late records (µs).
+        shards: how many ways the keys are cut.
+    """
+
+    summary: Summary
+    outputs: Sequence[Output]
+    lateness: int = 0
+    shards: int = 2
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+        keyed = tuple[int, pa.RecordBatch]
+        tags = [*(str(index) for index in range(len(self.outputs))), LATE]
+        summarize = beam.ParDo(SummarizeEachFn(self.summary, self.shards)).with_output_types(keyed)
+        close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs, self.lateness)))
+        typed = close.with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
+        closed = batches | "Summarize" >> summarize | "Close" >> typed.with_outputs(*tags)
+        tables = {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=False)}
+        return tables | {LATE: closed[LATE]}
