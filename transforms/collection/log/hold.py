@@ -27,7 +27,7 @@ class Hold:
         folder: the folder of the log.
         reader: the job's name among the log's readers.
         manifest: the folder whose newest version lists the job's checkpoints.
-        retain: minimum age (s) that the oldest checkpoint must reach before a newer one replaces it.
+        retain: the least age (s) of the oldest checkpoint that is kept, once one is that old.
     """
 
     folder: str

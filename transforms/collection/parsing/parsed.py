@@ -109,7 +109,7 @@ def conform(
 
 
 def _without_nulls(values: pa.Array) -> pa.Array:
-    """The column with its null rows no longer marked; skipping them halves the time to filter it."""
+    """The column without its validity bitmap, for null rows whose values are not used; it filters twice as fast."""
     return pa.Array.from_buffers(values.type, len(values), [None, *values.buffers()[1:]], offset=values.offset)
 
 
