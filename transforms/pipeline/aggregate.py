@@ -27,8 +27,8 @@ class AggregatePerKey(beam.PTransform):
 
     - `NAME`: window_start, window_end (timestamp[us, UTC], [start, end)), the key, rows (int64), COLUMN_STATISTIC …,
       revision (int64), final (bool);
-    - `NAME_models`, if there are models: window_start, window_end, the key, model, n, intercept,
-      coefficient_FEATURE …, r2, rmse, revision, final;
+    - `NAME_models`, if there are models: window_start, window_end, the key, model, the columns of its kinds, revision,
+      final;
     - `NAME_late`: how many rows came after their slice of time had closed, which no other table counts: slice_start,
       slice_end, the key, rows. A slice is a window, or of sliding windows as long as `every`.
 
