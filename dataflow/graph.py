@@ -29,6 +29,7 @@ from transforms.collection.files.read import FileReader, ReadFiles
 from transforms.collection.follow import Follow, Following
 from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
+from transforms.process.progress import Bulletin
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.live.store import SaveFn, StoreLive
@@ -53,6 +54,7 @@ class BoundedRun:
     overlay: Overlay = field(default_factory=dict)
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
     part: SourceSpan | None = None
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the result are the ticks at which a checkpoint was kept."""
-    job, source = bounded(job, run.since), source_of(job)
-    read = pipeline | "Collect" >> Follow(following=run.following, feed=source.feed(run.overlay), start=run.start)
+    job, source, bulletin = bounded(job, run.since), source_of(job), run.plan.bulletin
+    feed = source.feed(run.overlay, bulletin)
+    read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start, bulletin=bulletin)
     records = _records(read, job)
     parcels = []
     for number, aggregation in enumerate(job.aggregations):
@@ -145,7 +148,7 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
 
 def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -> Any:
     if run.part is not None:
-        return pipeline | "Collect" >> source_of(job).reading(run.part, run.overlay)
+        return pipeline | "Collect" >> source_of(job).reading(run.part, run.overlay, run.bulletin)
     reader = FileReader(
         job.spec.files.format,
         job.schema,
@@ -154,7 +157,7 @@ def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -
         threads=threads,
         overlay=run.overlay,
     )
-    return pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader)
+    return pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader, bulletin=run.bulletin)
 
 
 def _records(read: Any, job: Job) -> PreparedRecords:

@@ -225,15 +225,12 @@ def encoded_options(options: PipelineOptions, parallelism: int, workers: int) ->
     return JobServiceHandle.encode_pipeline_options(found)
 
 
-_ATTACHED: "list[FlinkResult]" = []
-"""The jobs that this process waits for; they end with it."""
-
-
-def abandon() -> None:
-    """Ends every job on a cluster that this process waits for, if the cluster answers."""
-    while _ATTACHED:
+def abandon(pipeline: beam.Pipeline) -> None:
+    """Ends the jobs on a cluster that a pipeline has become, if the cluster answers."""
+    attached = pipeline.runner.attached if isinstance(pipeline.runner, RestRunner) else []
+    while attached:
         with suppress(FlinkError):
-            _ATTACHED.pop().cancel()
+            attached.pop().cancel()
 
 
 class RestRunner(FlinkRunner):
@@ -242,13 +239,14 @@ class RestRunner(FlinkRunner):
     def __init__(self, flags: Sequence[str] = ()) -> None:
         super().__init__()
         self._flags = flags
+        self.attached: list[FlinkResult] = []
 
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> "FlinkResult":
         """Submits the job."""
         parallelism = parallelism_of(self._flags)
         target, job = target_of(self._flags, parallelism), new_id()
         result = FlinkResult(target.flink, job)
-        _ATTACHED.append(result)
+        self.attached.append(result)
         submit(self._optimize_pipeline(pipeline, options), options, target, job, parallelism)
         return result
 

@@ -14,7 +14,7 @@ from dataflow.errors import UsageError
 from dataflow.execution.bounded import Ran, execute, quieten
 from dataflow.execution.stored import places
 from dataflow.job.plan import Job
-from transforms.process.progress import TALLY
+from transforms.process.progress import Bulletin, Tally
 from transforms.storage.publish import Outcome, Plan
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
@@ -69,8 +69,9 @@ def sum_of(book: Mapping[str, int]) -> str:
 
 def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
     """Runs a planned job, or a part of its log, writes its report and prints the outcome."""
-    with progress(job.spec.job):
-        ran = execute(job, flags, part)
+    bulletin = Bulletin()
+    with progress(job.spec.job, bulletin.tally):
+        ran = execute(job, flags, part, bulletin)
     outcome = Outcome.read(job.state)
     if outcome is None:
         raise AssertionError("a run ended without an outcome")
@@ -86,7 +87,7 @@ def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
 
 
 @contextmanager
-def progress(name: str) -> Iterator[None]:
+def progress(name: str, tally: Tally) -> Iterator[None]:
     """Shows rows, rows a second and dead letters while a job runs on a terminal."""
     from rich.console import Console
 
@@ -99,7 +100,7 @@ def progress(name: str) -> Iterator[None]:
 
     def line() -> str:
         seconds = max(time.monotonic() - started, 1e-3)
-        return f"{name}: {TALLY.read:,} records, {TALLY.read / seconds:,.0f} a second, {TALLY.dead:,} dead letters"
+        return f"{name}: {tally.read:,} records, {tally.read / seconds:,.0f} a second, {tally.dead:,} dead letters"
 
     with console.status(line()) as status:
 

@@ -13,6 +13,7 @@ from dataflow.errors import Refused, UsageError
 from dataflow.execution.bounded import refuse_unseen
 from dataflow.execution.live import LiveFlags
 from dataflow.job.plan import Job
+from transforms.process.progress import Bulletin
 
 
 def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
@@ -54,9 +55,10 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
         raise Refused(f"runner: {error}") from None
     if not live.to_end:  # without a log there is no end to read to
         wait_for_source(job, say)
-    page = nullcontext() if live.serve is None else _page(job, live.serve, live, say)
-    with progress(job.spec.job):
-        ended = follow(job, flags, live, say=say, page=page)
+    bulletin = Bulletin()
+    page = nullcontext() if live.serve is None else _page(job, live.serve, live, say, bulletin)
+    with progress(job.spec.job, bulletin.tally):
+        ended = follow(job, flags, live, say=say, page=page, bulletin=bulletin)
     _print_ledger(job)
     if job.spec.report:
         from dataflow.commands.report import render_stored
@@ -69,10 +71,12 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     return 0
 
 
-def _page(job: Job, serve: str, live: LiveFlags, say: Callable[[str], None]) -> AbstractContextManager[Any]:
+def _page(
+    job: Job, serve: str, live: LiveFlags, say: Callable[[str], None], bulletin: Bulletin
+) -> AbstractContextManager[Any]:
     from dataflow.page.server import serving
 
-    return serving(job, serve, say, from_nothing=live.begin_anew)
+    return serving(job, serve, say, bulletin, from_nothing=live.begin_anew)
 
 
 def _print_ledger(job: Job) -> None:

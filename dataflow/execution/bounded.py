@@ -12,10 +12,11 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from dataflow import interrupt
 from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
@@ -25,6 +26,7 @@ from dataflow.job.plan import Job
 from transforms.errors import SinkError, SourceError, failures
 from transforms.location import is_local
 from transforms.process import durable
+from transforms.process.progress import Bulletin
 from transforms.storage.error import told_as_sink_error
 
 
@@ -53,11 +55,12 @@ class Ran:
         return Ran(**{**content, "finished": datetime.fromisoformat(content["finished"])})
 
 
-def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
+def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin | None = None) -> Ran:
     """Runs a planned job to its end and publishes its tables.
 
     Args:
         part: of an endless source, the `Part` to read; None: from its beginning to its present end.
+        bulletin: the status of the run.
 
     Raises:
         SourceError: if something cannot be read.
@@ -88,7 +91,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None) -> Ran:
         check_sinks(job)
         overlay = ReplayOverlay.read(job.state)
         name = f"{began:%Y%m%dT%H%M%S%f}"
-        run = BoundedRun(name, began, ranges, overlay.repairs, overlay.attempts, part)
+        run = BoundedRun(name, began, ranges, overlay.repairs, overlay.attempts, part, bulletin or Bulletin())
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)
@@ -126,7 +129,7 @@ def _run(pipeline: Any) -> None:
     try:
         thread.join()
     except BaseException:
-        flink.abandon()
+        flink.abandon(pipeline)
         raise
     if failures:
         raise failures[0]
@@ -168,8 +171,8 @@ def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
         raise JobFileError([f"{dotted(named.field)}: {named.text} {sentence}" for named in unseen])
 
 
-_HELD: set[str] = set()
-"""The states that this process holds."""
+_HELD: Final[ContextVar[frozenset[str]]] = ContextVar("held", default=frozenset())
+"""The states that the present command holds; one in another thread holds none of them."""
 
 
 @contextmanager
@@ -181,7 +184,7 @@ def locked(state: str) -> Iterator[None]:
     """
     from dataflow.execution.submission import refuse_while_it_runs
 
-    is_new = state not in _HELD
+    is_new = state not in _HELD.get()
     with held(state):
         if is_new:
             refuse_while_it_runs(state)
@@ -195,7 +198,7 @@ def held(state: str) -> Iterator[None]:
     Raises:
         JobRunning: if somebody else holds it.
     """
-    if state in _HELD:  # by a command that does more than one thing with it
+    if state in _HELD.get():  # by a command that does more than one thing with it
         yield
         return
     file = _open_lock(state)
@@ -206,10 +209,12 @@ def held(state: str) -> Iterator[None]:
             raise JobRunning(
                 [f"{state}: this job is running already; wait for it, or give this one another `state`"]
             ) from None
-        _HELD.add(state)
-        yield
+        token = _HELD.set(_HELD.get() | {state})
+        try:
+            yield
+        finally:
+            _HELD.reset(token)
     finally:
-        _HELD.discard(state)
         file.close()
 
 

@@ -18,6 +18,7 @@ from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
 from transforms.errors import LogError
+from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
 
@@ -64,12 +65,14 @@ def follow(
     *,
     say: Callable[[str], None],
     page: AbstractContextManager[Any],
+    bulletin: Bulletin,
 ) -> Ended:
     """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
 
     Args:
         say: takes sentences about what happens.
         page: shows the job while it runs.
+        bulletin: the status of the run.
 
     Raises:
         SourceError: if there is no log, or its part that is needed is gone.
@@ -89,7 +92,7 @@ def follow(
             upgrade(job, say)
         before = None if live.begin_anew else folder.read()
         with page:
-            _until_it_ends(partial(_once, job, flags, say, []), live, folder, say)
+            _until_it_ends(partial(_once, job, flags, say, [], bulletin), live, folder, say)
         manifest = folder.read()
         if manifest is None or (before is not None and manifest.at.is_at(before.at)):
             raise JobFailed("the job ended without a checkpoint; the next start resumes from the one before")
@@ -104,7 +107,14 @@ def follow(
         return Ended(newest.chunk, newest.watermark, newest.drained, ran)
 
 
-def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], asked: list[int], live: LiveFlags) -> None:
+def _once(
+    job: Job,
+    flags: Sequence[str],
+    say: Callable[[str], None],
+    asked: list[int],
+    bulletin: Bulletin,
+    live: LiveFlags,
+) -> None:
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
     from dataflow.execution.restore import launch
     from dataflow.graph import build_live
@@ -112,14 +122,14 @@ def _once(job: Job, flags: Sequence[str], say: Callable[[str], None], asked: lis
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
-    run = launch(job, say, drain=live.drain, anew=live.begin_anew)
+    run = launch(job, say, drain=live.drain, anew=live.begin_anew, bulletin=bulletin)
     pipeline = prism.endless_pipeline(flags)
     build_live(pipeline, job, run)
     if asked or live.to_end:
         ask(run.following.control, STOP if asked else FINISH)
     where = direct.name(["--runner=PrismRunner"])
     say(f"following the {source_of(job).describe()} on {where}; SIGTERM stops at a checkpoint")
-    _run(pipeline, job, run.following.control, say, asked)
+    _run(pipeline, job, run, say, asked)
 
 
 def _until_it_ends(
@@ -147,7 +157,7 @@ def _place(folder: CheckpointFolder) -> Place | None:
     return manifest.at if manifest is not None and manifest.checkpoints else None
 
 
-def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], asked: list[int]) -> None:
+def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
     from dataflow.source import source_of
     from runners.prism import PrismFailed
@@ -173,7 +183,7 @@ def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], aske
     def ask_to_stop() -> None:
         while not done.is_set():
             try:
-                ask(control, STOP)
+                ask(run.following.control, STOP)
             except OSError:  # the disk may be full; the checkpoint waits for it, too
                 done.wait(0.5)
             else:
@@ -182,7 +192,7 @@ def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], aske
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        watch(done, source_of(job).end, say)
+        watch(done, source_of(job).end, say, run.plan.bulletin)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -194,22 +204,24 @@ def _run(pipeline: Any, job: Job, control: str, say: Callable[[str], None], aske
 
 
 def watch(
-    done: threading.Event, end: Callable[[], int | None], say: Callable[[str], None], patience: float = STALL_SECONDS
+    done: threading.Event,
+    end: Callable[[], int | None],
+    say: Callable[[str], None],
+    bulletin: Bulletin,
+    patience: float = STALL_SECONDS,
 ) -> None:
     """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
-    from transforms.process.progress import BULLETIN
-
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
         with suppress(sqlite3.Error, LogError):
             if (last := end()) is not None:
-                BULLETIN.set(end=last)
-        if BULLETIN.trouble != trouble:
-            say(f"waiting: {BULLETIN.trouble}" if BULLETIN.trouble else f"that is over: {trouble}")
-            trouble = BULLETIN.trouble
-        now = (BULLETIN.position, BULLETIN.watermark or 0)
-        if now != seen or BULLETIN.position >= BULLETIN.end:
+                bulletin.set(end=last)
+        if bulletin.trouble != trouble:
+            say(f"waiting: {bulletin.trouble}" if bulletin.trouble else f"that is over: {trouble}")
+            trouble = bulletin.trouble
+        now = (bulletin.position, bulletin.watermark or 0)
+        if now != seen or bulletin.position >= bulletin.end:
             moved, seen, told_stall = time.monotonic(), now, False
         elif time.monotonic() - moved > patience and not told_stall:
             told_stall = True
-            say(f"{BULLETIN.end - BULLETIN.position:,} records wait and nothing was read for {patience:.0f} s")
+            say(f"{bulletin.end - bulletin.position:,} records wait and nothing was read for {patience:.0f} s")

@@ -23,6 +23,7 @@ from transforms.collection.control import ask
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.follow import Following
 from transforms.errors import CheckpointDamaged, StateRefused
+from transforms.process.progress import Bulletin
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import BEGIN_ANEW
 from transforms.storage.checkpoint.history import NOTHING, Line, Place
@@ -37,11 +38,19 @@ LONGEST: Final = timedelta(days=32)
 """The longest window of a calendar, a month, and a day more."""
 
 
-def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: bool = False) -> LiveRun:
+def launch(
+    job: Job,
+    say: Callable[[str], None],
+    *,
+    drain: bool = False,
+    anew: bool = False,
+    bulletin: Bulletin | None = None,
+) -> LiveRun:
     """What a live run begins with: nothing, or the job's newest checkpoint.
 
     Args:
         anew: whether the job starts from nothing whatever its state and its tables hold.
+        bulletin: the status of the run.
 
     Raises:
         SourceError: if the source cannot be read, or does not hold any more what comes next.
@@ -54,7 +63,7 @@ def launch(job: Job, say: Callable[[str], None], *, drain: bool = False, anew: b
             os.remove(replaying(job))
     _refuse_half_replayed(job)
     source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
-    plan = plan_of(job, overlay)
+    plan = replace(plan_of(job, overlay), bulletin=bulletin or Bulletin())
     manifest = None if anew else plan.checkpoints.read()
     source.hold(manifest)
     if manifest is None:

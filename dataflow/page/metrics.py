@@ -21,7 +21,7 @@ class JobCollector(Collector):
         """The present metrics; values that are not known yet are left out."""
         view, bulletin = self._view, self._view.bulletin
         ledger, reasons = bulletin.totals()
-        yield self._counter("records_read", "Records read since this process began", view.tally.read)
+        yield self._counter("records_read", "Records read since this process began", view.bulletin.tally.read)
         yield self._gauge("log_position", "Position of the next record to read", bulletin.position)
         yield self._gauge("log_end_position", "Position after the last record in the log", bulletin.end)
         yield self._gauge("backlog_records", "Records in the log that wait to be read", view.backlog)

@@ -20,7 +20,7 @@ from dataflow.page.app import application
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
 from transforms.errors import SinkError
-from transforms.process.progress import BULLETIN, Bulletin
+from transforms.process.progress import Bulletin
 from transforms.record import ledger
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
 
@@ -35,7 +35,7 @@ ANY_ADDRESS: Final = ("0.0.0.0", "::")
 
 @contextmanager
 def serving(
-    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin = BULLETIN, *, from_nothing: bool = False
+    job: Job, serve: str, say: Callable[[str], None], bulletin: Bulletin, *, from_nothing: bool = False
 ) -> Iterator[str]:
     """Serves the page of a job until the context ends; yields its URL.
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from dataflow.job.plan import Job
 from dataflow.report.cells import cell
 from dataflow.report.keys import label
-from transforms.process.progress import BULLETIN, TALLY, Bulletin, Tally
+from transforms.process.progress import Bulletin
 
 _NEITHER: Final = ("window_start", "window_end", "revision", "final")
 """Columns of every table that belong neither to its key nor to its figures."""
@@ -37,11 +37,10 @@ class JobView:
 
     job: str
     tables: Mapping[str, TableView]
-    bulletin: Bulletin = field(default_factory=lambda: BULLETIN)
-    tally: Tally = field(default_factory=lambda: TALLY)
+    bulletin: Bulletin
 
     @classmethod
-    def of(cls, job: Job, bulletin: Bulletin = BULLETIN) -> "JobView":
+    def of(cls, job: Job, bulletin: Bulletin) -> "JobView":
         """The view of a planned job."""
         names = [output.table for aggregation in job.aggregations for output in aggregation.outputs]
         tables = {name: _table_view(name, job.tables[name].key, job.tables[name].schema) for name in names}
@@ -81,7 +80,7 @@ class JobView:
         ledger, reasons = bulletin.totals()
         return {
             "now": time.time(),
-            "read": self.tally.read,
+            "read": self.bulletin.tally.read,
             "position": bulletin.position,
             "backlog": self.backlog,
             "lag_s": self.lag_s,

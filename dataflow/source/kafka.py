@@ -22,6 +22,7 @@ from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.repair import Overlay
 from transforms.errors import SourceError
+from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 
@@ -79,8 +80,8 @@ class KafkaSource:
     def hold(self, manifest: Manifest | None) -> None:
         """A topic keeps what its own retention determines."""
 
-    def feed(self, overlay: Overlay) -> Feed:
-        return KafkaFeed(self.spec, self._parser(overlay), self._group)
+    def feed(self, overlay: Overlay, bulletin: Bulletin) -> Feed:
+        return KafkaFeed(self.spec, self._parser(overlay, bulletin), self._group, bulletin)
 
     def after_checkpoint(self) -> beam.DoFn:
         return CommitFn(self.spec, self._group, f"{self.job.state}/{MANIFEST}")
@@ -95,8 +96,9 @@ class KafkaSource:
     def end(self) -> int | None:
         return None
 
-    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
-        return ReadKafka(spec=self.spec, parser=self._parser(overlay), start=part.start.progress, end=part.end)
+    def reading(self, part: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> beam.PTransform:
+        parser, start = self._parser(overlay, bulletin), part.start.progress
+        return ReadKafka(spec=self.spec, parser=parser, start=start, end=part.end, bulletin=bulletin)
 
     def whole(self) -> SourceSpan:
         start = self.begin(lambda _: None)
@@ -137,7 +139,7 @@ class KafkaSource:
         finally:
             reader.close()
 
-    def _parser(self, overlay: Overlay) -> KafkaParser:
+    def _parser(self, overlay: Overlay, bulletin: Bulletin) -> KafkaParser:
         spec, registry = self.job.spec, self.spec.schema_registry
-        avro = AvroDecoder.of(registry, self.job.schema) if registry is not None else None
+        avro = AvroDecoder.of(registry, self.job.schema, bulletin) if registry is not None else None
         return KafkaParser(self.spec.topic, self.job.schema, spec.watermark, spec.record.max_future, overlay, avro)

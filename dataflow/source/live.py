@@ -12,6 +12,7 @@ import pyarrow as pa
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed
 from transforms.collection.repair import Overlay
+from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.time.tick import READ, name_of
 
@@ -58,7 +59,7 @@ class LiveSource(Protocol):
     def hold(self, manifest: Manifest | None) -> None:
         """Makes the source keep what the job needs from now on."""
 
-    def feed(self, overlay: Overlay) -> Feed:
+    def feed(self, overlay: Overlay, bulletin: Bulletin) -> Feed:
         """The source as a worker reads it."""
 
     def after_checkpoint(self) -> beam.DoFn:
@@ -73,7 +74,7 @@ class LiveSource(Protocol):
     def end(self) -> int | None:
         """The position after the last record; None: the reader itself reports it."""
 
-    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
+    def reading(self, part: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> beam.PTransform:
         """Reads a part."""
 
     def whole(self) -> SourceSpan:

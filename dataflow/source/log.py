@@ -21,6 +21,7 @@ from transforms.collection.log.read import ReadLog
 from transforms.collection.log.writer import LogReader
 from transforms.collection.repair import Overlay
 from transforms.errors import SourceError
+from transforms.process.progress import Bulletin
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
@@ -76,7 +77,7 @@ class LogSource:
         with suppress(OSError):
             self._hold().announce(oldest)
 
-    def feed(self, overlay: Overlay) -> Feed:
+    def feed(self, overlay: Overlay, bulletin: Bulletin) -> Feed:
         return LogFeed(self.job.log.path, self._parser(overlay), self._hold())
 
     def after_checkpoint(self) -> beam.DoFn:
@@ -92,8 +93,10 @@ class LogSource:
         with closing(LogReader(self.job.log.path)) as reader:
             return reader.extent().end_position
 
-    def reading(self, part: SourceSpan, overlay: Overlay) -> beam.PTransform:
-        return ReadLog(folder=self.job.log.path, parser=self._parser(overlay), start=part.start, end=part.end)
+    def reading(self, part: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> beam.PTransform:
+        return ReadLog(
+            folder=self.job.log.path, parser=self._parser(overlay), start=part.start, end=part.end, bulletin=bulletin
+        )
 
     def whole(self) -> SourceSpan:
         extent = self.job.log_extent()

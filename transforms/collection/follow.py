@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import apache_beam as beam
@@ -14,7 +14,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 from transforms.collection.control import STOP, asked_for
 from transforms.collection.cursor import CursorProvider, SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
-from transforms.process.progress import BULLETIN, TALLY
+from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, branching
 from transforms.time.event_time import EARLIEST, Window, as_timestamps
 from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_parcel
@@ -89,9 +89,10 @@ _REST: Final = CursorProvider()
 class FollowFn(beam.DoFn):
     """Reads a source from a cursor; emits batches, with the side outputs `dead_letters`, `ledger` and `ticks`."""
 
-    def __init__(self, following: Following, feed: Feed):
+    def __init__(self, following: Following, feed: Feed, bulletin: Bulletin):
         self._following = following
         self._feed = feed
+        self._bulletin = bulletin
 
     def setup(self) -> None:
         self._feed.open()
@@ -116,8 +117,8 @@ class FollowFn(beam.DoFn):
                 tick = cursor.tick(turn.why, keeps=False)
                 watermark.set_watermark(MAX_TIMESTAMP if cursor.ended else moment(tick.name, PASSED))
             if turn.portion is not None:
-                TALLY.add(turn.portion.records, turn.portion.dead.num_rows)
-                BULLETIN.set(**bulletin_of(turn.portion, self._feed, time.time()))
+                self._bulletin.tally.add(turn.portion.records, turn.portion.dead.num_rows)
+                self._bulletin.set(**bulletin_of(turn.portion, self._feed, time.time()))
             if not cursor.ended and (turn.has_tick or time.monotonic() >= leave):
                 tracker.defer_remainder(Duration(seconds=self._following.pause if turn.has_tick else 0))
                 return
@@ -185,10 +186,11 @@ class Follow(beam.PTransform):
     following: Following
     feed: Feed
     start: SourceCursor
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
         start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(SourceCursor)
-        return start | "Follow" >> branching(FollowFn(self.following, self.feed), *BOOKS, "ticks")
+        return start | "Follow" >> branching(FollowFn(self.following, self.feed, self.bulletin), *BOOKS, "ticks")

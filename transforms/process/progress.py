@@ -2,10 +2,12 @@
 
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
@@ -24,17 +26,16 @@ class Tally:
             self.dead += dead
 
 
-TALLY = Tally()
-"""The tally of this process; worker processes have separate ones, which are not read."""
-
-
 KEPT: Final = 5_000
 """The number of rows of each table that the bulletin keeps: a year of days for a dozen keys."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Bulletin:
-    """The status of a live job in this process; any thread may write and read it.
+    """The status of one run; any thread may write and read it.
+
+    It travels to workers by its name: in the process that shows the run they write this one, elsewhere one that is
+    not shown. Runs in one process have bulletins of their own.
 
     Args:
         watermark: the watermark (µs); None before anything is read.
@@ -49,6 +50,7 @@ class Bulletin:
         stored: rows of windows that this process stored; they are numbered from 1.
         stored_by_table: the same for each table.
         forgotten: the greatest number of a row that is no longer kept.
+        tally: records read so far.
     """
 
     watermark: int | None = None
@@ -63,8 +65,13 @@ class Bulletin:
     stored: int = 0
     stored_by_table: Counter[str] = field(default_factory=Counter)
     forgotten: int = 0
+    tally: Tally = field(default_factory=Tally)
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
     _rows: dict[str, deque[tuple[int, pa.RecordBatch]]] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        _SHOWN[self.name] = self
 
     def set(self, **changes: Any) -> None:
         """Sets fields by name; a new `lag_s` also records that something was just read."""
@@ -74,7 +81,7 @@ class Bulletin:
             if "lag_s" in changes:
                 self.heard = time.monotonic()
 
-    def retell(self, before: str, trouble: str = "") -> None:
+    def replace_trouble(self, before: str, trouble: str = "") -> None:
         """Replaces the problem `before`, which the same reporter raised last, by `trouble`; empty clears it.
 
         A problem that another reporter raised is not cleared.
@@ -127,6 +134,15 @@ class Bulletin:
                 found += [(first + skipped + at, table, row) for at, row in enumerate(rows)]
         return found
 
+    def __reduce__(self) -> Any:
+        return _found, (self.name,)
 
-BULLETIN = Bulletin()
-"""The bulletin of this process."""
+
+_SHOWN: "WeakValueDictionary[str, Bulletin]" = WeakValueDictionary()
+"""The bulletins of this process by name, as long as something holds them."""
+
+
+def _found(name: str) -> Bulletin:
+    """The bulletin of a run as a worker unpickles it: in the process that shows the run, that one."""
+    found = _SHOWN.get(name)
+    return found if found is not None else Bulletin(name=name)

@@ -32,7 +32,7 @@ from tests.dataflow.live_job import (
 from tests.waiting import until
 from transforms.collection.log.writer import LogReader, LogWriter
 from transforms.process import versions
-from transforms.process.progress import BULLETIN
+from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import MANIFEST
 
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
@@ -190,10 +190,9 @@ def test_the_watchdog_says_when_records_wait_and_nobody_reads(tmp_path: Path, fe
         said.append(sentence)
         done.set()
 
-    BULLETIN.set(position=52, watermark=0)
-    watch(done, lambda: feed.writer.extent.end_position, say, patience=0.2)
+    bulletin = Bulletin(position=52, watermark=0)
+    watch(done, lambda: feed.writer.extent.end_position, say, bulletin, patience=0.2)
     assert said == ["208 records wait and nothing was read for 0 s"]
-    BULLETIN.set(position=0, watermark=None, end=0)
 
 
 @pytest.mark.alone

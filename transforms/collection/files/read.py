@@ -25,7 +25,7 @@ from transforms.collection.parsing.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.parsing.values import Refusals
 from transforms.collection.repair import Overlay, Positions, Repair, one_line_each, replaced_rows, without
 from transforms.collection.spec import LONGEST_LINE
-from transforms.process.progress import TALLY
+from transforms.process.progress import Bulletin
 from transforms.process.threads import pool
 from transforms.record import ledger
 from transforms.record.batch import Origin, one_batch
@@ -289,8 +289,9 @@ _TOGETHER: Final = 32
 class ReadFn(beam.DoFn):
     """FileRange to batches, with the side outputs `dead_letters` and `ledger`."""
 
-    def __init__(self, reader: FileReader):
+    def __init__(self, reader: FileReader, bulletin: Bulletin):
         self._reader = reader
+        self._bulletin = bulletin
 
     def start_bundle(self) -> None:
         self._parts: list[FileRange] = []
@@ -314,7 +315,7 @@ class ReadFn(beam.DoFn):
             count = counts[part.source, part.start]
             count["read"] += parsed.read
             count["dead"] += parsed.dead.num_rows
-            TALLY.add(parsed.read, parsed.dead.num_rows)
+            self._bulletin.tally.add(parsed.read, parsed.dead.num_rows)
             if parsed.dead.num_rows:
                 yield beam.pvalue.TaggedOutput("dead_letters", parsed.dead)
             step = self._reader.batch_rows or parsed.batch.num_rows
@@ -337,9 +338,10 @@ class ReadFiles(beam.PTransform):
     """
 
     reader: FileReader
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
-        return ranges | "Spread" >> beam.Reshuffle() | "Read" >> branching(ReadFn(self.reader), *BOOKS)
+        return ranges | "Spread" >> beam.Reshuffle() | "Read" >> branching(ReadFn(self.reader, self.bulletin), *BOOKS)

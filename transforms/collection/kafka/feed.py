@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from transforms.collection.cursor import SourceCursor
@@ -13,7 +13,7 @@ from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser, Reading
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.process import versions
-from transforms.process.progress import BULLETIN
+from transforms.process.progress import Bulletin
 
 HEARTBEAT_MICROS: Final = 1_000_000
 """After this much silence an empty portion reports how long the silence was: it makes partitions idle."""
@@ -33,6 +33,7 @@ class KafkaFeed:
     spec: KafkaSpec
     parser: KafkaParser
     group: str
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def open(self) -> None:
         self._reader = KafkaReader(self.spec, self.group)
@@ -95,11 +96,11 @@ class KafkaFeed:
         """Reports the topic's end while nothing is read: an open transaction waits for its producer, not this job."""
         before, now = self._end, self.end()
         if now != before:
-            BULLETIN.set(position=position, end=now)
+            self.bulletin.set(position=position, end=now)
 
     def _report_trouble(self) -> None:
         if self._reader.trouble != self._trouble:
-            BULLETIN.retell(self._trouble, self._reader.trouble)
+            self.bulletin.replace_trouble(self._trouble, self._reader.trouble)
             self._trouble = self._reader.trouble
 
 

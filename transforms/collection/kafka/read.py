@@ -1,7 +1,7 @@
 """Reads a topic to an end, partition by partition; and commits a live job's progress to its consumer group."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -12,16 +12,17 @@ from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.process.progress import TALLY
+from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, branching
 
 
 class ReadPartitionFn(beam.DoFn):
     """(partition, progress before, end offset) to batches, with the side outputs `dead_letters` and `ledger`."""
 
-    def __init__(self, spec: KafkaSpec, parser: KafkaParser):
+    def __init__(self, spec: KafkaSpec, parser: KafkaParser, bulletin: Bulletin):
         self._spec = spec
         self._parser = parser
+        self._bulletin = bulletin
 
     def process(self, element: tuple[int, KafkaProgress, int]) -> Iterator[Any]:
         partition, progress, end = element
@@ -32,7 +33,7 @@ class ReadPartitionFn(beam.DoFn):
                 # Reading to an end never waits, so no partition falls silent.
                 flush = self._parser.parse(replace(reading, listened=0), progress)
                 progress = flush.progress
-                TALLY.add(reading.count, flush.dead.num_rows)
+                self._bulletin.tally.add(reading.count, flush.dead.num_rows)
                 yield from flush.batches
                 for tag, batch in zip(BOOKS, (flush.dead, flush.entries), strict=True):
                     if batch.num_rows:
@@ -52,6 +53,7 @@ class ReadKafka(beam.PTransform):
     parser: KafkaParser
     start: KafkaProgress
     end: Mapping[int, int]
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class ReadKafka(beam.PTransform):
             for number, known in self.start.partitions.items()
         ]
         partitions = pipeline | "Partitions" >> beam.Create(parts, reshuffle=False) | "Spread" >> beam.Reshuffle()
-        return partitions | "Read" >> branching(ReadPartitionFn(self.spec, self.parser), *BOOKS)
+        return partitions | "Read" >> branching(ReadPartitionFn(self.spec, self.parser, self.bulletin), *BOOKS)
 
 
 class CommitFn(beam.DoFn):

@@ -1,7 +1,7 @@
 """Reading a log to an end: the bounded form of following it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -11,16 +11,17 @@ from transforms.collection.follow import outputs
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.feed import log_portion
 from transforms.collection.log.writer import LogReader
-from transforms.process.progress import TALLY
+from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, branching
 
 
 class ReadLogFn(beam.DoFn):
     """(where to begin, where to end) to batches, with the side outputs `dead_letters` and `ledger`."""
 
-    def __init__(self, folder: str, parser: ChunkParser):
+    def __init__(self, folder: str, parser: ChunkParser, bulletin: Bulletin):
         self._folder = folder
         self._parser = parser
+        self._bulletin = bulletin
 
     def process(self, element: tuple[SourceCursor, int]) -> Iterator[Any]:
         cursor, end = element
@@ -28,7 +29,7 @@ class ReadLogFn(beam.DoFn):
         try:
             while (portion := log_portion(reader, self._parser, cursor, end)) is not None:
                 cursor = portion.cursor
-                TALLY.add(portion.records, portion.dead.num_rows)
+                self._bulletin.tally.add(portion.records, portion.dead.num_rows)
                 yield from outputs(portion)
         finally:
             reader.close()
@@ -45,10 +46,11 @@ class ReadLog(beam.PTransform):
     parser: ChunkParser
     start: SourceCursor
     end: int
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
         whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
-        return whole | "Read" >> branching(ReadLogFn(self.folder, self.parser), *BOOKS)
+        return whole | "Read" >> branching(ReadLogFn(self.folder, self.parser, self.bulletin), *BOOKS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +21,7 @@ import fastavro
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.parsing.registry import Unreadable, open_registry
 from transforms.collection.parsing.values import Refusals
+from transforms.process.progress import Bulletin
 from transforms.specification import NUMERIC
 from transforms.systems.schema_registry import RegistrySpec
 
@@ -44,17 +45,19 @@ class AvroDecoder:
     Args:
         numbers: fields in which a time stays the number that Avro stores.
         wanted: the fields that are read; None: all, because unknown fields are refused.
+        bulletin: where it reports that the registry cannot be reached.
     """
 
     registry: RegistrySpec
     numbers: frozenset[str] = frozenset()
     wanted: frozenset[str] | None = None
+    bulletin: Bulletin | None = None
 
     @staticmethod
-    def of(registry: RegistrySpec, schema: Schema) -> "AvroDecoder":
+    def of(registry: RegistrySpec, schema: Schema, bulletin: Bulletin | None = None) -> "AvroDecoder":
         """The decoder for a job's columns."""
         numbers = frozenset(name for name, column in schema.columns.items() if column.type in NUMERIC)
-        return AvroDecoder(registry, numbers, None if schema.strict else frozenset(schema.columns))
+        return AvroDecoder(registry, numbers, None if schema.strict else frozenset(schema.columns), bulletin)
 
     def as_json(
         self, values: Sequence[bytes | None], refused: Refusals, *, takes_json: bool = False
@@ -86,7 +89,7 @@ class AvroDecoder:
         number = _HEAD.unpack_from(value)[1]
         if number not in decoders:
             try:
-                decoders[number] = _decoder(self.registry, number, self.numbers)
+                decoders[number] = _decoder(self.registry, number, self.numbers, self.bulletin)
             except Unreadable as why:
                 decoders[number] = why  # the next reading asks again: it may be registered by then
         decode = decoders[number]
@@ -98,10 +101,10 @@ class AvroDecoder:
         return json.dumps(record, default=_json_value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-@cache
-def _decoder(registry: RegistrySpec, number: int, numbers: frozenset[str]) -> Decode:
+@lru_cache(maxsize=4096)
+def _decoder(registry: RegistrySpec, number: int, numbers: frozenset[str], bulletin: Bulletin | None) -> Decode:
     """The decoder for messages of a schema; a registered schema never changes."""
-    found = open_registry(registry).schema(number)
+    found = open_registry(registry, bulletin).schema(number)
     try:
         schema = fastavro.parse_schema(_with_numbers(json.loads(found.text), numbers), _named(found.references))
     except (*_BROKEN, fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:

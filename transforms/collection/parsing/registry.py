@@ -3,11 +3,11 @@
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from transforms.errors import SourceError
-from transforms.process.progress import BULLETIN
+from transforms.process.progress import Bulletin
 from transforms.systems.kafka import KafkaUnusable
 from transforms.systems.schema_registry import RegistrySpec, registry_client, registry_errors, unreachable
 
@@ -33,10 +33,11 @@ class Registered:
 class Registry:
     """The schemas of one registry; any thread may use it."""
 
-    def __init__(self, spec: RegistrySpec, patience: float = PATIENCE_SECONDS):
+    def __init__(self, spec: RegistrySpec, bulletin: Bulletin | None = None, *, patience: float = PATIENCE_SECONDS):
         """Raises SourceError if the registry cannot be used as specified."""
         self._url = spec.url
         self._patience = patience
+        self._bulletin = bulletin if bulletin is not None else Bulletin()
         self._lock = threading.Lock()
         try:
             self._client = registry_client(spec)
@@ -92,18 +93,18 @@ class Registry:
                 said = f"the schema registry {self._url} cannot be reached: {error}"
                 pause = self._wait(began, pause, said)
                 continue
-            BULLETIN.retell(said)
+            self._bulletin.replace_trouble(said)
             return answer
 
     def _wait(self, began: float, pause: float, said: str) -> float:
         if time.monotonic() - began + pause > self._patience:
             raise SourceError(said)
-        BULLETIN.retell(said, said)
+        self._bulletin.replace_trouble(said, said)
         time.sleep(pause)
         return min(2 * pause, 5.0)
 
 
-@cache
-def open_registry(spec: RegistrySpec) -> Registry:
-    """The registry, opened once per process."""
-    return Registry(spec)
+@lru_cache(maxsize=8)
+def open_registry(spec: RegistrySpec, bulletin: Bulletin | None) -> Registry:
+    """The registry, opened once per run and process."""
+    return Registry(spec, bulletin)

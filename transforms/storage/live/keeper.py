@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from transforms.errors import TakenOver
-from transforms.process.progress import BULLETIN
 from transforms.process.pulse import Pulse
 from transforms.process.pulse import pulse as pulse_of_process
 from transforms.record import ledger
@@ -149,8 +148,8 @@ class Keeper:
         self._lease.check()
         manifest = folder.commit(manifest, after)
         self._kept, self._carried, self._expiring = place, carried, expired
-        BULLETIN.account(fresh, reasons)
-        BULLETIN.set(checkpoint=taken)
+        plan.bulletin.account(fresh, reasons)
+        plan.bulletin.set(checkpoint=taken)
         self._follow(manifest)
         return place, carried
 

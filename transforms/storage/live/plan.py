@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms.errors import StateRefused
-from transforms.process.progress import BULLETIN
+from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder
 from transforms.storage.checkpoint.history import Line, Place, holds, left_at, parting
@@ -61,6 +61,7 @@ class LivePlan:
         reached: of a checkpoint's source, the first position of each source in the ledger that was not read.
         lease: s that a writer may have been stopped and still write: less than its engine takes to replace it.
         retention: of tables, how long (s) their rows stay; those of others stay for ever.
+        bulletin: the status of the run.
     """
 
     tables: Mapping[str, Table]
@@ -77,6 +78,7 @@ class LivePlan:
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER
     retention: Mapping[str, float] = field(default_factory=dict)
+    bulletin: Bulletin = field(default_factory=Bulletin)
 
     def claimed(self, launch: str, *, anew: bool = False) -> tuple["LivePlan", Manifest]:
         """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
@@ -319,7 +321,7 @@ class LivePlan:
         for sink in self.sinks:
             if sink.stores_at_once and table in sink.tables:
                 sink.store({table: [rows]}, self.fence())
-        BULLETIN.show(table, rows)
+        self.bulletin.show(table, rows)
 
     def store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]], attempt: int) -> None:
         """Upserts dead letters and ledger into the sinks that stored all other rows at once."""

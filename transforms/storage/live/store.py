@@ -12,7 +12,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from transforms.errors import SinkError
-from transforms.process.progress import BULLETIN
+from transforms.process.progress import Bulletin
 from transforms.record.coder import RecordBatchCoder
 from transforms.storage.checkpoint.history import Place
 from transforms.storage.checkpoint.snapshots import write_snapshots
@@ -37,25 +37,25 @@ PATIENCE_SECONDS: Final = 900.0
 """How long a sink may be out of reach until the job gives up."""
 
 
-def patiently(action: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+def patiently(action: Callable[[], Any], bulletin: Bulletin, patience: float = PATIENCE_SECONDS) -> Any:
     """Does something to a sink until it works: a database may be restarting, a disk full.
 
     Raises:
         SinkError: what the sink says, when it could not be written for `patience` seconds, or never will.
     """
-    began, pause, told = time.monotonic(), 0.1, ""
+    began, pause, trouble = time.monotonic(), 0.1, ""
     while True:
         try:
             result = action()
         except SinkError as error:
             if error.is_final or time.monotonic() - began > patience:
                 raise
-            BULLETIN.retell(told, str(error))
-            told = str(error)
+            bulletin.replace_trouble(trouble, str(error))
+            trouble = str(error)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
         else:
-            BULLETIN.retell(told)
+            bulletin.replace_trouble(trouble)
             return result
 
 
@@ -80,7 +80,7 @@ class StoreRowsFn(beam.DoFn):
             self._plan.store_rows(label["table"], content_of(batch))
 
         if label["kind"] == ROWS:
-            patiently(store)
+            patiently(store, self._plan.bulletin)
             # Files hold final rows only; what may still change has no checkpoint to wait for.
             batch = batch.filter(batch["final"])
         if label["kind"] != ROWS or (label["table"] in self._wait and batch.num_rows):
@@ -150,7 +150,9 @@ class KeepFn(beam.DoFn):
             (parcels if name <= tick.name else later).append((name, batch))
         self._keeper.turn(before)
         try:
-            place, carried = patiently(lambda: self._keeper.keep(tick, [batch for _, batch in parcels], before))
+            place, carried = patiently(
+                lambda: self._keeper.keep(tick, [batch for _, batch in parcels], before), self._plan.bulletin
+            )
         except BaseException:
             self._keeper.close()
             raise

@@ -1,7 +1,6 @@
 """What a followed topic says of its end, while its brokers take their time to answer questions."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,6 @@ from transforms.collection.kafka import reader as kafka
 from transforms.collection.kafka.feed import KafkaFeed
 from transforms.collection.kafka.progress import KafkaProgress
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.process.progress import BULLETIN
 
 TOPIC = "events"
 PARTITIONS = 64
@@ -75,13 +73,6 @@ class SlowConsumer:
         pass
 
 
-@pytest.fixture(autouse=True)
-def a_bulletin_of_its_own() -> Iterator[None]:
-    before = BULLETIN.position, BULLETIN.end
-    yield
-    BULLETIN.set(position=before[0], end=before[1])
-
-
 def feed_of(client: SlowConsumer, monkeypatch: pytest.MonkeyPatch) -> KafkaFeed:
     monkeypatch.setattr(kafka, "open_client", lambda *_: client)
     feed = KafkaFeed(KafkaSpec(brokers="a:1", topic=TOPIC), parser(topic=TOPIC), "group")
@@ -118,24 +109,24 @@ def test_an_open_transaction_does_not_wait_for_the_job(monkeypatch: pytest.Monke
     feed = feed_of(client, monkeypatch)
     portion = feed.read(at_the_beginning())
     assert portion is not None
-    BULLETIN.set(**bulletin_of(portion, feed, time.time()))
-    assert BULLETIN.end == 25 * PARTITIONS
+    feed.bulletin.set(**bulletin_of(portion, feed, time.time()))
+    assert feed.bulletin.end == 25 * PARTITIONS
     client.comes_to_the_end()
     deadline = Deadline("the end of every partition")
     while not feed.is_at_end(portion.cursor):
         deadline.check(portion.cursor)
         assert feed.read(portion.cursor) is None
     feed.close()
-    assert (BULLETIN.position, BULLETIN.end) == (20 * PARTITIONS, 20 * PARTITIONS)
+    assert (feed.bulletin.position, feed.bulletin.end) == (20 * PARTITIONS, 20 * PARTITIONS)
 
 
 def test_a_job_that_finds_nothing_new_has_nothing_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SlowConsumer(sent=20)
     feed = feed_of(client, monkeypatch)
     cursor = SourceCursor(1, KafkaProgress().beginning_at(dict.fromkeys(range(PARTITIONS), 20)))
-    BULLETIN.set(position=0, end=0)
+    feed.bulletin.set(position=0, end=0)
     assert feed.read(cursor) is None
     client.comes_to_the_end()
     assert feed.read(cursor) is None
     feed.close()
-    assert (BULLETIN.position, BULLETIN.end) == (20 * PARTITIONS, 20 * PARTITIONS)
+    assert (feed.bulletin.position, feed.bulletin.end) == (20 * PARTITIONS, 20 * PARTITIONS)
