@@ -24,6 +24,7 @@ from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
 from transforms.collection.repair import Repair, digest
 from transforms.record import ledger
+from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.checkpoint.snapshots import read_snapshots
 from transforms.storage.publish import Outcome, last_published
 from transforms.storage.sink import Stored
@@ -74,7 +75,6 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     """
     from dataflow.execution.restore import claimed, plan_of
     from dataflow.source import source_of
-    from transforms.time.tick import ROWS, parcel
 
     plan, source = plan_of(job, overlay), source_of(job)
     manifest = plan.checkpoints.read()
@@ -87,8 +87,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
             " built again. Keep more of a log with `collect --keep` and `source.log.retain`, of a topic by retention"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
-    again, shards = with_live_shards(job), job.spec.execution.live_shards
-    through = None if newest.drained else newest.watermark
+    again, through = with_live_shards(job), None if newest.drained else newest.watermark
     part = replace(part, through=through, snapshots=aside)
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
@@ -105,16 +104,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
         if not was_interrupted:
             mark.unlink()
         return code
-    snapshots, stored = None, None
-    if not newest.drained:
-        snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
-        if len(snapshots) != shards * len(job.aggregations):
-            raise AssertionError(f"{len(snapshots)} snapshots were made, must be {shards * len(job.aggregations)}")
-        if source.grows:
-            done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
-            stored = Stored(newest.name, manifest.attempt, {LEDGER: [done]}, growing)
-            if growing.num_rows:  # what a checkpoint leaves for the next one
-                snapshots.append(parcel(growing, ROWS, table=LEDGER, carried=True))
+    snapshots, stored = (None, None) if newest.drained else _left_to_resume(job, manifest, aside)
     files = {folder: names for sink in job.sinks for folder, names in sink.continued(stored).items()}
     outcome = Outcome.read(job.state)
     assert outcome is not None
@@ -123,6 +113,23 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     mark.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     return code
+
+
+def _left_to_resume(job: Job, manifest: Manifest, aside: str) -> tuple[list[pa.RecordBatch], Stored | None]:
+    """What the job resumes from: the snapshots that the run has written, and the ledger, if its rows may still grow."""
+    from dataflow.source import source_of
+    from transforms.time.tick import ROWS, parcel
+
+    wanted = job.spec.execution.live_shards * len(job.aggregations)
+    snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
+    if len(snapshots) != wanted:
+        raise AssertionError(f"{len(snapshots)} snapshots were made, must be {wanted}")
+    if not source_of(job).grows:
+        return snapshots, None
+    done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
+    if growing.num_rows:  # what a checkpoint leaves for the next one
+        snapshots.append(parcel(growing, ROWS, table=LEDGER, carried=True))
+    return snapshots, Stored(manifest.newest.name, manifest.attempt, {LEDGER: [done]}, growing)
 
 
 def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:

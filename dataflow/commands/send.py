@@ -52,13 +52,7 @@ def send_files(
     name = source if source is not None else source_of(files)
     if not is_source(name):
         raise UsageError(f"--source must be 1 to {LONGEST_SOURCE} printable characters and not `plain`, is {name!r}")
-    if rate is not None and speed_up is not None:
-        raise UsageError("give --rate or --speed-up, not both")
-    for option, number in (("--rate", rate), ("--speed-up", speed_up)):
-        if number is not None and not 0 < number < float("inf"):
-            raise UsageError(f"{option} must be positive, is {number:g}")
-    if event_time is None and (speed_up is not None or shift_to_now or unit is not None):
-        raise UsageError("--speed-up, --shift-to-now and --unit need --event-time COLUMN")
+    _refuse_contradictions(rate, speed_up, event_time, unit, shift_to_now)
     for file in files:
         if "://" not in file and not Path(file).is_file():
             raise UsageError(f"{file}: there is no such file")
@@ -80,14 +74,7 @@ def send_files(
             if shift_to_now and clock is not None:
                 blocks = _shifted(blocks, clock)
             with _progress(client, begun) as show:
-                if speed_up is not None and clock is not None:
-                    _send_paced(client, _due_by_event_time(blocks, clock, speed_up), show)
-                elif rate is not None:
-                    _send_paced(client, _due_by_rate(blocks, rate), show)
-                else:
-                    for block in blocks:
-                        client.send_block(block.data, block.count)
-                        show()
+                _send_blocks(client, blocks, clock, rate, speed_up, show)
                 client.flush()
     except ClientError as error:
         raise JobFailed(f"{error} ({client.acknowledged:,} records are acknowledged)") from error
@@ -99,6 +86,37 @@ def send_files(
     click.echo(f"{name}: sent {sent:,} records in {seconds:.1f} s ({sent / seconds:,.0f} a second){before}")
     for block in held:
         click.echo(f"{_last_bytes(block)} and were not sent; --last-line sends them", err=True)
+
+
+def _refuse_contradictions(
+    rate: float | None, speed_up: float | None, event_time: str | None, unit: str | None, shift_to_now: bool
+) -> None:
+    if rate is not None and speed_up is not None:
+        raise UsageError("give --rate or --speed-up, not both")
+    for option, number in (("--rate", rate), ("--speed-up", speed_up)):
+        if number is not None and not 0 < number < float("inf"):
+            raise UsageError(f"{option} must be positive, is {number:g}")
+    if event_time is None and (speed_up is not None or shift_to_now or unit is not None):
+        raise UsageError("--speed-up, --shift-to-now and --unit need --event-time COLUMN")
+
+
+def _send_blocks(
+    client: Client,
+    blocks: Iterator[Block],
+    clock: TimeField | None,
+    rate: float | None,
+    speed_up: float | None,
+    show: "_Show",
+) -> None:
+    """Sends blocks when they are due."""
+    if speed_up is not None and clock is not None:
+        _send_paced(client, _due_by_event_time(blocks, clock, speed_up), show)
+    elif rate is not None:
+        _send_paced(client, _due_by_rate(blocks, rate), show)
+    else:
+        for block in blocks:
+            client.send_block(block.data, block.count)
+            show()
 
 
 def source_of(files: Sequence[str]) -> str:

@@ -17,7 +17,8 @@ from dataflow.execution.bounded import execute, quieten
 from dataflow.execution.overlay import ReplayOverlay
 from dataflow.execution.stored import not_expired, read_table, rows_between, sinks_with
 from dataflow.job.plan import Job
-from transforms.storage.checkpoint.manifest import Checkpoint
+from transforms.storage.checkpoint.folder import CheckpointFolder
+from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.sinks import in_folder
 from transforms.time.event_time import as_text
 
@@ -48,7 +49,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     if not job.spec.is_endless:
         raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
-    from dataflow.execution.checkpoints import bounded, checkpoint_folder, replaying, seeds_of, with_live_shards
+    from dataflow.execution.checkpoints import bounded, checkpoint_folder, replaying
     from dataflow.execution.restore import settle_live
     from dataflow.source import source_of
 
@@ -63,42 +64,58 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
     newest = manifest.newest
-    job, source, begin = bounded(job, manifest.since), source_of(job), None
-    part = source.until(newest)
-    # The log may already have forgotten the records after the oldest one: an idle job's checkpoints age.
-    held = (entry for entry in manifest.checkpoints if source.between(entry, newest) is not None)
-    oldest = next(held, manifest.oldest)
-    if part is None and oldest.name == newest.name:
-        raise UsageError(
-            f"{source.describe()}: the job's first records are gone, and the only checkpoint is later: there is nothing"
-            " to compare yet"
-        )
-    if part is None:
-        job, begin = with_live_shards(job), oldest
-        part = source.between(oldest, newest)
-        if part is None:
-            raise UsageError(
-                f"{source.describe()}: the records after the oldest checkpoint are gone; nothing can be verified"
-            )
-        part = replace(part, seeds=seeds_of(job, folder.load(oldest), job.spec.execution.live_shards))
+    job, source = bounded(job, manifest.since), source_of(job)
+    job, part, begin = _part_to_verify(job, source, folder, manifest)
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
         if part.seeds or not source.is_empty(part):  # open windows may have closed without further records
             execute(again, flags, part)
-        differences, compared = [], 0
-        for name in job.tables:
-            mark = manifest.expired.get(name)
-            wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), begin, newest), mark)
-            for sink in sinks_with(job, name):
-                found = rows_between(job, name, sink.read(name), begin, newest)
-                found = not_expired(job, name, found, mark)
-                compared += wanted.num_rows
-                differences += list(compare(name, job.tables[name].key, found, wanted))
+        differences, compared = _compared(job, again, manifest, begin)
     read = f"{source.words_of(part)} of the {source.describe()}"
     if begin is not None and source.is_empty(part):
         read = f"the windows open at chunk {begin.chunk:,} of the {source.describe()}"
     return _print_result(job, read, differences, compared, newest)
+
+
+def _part_to_verify(
+    job: Job, source: Any, folder: CheckpointFolder, manifest: Manifest
+) -> tuple[Job, Any, Checkpoint | None]:
+    """What of the source can be read again: the job as it reads it, the part, and the checkpoint before it, if any."""
+    from dataflow.execution.checkpoints import seeds_of, with_live_shards
+
+    newest = manifest.newest
+    part = source.until(newest)
+    if part is not None:
+        return job, part, None
+    # The log may already have forgotten the records after the oldest one: an idle job's checkpoints age.
+    held = (entry for entry in manifest.checkpoints if source.between(entry, newest) is not None)
+    oldest = next(held, manifest.oldest)
+    if oldest.name == newest.name:
+        raise UsageError(
+            f"{source.describe()}: the job's first records are gone, and the only checkpoint is later: there is nothing"
+            " to compare yet"
+        )
+    job = with_live_shards(job)
+    part = source.between(oldest, newest)
+    if part is None:
+        raise UsageError(
+            f"{source.describe()}: the records after the oldest checkpoint are gone; nothing can be verified"
+        )
+    return job, replace(part, seeds=seeds_of(job, folder.load(oldest), job.spec.execution.live_shards)), oldest
+
+
+def _compared(job: Job, again: Job, manifest: Manifest, begin: Checkpoint | None) -> tuple[list[Difference], int]:
+    """Where the tables of a job differ from those of the batch run `again`, and how many rows were compared."""
+    differences, compared, newest = list[Difference](), 0, manifest.newest
+    for name in job.tables:
+        mark = manifest.expired.get(name)
+        wanted = not_expired(again, name, rows_between(again, name, read_table(again, name), begin, newest), mark)
+        for sink in sinks_with(job, name):
+            found = not_expired(job, name, rows_between(job, name, sink.read(name), begin, newest), mark)
+            compared += wanted.num_rows
+            differences += compare(name, job.tables[name].key, found, wanted)
+    return differences, compared
 
 
 def elsewhere(job: Job, folder: str) -> Job:

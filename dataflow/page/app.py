@@ -56,23 +56,28 @@ def application(view: JobView, streams: EventStreams, names: frozenset[str]) -> 
         reason = "the job is ending" if streams.ending.is_set() else view.unready()
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
-    def known(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            host = host_of(request.headers.get("host", ""))
-            if host in names or is_address(host):
-                return await endpoint(request)
-            return PlainTextResponse(f"this job is not at {host!r}; ask for {sorted(names)[0]}\n", 421)
-
-        return answer
-
     routes = [
-        Route("/", guarded(known(show))),
-        Route("/events", guarded(known(events))),
+        Route("/", guarded(asked_by(names, show))),
+        Route("/events", guarded(asked_by(names, events))),
         Route("/metrics", guarded(metrics)),
         Route("/healthz", guarded(is_alive)),
         Route("/readyz", guarded(is_ready)),
     ]
     return Starlette(routes=routes)
+
+
+def asked_by(
+    names: frozenset[str], endpoint: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers under some names of this host and its addresses only."""
+
+    async def answer(request: Request) -> Response:
+        host = host_of(request.headers.get("host", ""))
+        if host in names or is_address(host):
+            return await endpoint(request)
+        return PlainTextResponse(f"this job is not at {host!r}; ask for {sorted(names)[0]}\n", 421)
+
+    return answer
 
 
 def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -1,7 +1,7 @@
 """Starts a job on a cluster: checks what must hold before, submits it, and waits until it is seen to work."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -17,6 +17,7 @@ from dataflow.job.plan import Job
 from transforms.errors import NotShared
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.history import NOTHING
+from transforms.storage.live.plan import LivePlan
 
 HOLD_SECONDS: Final = 5.0
 """How long the source keeps a bundle open when no window waits: each resume costs Flink 2.65 KB of state for ever."""
@@ -76,23 +77,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         others = before.savepoints if before else ()
         run = replace(run, plan=taken_to(run.plan, savepoint, others, force=start.force))
     proto, options = _built(start, run)
-    record = Submission(
-        cluster=target.flink.address,
-        job=flink.new_id(),
-        jar=str(target.jar.path),
-        parallelism=parallelism,
-        submitted=now(),
-        labels=list(flink_jar.names_of(proto)),
-        identity=identity(job),
-        start=run.plan.start.name,
-        settings=start.settings,
-        flags=start.flags,
-        before=[*before.before, before.job] if before else [],
-        # After a start from nothing, which emptied the tables, no savepoint fits them.
-        savepoints=before.savepoints if before and (savepoint or run.plan.start.name != NOTHING) else [],
-        launch=run.plan.launch,
-        began=asdict(run.plan.start),
-    )
+    record = _record(start, run.plan, before, flink.new_id(), target, flink_jar.names_of(proto))
     kept = _newest(job)
     if drain:
         ask(run.following.control, STOP)
@@ -114,6 +99,32 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         except BaseException:
             _cancel(record)
             raise
+
+
+def _record(
+    start: Start, plan: LivePlan, before: Submission | None, job: str, target: Any, labels: Iterable[str]
+) -> Submission:
+    """What the state keeps of a submission."""
+    from runners import flink
+
+    # After a start from nothing, which emptied the tables, no savepoint fits them.
+    fits = start.savepoint or plan.start.name != NOTHING
+    return Submission(
+        cluster=target.flink.address,
+        job=job,
+        jar=str(target.jar.path),
+        parallelism=flink.parallelism_of(start.flags),
+        submitted=now(),
+        labels=list(labels),
+        identity=identity(start.job),
+        start=plan.start.name,
+        settings=start.settings,
+        flags=start.flags,
+        before=[*before.before, before.job] if before else [],
+        savepoints=before.savepoints if before and fits else [],
+        launch=plan.launch,
+        began=asdict(plan.start),
+    )
 
 
 def drain_job(job: Job, record: Submission) -> None:

@@ -96,8 +96,15 @@ def conform(
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     if not good.all():
         batch = batch.filter(pa.array(good))
+    return Parsed(with_origin(batch, origin), _letters(refused, positions, originals, origin), len(positions))
+
+
+def _letters(
+    refused: Refusals, positions: Longs, originals: Callable[[Sequence[int]], Payloads], origin: Origin
+) -> pa.RecordBatch:
+    """The dead letters of refused records."""
     records = sorted(refused)
-    dead = dead_letters(
+    return dead_letters(
         origin.source,
         PARSE,
         positions=positions[records].tolist(),
@@ -105,7 +112,6 @@ def conform(
         details=[refused[record][1] for record in records],
         payloads=originals(records),
     )
-    return Parsed(with_origin(batch, origin), dead, len(positions))
 
 
 def _without_nulls(values: pa.Array) -> pa.Array:
