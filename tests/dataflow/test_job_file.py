@@ -56,7 +56,7 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
         "IANA database, such",
     ),
     (columns(value="number"), "record.columns.value", "must be 'string', 'int64', 'float64', 'bool' or"),
-    (columns(VALUE="int64"), "record.columns.VALUE", "differs from value in nothing but case"),
+    (columns(VALUE="int64"), "record.columns.VALUE", "differs from value only in case, which SQL ignores"),
     (one(window={"size": "1 day"}), "aggregations[0].window.size", "must be a duration such as 90s, 15m, 1h or 1d, is"),
     (one(window={"size": 3600}), "aggregations[0].window.size", "must be a duration such as 90s, 15m, 1h or 1d, is 36"),
     (one(window={"size": "0s"}), "aggregations[0].window", "must be longer than 0s and at most 366d, is 0s"),
@@ -213,7 +213,7 @@ def test_tables_and_columns_that_would_collide_are_told(check: Callable[..., End
         ),
         (
             {"aggregations": [AGGREGATION, {**AGGREGATION, "name": "BY_KEY"}], "sinks": [SQLITE]},
-            "the table BY_KEY differs from by_key in nothing but case",
+            "the table BY_KEY differs from by_key only in case",
         ),
         ({**columns(value_max="string"), **one(key=["value_max"])}, "two columns named value_max"),
         ({**columns(rows="string"), **one(key=["rows"])}, "two columns named rows"),
