@@ -159,7 +159,7 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     ),
     (
         {"aggregations": [{**AGGREGATION, "name": "é"}, {**AGGREGATION, "name": "e\u0301"}]},
-        "case or composed characters",
+        "case or in composed characters",
     ),
     (
         one(name="Ledger"),
