@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Click puts another stream there when a reader, such as `head`, has had enough. Nothing of ours exits itself.
         code = 0 if sys.stdout is not out else FAILED
     except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
-        code = _tell(error)
+        code = _print_failure(error)
     code = _flush(code)
     if arguments is None:
         _leave(code)
@@ -250,7 +250,7 @@ def _as_launched(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _tell(error: Exception) -> int:
+def _print_failure(error: Exception) -> int:
     """Says what went wrong, and returns the exit code for it; a bug of ours shows its traceback."""
     from dataflow.errors import exit_code
 

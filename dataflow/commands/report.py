@@ -21,7 +21,7 @@ from dataflow.report import AggregationView, ReportData, render
 from transforms.location import is_local, mistake, resolved
 from transforms.model.kind import model_of
 from transforms.process import durable
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 from transforms.storage.tables import DEAD_LETTERS
 from transforms.time.zone import database_version
 
@@ -90,7 +90,7 @@ def render_stored(job: Job, target: str, ran: Ran | StillRunning) -> None:
             sinks=tuple(places(job)),
         )
     )
-    with told_as_sink_error(target):
+    with as_sink_error(target):
         durable.write_text(target, page)
 
 

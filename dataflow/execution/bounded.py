@@ -27,7 +27,7 @@ from transforms.errors import SinkError, SourceError, failures
 from transforms.location import is_local
 from transforms.process import durable
 from transforms.process.progress import Bulletin
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Ran:
     def write(self, state: str) -> None:
         """Keeps it for the report."""
         content = {**asdict(self), "finished": self.finished.isoformat()}
-        with told_as_sink_error(state):
+        with as_sink_error(state):
             durable.write_text(f"{state}/ran.json", json.dumps(content))
 
     @staticmethod
@@ -98,7 +98,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
             interrupt.check()
             _run(pipeline)
         except Exception as error:  # whatever a runner wraps a failure in
-            raise told(error) from error
+            raise as_failure(error) from error
         finally:
             clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
         outcome = Outcome.read(job.state)
@@ -148,7 +148,7 @@ def check_sinks(job: Job) -> None:
     """Raises SinkError for a sink that could not be published to, before anything is read."""
     for field, path in (("state", job.state), ("report", job.spec.report)):
         if path is not None:
-            with told_as_sink_error(field):
+            with as_sink_error(field):
                 durable.check_folder(path if field == "state" else os.path.dirname(path))
     if job.spec.report is not None and os.path.isdir(job.spec.report):
         raise SinkError(f"report: {job.spec.report} is a folder, and must be a file")
@@ -229,7 +229,7 @@ def settle(state: str) -> None:
 
 
 def _open_lock(state: str) -> IO[str]:
-    with told_as_sink_error(state):
+    with as_sink_error(state):
         os.makedirs(state, exist_ok=True)
         return open(f"{state}/lock", "w")
 
@@ -250,7 +250,7 @@ def _has_dead_letters_to_show(state: str, run: str) -> str | None:
     return staging_of(state, run) if shown else None
 
 
-def told(error: BaseException) -> Exception:
+def as_failure(error: BaseException) -> Exception:
     """The failure that a runner's exception is about: runners wrap it, some into nothing but a text."""
     from runners.failures import raised_in, without_step
 

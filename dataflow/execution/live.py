@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from dataflow.errors import JobFailed, RunnerFailed
-from dataflow.execution.bounded import Ran, check_sinks, locked, quieten, told
+from dataflow.execution.bounded import Ran, as_failure, check_sinks, locked, quieten
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
@@ -197,7 +197,7 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if failures:
-        failure = told(failures[0])
+        failure = as_failure(failures[0])
         if isinstance(failures[0], PrismFailed) and isinstance(failure, JobFailed):
             raise RunnerFailed(str(failures[0]).splitlines()[0][:200]) from failures[0]
         raise failure from failures[0]

@@ -81,13 +81,13 @@ def launch(
             f" {len(positioned)} that have one; a sink of the kind {kinds} is added or removed only with another"
             " `state`"
         )
-    cursor = place_to_go_on(job, manifest, checkpoint)
+    cursor = resume_cursor(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
     plan, manifest = claimed(plan)
     manifest = plan.settle(manifest)
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
-        manifest = plan.take_back(manifest, checkpoint.place, manifest.attempt)
+        manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
     if is_back or source.grows:  # of a topic, what is late may differ from one reading to the next
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
@@ -133,7 +133,7 @@ def settle_live(job: Job) -> None:
             plan_of(job, ReplayOverlay()).show(manifest, manifest.attempt, lambda: None)
 
 
-def place_to_go_on(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> SourceCursor:
+def resume_cursor(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> SourceCursor:
     """Where a job goes on from its newest checkpoint, or from another one.
 
     Raises:
@@ -141,7 +141,7 @@ def place_to_go_on(job: Job, manifest: Manifest, checkpoint: Checkpoint | None =
         StateRefused: if nothing can go on from there.
     """
     _refuse_half_replayed(job)
-    checkpoint_folder(job).refuse_taken_back(manifest)
+    checkpoint_folder(job).refuse_rolled_back(manifest)
     checkpoint = checkpoint or manifest.newest
     if checkpoint.drained:
         raise StateRefused(
@@ -158,7 +158,7 @@ def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
         savepoint: None: it is not known yet, and the run is looked at only.
 
     Returns:
-        What can be looked at while the job still runs; to launch it, its plan must be `taken_to` the savepoint.
+        What can be looked at while the job still runs; to launch it, its plan must be `rolled_back_to` the savepoint.
     """
     _refuse_half_replayed(job)
     overlay = ReplayOverlay.read(job.state)
@@ -169,7 +169,7 @@ def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
     return LiveRun(replace(plan, start=place), _following(job), SourceCursor(0, None), overlay.repairs, since=since)
 
 
-def taken_to(
+def rolled_back_to(
     plan: LivePlan, savepoint: Savepoint, others: Sequence[Savepoint] = (), *, force: bool = False
 ) -> LivePlan:
     """The plan of a launch that goes on from a savepoint: what followed it is abandoned, in every sink.
@@ -190,7 +190,7 @@ def taken_to(
     if is_left:
         manifest = plan.switch(manifest, mark.line)
     if not mark.place.is_at(manifest.at):
-        manifest = plan.take_back(manifest, mark.place, manifest.attempt, ahead=is_left)
+        manifest = plan.roll_back(manifest, mark.place, manifest.attempt, ahead=is_left)
         if mark.reached is not None:
             plan.take_out(max(mark.watermark, passed(others, manifest.line)), mark.reached)
     return plan

@@ -13,7 +13,7 @@ from dataflow.errors import JobRunning
 from transforms.errors import SinkError, StateRefused
 from transforms.process import durable
 from transforms.storage.checkpoint.history import Line, Place, Stretch, holds
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 
 FORMAT: Final = 1
 RECORD: Final = "flink.json"
@@ -146,7 +146,7 @@ class Submission:
         Raises:
             SinkError: if the disk refuses; the record is what it was.
         """
-        with told_as_sink_error(state):
+        with as_sink_error(state):
             durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
 
     def with_savepoint(self, path: str, mark: Standing | None, taken: str | None = None) -> "Submission":

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dataflow.execution.checkpoints import checkpoint_folder, shards_in, statistics_part, timeline_of
 from dataflow.execution.overlay import ReplayOverlay
-from dataflow.execution.restore import claimed, place_to_go_on, plan_of
+from dataflow.execution.restore import claimed, plan_of, resume_cursor
 from dataflow.job.plan import Job, PlannedAggregation
 from transforms.aggregation.live import Shard
 from transforms.aggregation.measure import counted_before
@@ -52,10 +52,10 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
     new = _new_figures(folder, manifest, job)
     if not new:
         return
-    place_to_go_on(job, manifest)
+    resume_cursor(job, manifest)
     parcels = folder.load(manifest.newest)
     since = {table: dict(figures) for table, figures in manifest.since.items()}
-    told: dict[tuple[str, int], list[str]] = {}
+    joined: dict[tuple[str, int], list[str]] = {}
     for number, aggregation in enumerate(job.aggregations):
         name = aggregation.spec.name
         closed = manifest.newest.watermark - microseconds(aggregation.spec.allowed_lateness)
@@ -64,10 +64,10 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
         for figure in new.get(name, ()):
             through = max(closed, whole.get(states[figure], opened))
             since.setdefault(name, {})[figure] = through
-            told.setdefault((name, through), []).append(figure)
+            joined.setdefault((name, through), []).append(figure)
     manifest = plan.settle(manifest)
     folder.commit(manifest, replace(manifest, identity=folder.identity, since=since))
-    for (name, through), figures in told.items():
+    for (name, through), figures in joined.items():
         where = f": null in windows that end by {as_text(through)}" if through > NEVER else ""
         say(f"{', '.join(figures)} joined {name}{where}")
 

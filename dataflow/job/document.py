@@ -32,13 +32,13 @@ class Document:
     def error(self, problems: Iterable[Problem]) -> JobFileError:
         """All problems as one error, in the order of the file."""
         placed = sorted(problems, key=lambda problem: self._line(problem.place) or 0)
-        return JobFileError(list(dict.fromkeys(self._tell(problem) for problem in placed)), placed)
+        return JobFileError(list(dict.fromkeys(self._format(problem) for problem in placed)), placed)
 
     def value(self, place: Place) -> Any:
         """What stands at a place as it was written, secrets not put in; None if nothing does."""
         return _walk(self.written, place)
 
-    def _tell(self, problem: Problem) -> str:
+    def _format(self, problem: Problem) -> str:
         sentence = self._without_secrets(problem)
         for place, name in self.from_command_line.items():
             # A setting may be above what is wrong, or, where nothing of it stands in the file, below.

@@ -170,7 +170,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
     folded: dict[str, str] = {}
     for name in columns:
         if folded.setdefault(name.casefold(), name) != name:
-            sentence = f"differs from {folded[name.casefold()]} in nothing but case, which SQL does not see"
+            sentence = f"differs from {folded[name.casefold()]} only in case, which SQL ignores"
             problems.append(Problem(("record", "columns", name), sentence))
     planned: list[Step] = []
     for index, step in enumerate(spec.preprocess):

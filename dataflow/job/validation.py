@@ -95,9 +95,7 @@ def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
             if other == table:
                 yield Problem(place, f"the table {table} is {owner} already")
             else:
-                sentence = (
-                    f"the table {table} differs from {other}, {owner}, in nothing but case or composed characters"
-                )
+                sentence = f"the table {table} differs from {other}, {owner}, only in case or in composed characters"
                 yield Problem(place, sentence)
         if "\0" in aggregation.name or aggregation.name in (".", ".."):
             yield Problem(place, "must be a name")
@@ -124,7 +122,7 @@ def _tables_of_one(aggregation: Aggregation) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """What is the same for names that differ in nothing but case or in how their characters are composed.
+    """The same text for names that differ only in case or in how their characters are composed.
 
     >>> folded("Caf\u00e9") == folded("CAFE\u0301")
     True

@@ -109,7 +109,7 @@ def _node(event: Any, events: Iterator[Any], anchors: dict[str, _Node], depth: i
             content.append(_node(child, events, anchors, depth + 1))
         served = tag == (_MAPPING if isinstance(event, yaml.MappingStartEvent) else _LIST)
     if not served:
-        raise YamlError(f"the tag {_short(tag.replace(_TAG, '!!'))} is not served", line)
+        raise YamlError(f"the tag {_short(tag.replace(_TAG, '!!'))} is not supported", line)
     node = _Node(tag, content, line)
     if event.anchor is not None:
         anchors[event.anchor] = node

@@ -89,7 +89,7 @@ def test_the_report_has_its_section(tmp_path: Path) -> None:
     for words in (
         *("Model usual", "Predicts value by its mean.", "Constant", "Mean value: observed against predicted"),
         *("Model level", "Follows value from record to record.", "Level"),
-        *("Model line", "Predicts value from ts; fitted anew for each window and key.", "Coefficient of ts"),
+        *("Model line", "Predicts value from ts; fitted separately for each window and key.", "Coefficient of ts"),
     ):
         assert words in page, words
     columns = json.loads(page.split('id="series-0">')[1].split("</script>")[0])["columns"]

@@ -101,8 +101,8 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     ({"report": ""}, "report: must not be empty"),
     (parquet("x" * 241), "sinks[0].parquet.path: has a name of 241 bytes; file systems keep 240"),
     # Databases.
-    (sql("mysql+pymysql://app@host/x"), "sinks[0].sql.url: mysql+pymysql://app@host/x: mysql is not served"),
-    (sql("oracle://app:secret@host/x"), "oracle://app:***@host/x: oracle is not served: this version publishes to"),
+    (sql("mysql+pymysql://app@host/x"), "sinks[0].sql.url: mysql+pymysql://app@host/x: mysql is not supported"),
+    (sql("oracle://app:secret@host/x"), "oracle://app:***@host/x: oracle is not supported: this version publishes to"),
     (sql("sqlite://figures.db"), "sinks[0].sql.url: has two slashes before the path"),
     (sql("sqlite:///:memory:"), "sinks[0].sql.url: is a database in memory"),
     (sql("sqlite:///file:x.db?uri=true"), "sinks[0].sql.url: must not have the option uri"),
@@ -159,7 +159,7 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     ),
     (
         {"aggregations": [{**AGGREGATION, "name": "é"}, {**AGGREGATION, "name": "e\u0301"}]},
-        "case or composed characters",
+        "case or in composed characters",
     ),
     (
         one(name="Ledger"),

@@ -19,7 +19,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
 from dataflow.execution.checkpoints import carried_in, seeds_of, timeline_of
-from dataflow.execution.restore import passed, taken_to
+from dataflow.execution.restore import passed, rolled_back_to
 from dataflow.execution.submission import Savepoint, Standing
 from dataflow.source.log import reached
 from tests.live.history import History, Published
@@ -211,7 +211,7 @@ class Life:
         )
 
     def resumed(self, saved: Saved) -> LivePlan:
-        return taken_to(saved.live_plan, saved.savepoint, self.savepoints)
+        return rolled_back_to(saved.live_plan, saved.savepoint, self.savepoints)
 
     def keeper_of(self, plan: LivePlan) -> Keeper:
         return Keeper(plan, Lease(self.lease, self))

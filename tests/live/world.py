@@ -99,7 +99,7 @@ class World:
             self.tables[table.name] = rows
         self.changed()
 
-    def take_back(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
+    def roll_back(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
         """One transaction that takes rows out, row by row, as the documentation says it."""
         self._guard(tables, fence)
         for table, known in tables.items():

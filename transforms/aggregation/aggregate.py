@@ -21,8 +21,8 @@ from transforms.record.batch import empty
 from transforms.record.coder import RecordBatchCoder
 
 _COMPACT_BYTES = 8 << 20
-"""Partials of a bundle wait until they are this large, and as large as what they are merged with: a bundle holds
-groups and not rows, and no group is merged more often than the logarithm of how many batches there are."""
+"""Partials of a bundle wait until they are this large, and as large as the partial that they are merged into. So a
+bundle holds groups, not rows, and each group is merged about as often as the logarithm of the number of batches."""
 
 
 class SummarizeFn(beam.DoFn):
@@ -93,7 +93,7 @@ SNAPSHOTS: Final = "snapshots"
 class CloseFn(beam.DoFn):
     """(shard, partial) to rows: the windows of a bounded source, closed in event-time order.
 
-    With `through`, only those that have closed by that watermark; what is left goes out as a snapshot.
+    With `through`, it closes only the windows due by that watermark, and emits the rest of the state as a snapshot.
     """
 
     def __init__(self, timeline: Timeline, seeds: Mapping[int, bytes], through: int | None, number: int):
@@ -111,7 +111,7 @@ class CloseFn(beam.DoFn):
             closed = rows if self._through is None else rows.filter(rows["final"])
             yield beam.pvalue.TaggedOutput(str(index), closed)
         if self._through is not None:
-            # Provisional rows are not among those given: whoever goes on from here shows them all again.
+            # Provisional rows are not emitted here: the job that resumes from this snapshot publishes them all again.
             again = Shard(replace(state, shown=None), self._through)
             yield beam.pvalue.TaggedOutput(SNAPSHOTS, again.to_parcel(self._number, shard))
 
@@ -130,9 +130,9 @@ class AggregateBounded(beam.PTransform):
         shards: how many ways the keys are cut.
         threads: how many batches a worker summarizes at once.
         number: the aggregation's number in a job whose records can be late.
-        seeds: shards, and the snapshot that each goes on from; there are as many as `shards`, or none.
+        seeds: each shard with the snapshot that it resumes from; either all `shards` have one, or none has.
         through: the watermark by which windows must have closed, `lateness` (µs) after their ends; None: all close.
-            What is left is in `SNAPSHOTS` then, a parcel a shard.
+            If it is given, `SNAPSHOTS` holds the state that is left, one parcel a shard.
     """
 
     summary: Summary
@@ -156,7 +156,7 @@ class AggregateBounded(beam.PTransform):
         partials = batches | "Summarize" >> beam.ParDo(summarize_fn).with_output_types(keyed)
         states = {shard: encode_state(Shard.from_parcel(snapshot).state) for shard, snapshot in self.seeds}
         if states or self.through is not None:
-            # A shard that has nothing new has old windows to close, and a state to go on from.
+            # A shard without new records still has old windows to close, and a state to pass on.
             nothing = [(shard, empty(self.summary.schema)) for shard in range(self.shards)]
             old = batches.pipeline | "Every shard" >> beam.Create(nothing).with_output_types(keyed)
             partials = (partials, old) | "Partials" >> beam.Flatten()

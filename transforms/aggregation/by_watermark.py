@@ -1,7 +1,7 @@
-"""The driver of a timeline for somebody else's endless collection: windows close as Beam's watermark passes them.
+"""Drives a timeline over an unbounded collection of any pipeline: windows close as Beam's watermark passes them.
 
-A job that reads an endless source itself has ticks, which `transforms.aggregation.live` follows. Here there is only
-what every Beam pipeline has: the timestamps of its elements, and event-time timers.
+A job that reads an endless source itself has ticks, which `transforms.aggregation.live` follows. This driver uses
+only what every Beam pipeline has: the timestamps of its elements, and event-time timers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +25,11 @@ from transforms.time.watermark import END, NEVER
 
 LATE: Final = "late"
 _MOST_WAITING: Final = 64
-"""Partials that wait for a window's end until they are merged."""
+"""The most partials that wait for a window's end unmerged."""
 
 
 class SummarizeEachFn(beam.DoFn):
-    """Batches to (shard, partial), each at once: a partial has its batch's timestamp, and holds the watermark so."""
+    """Batches to (shard, partial), each at once: a partial keeps its batch's timestamp, and so holds the watermark."""
 
     def __init__(self, summary: Summary, shards: int):
         self._summary = summary
@@ -40,7 +40,7 @@ class SummarizeEachFn(beam.DoFn):
 
 
 class Alarm(NamedTuple):
-    """When a shard has something to do next (µs), through where its windows have closed, how many partials wait."""
+    """When a shard is due next (µs), the watermark through which its windows have closed, and the count of partials."""
 
     due: int = END
     through: int = NEVER
@@ -48,7 +48,7 @@ class Alarm(NamedTuple):
 
 
 def parted(timeline: Timeline, partial: pa.RecordBatch, through: int) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """The slices of a partial that are in time where windows have closed through a watermark, and those that are late.
+    """Splits a partial into its slices in time and its late slices, given the watermark through which windows closed.
 
     A slice is late once `lateness` has passed since its end, as in a job.
     """
@@ -68,7 +68,7 @@ def late_rows(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def next_due(timeline: Timeline, partial: pa.RecordBatch, through: int) -> int:
-    """The watermark at which slices that just came have a row to give: at once where a window of theirs has ended."""
+    """The watermark at which new slices have a row to emit: at once if one of their windows has ended."""
     ends = timeline.summary.window.slice_ends(as_numpy(partial[SLICE]))
     if len(ends) and ends.min() <= through:
         return through
@@ -77,7 +77,7 @@ def next_due(timeline: Timeline, partial: pa.RecordBatch, through: int) -> int:
 
 
 class CloseFn(beam.DoFn):
-    """(shard, partial) to rows of tables, by their places; those that come late are counted in `late`."""
+    """(shard, partial) to rows, tagged with the number of their table; late rows are counted in `late`."""
 
     WAITING = BagStateSpec("waiting", RecordBatchCoder())
     STATE = ReadModifyWriteStateSpec("state", BytesCoder())
@@ -119,7 +119,7 @@ class CloseFn(beam.DoFn):
         close: Any = beam.DoFn.TimerParam(CLOSE),
     ) -> Iterator[Any]:
         now = Alarm(*(alarm.read() or ()))
-        if fired.micros < now.due:  # it was set anew, and this is what was set before
+        if fired.micros < now.due:  # a timer that has been set again since
             if now.due < END:
                 close.set(moment(now.due))
             return
@@ -139,7 +139,7 @@ class CloseFn(beam.DoFn):
 
 
 def moment(instant: int) -> Timestamp:
-    """A time for a timer; runners keep milliseconds, so it is the first one that is not before."""
+    """An instant as a timer's time; runners keep milliseconds, so it is rounded up."""
     return Timestamp(micros=-(-instant // 1000) * 1000)
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic with two doubles to a number: what one double rounds away is kept beside it.
+"""Arithmetic with two doubles to a number: the second double holds what the first rounds away.
 
 Sources: Knuth, TAOCP 2, 4.2.2, theorem B; Dekker, "A floating-point technique for extending the available
 precision", Numerische Mathematik 18, 1971; Rump, Ogita, Oishi, "Accurate floating-point summation", SIAM J. Sci.
@@ -17,7 +17,7 @@ Doubles = npt.NDArray[np.float64]
 HUGE: Final = 2.0**900
 """Products and sums of numbers beyond this may overflow on the way to a result that does not."""
 SHRUNK: Final = 2.0**-128
-"""What numbers beyond `HUGE` are multiplied by meanwhile; it is a power of two and costs no digit."""
+"""The factor that scales numbers beyond `HUGE` during a calculation: a power of two, so no digit is lost."""
 _HALVES: Final = 2.0**27 + 1
 
 
@@ -38,8 +38,8 @@ def two_product(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
 def group_sums(groups: Groups, high: Doubles, low: Doubles) -> tuple[Doubles, Doubles]:
     """The sums of `high` + `low` over each group as a rounded sum and the rest, to some 100 bits.
 
-    `low` is small beside the largest `high` of its group. The order of what is added does not show, and whole
-    numbers are added without an error.
+    `low` is small compared with the largest `high` of its group. The result does not depend on the order of the
+    numbers, and whole numbers are added without an error.
     """
     coarse, left = _on_a_grid(groups, high)
     fine, left = _on_a_grid(groups, left + low)
@@ -48,7 +48,7 @@ def group_sums(groups: Groups, high: Doubles, low: Doubles) -> tuple[Doubles, Do
 
 
 def _on_a_grid(groups: Groups, values: Doubles) -> tuple[Doubles, Doubles]:
-    """The exact sum of each group's values, rounded to a grid so wide that adding them never rounds; what is left."""
+    """The exact sums of each group's values on a grid so wide that adding never rounds; and what the grid cut off."""
     _, exponent = np.frexp(groups.reduce(np.maximum, np.abs(values)))
     _, terms = np.frexp(groups.counts + 2.0)
     grid = groups.spread(np.ldexp(1.0, exponent + terms))

@@ -17,7 +17,7 @@ from transforms.aggregation.accumulator import Accumulator
 from transforms.specification import NUMERIC, ColumnType
 
 ANY: Final[frozenset[ColumnType]] = NUMERIC | {"string", "timestamp"}
-"""The types of columns that a family takes which takes all."""
+"""The types of columns of a family that takes every type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,11 @@ class Statistic:
     Args:
         name: what the job file calls it; of a form, what stands for its names (`pNN`).
         meaning: what it is, in a few words.
-        title: what a report calls it; of a form, what makes the title of a name.
-        pattern: of a form, what its names match; empty: the name itself.
-        accepts: of a form, whether a name that matches is one.
-        also: what others call it, and the name here; of a statistic that is not a form, the name may be left out.
+        title: its title in a report; of a form, a function from a name to the title.
+        pattern: of a form, the regular expression that its names match; empty: the name itself.
+        accepts: of a form, whether a name that matches is valid.
+        also: names that other programs give it, and the name here; for a statistic that is not a form, the name may be
+            left out.
         is_amount: whether its zero means something, so that charts begin there.
         samples: of a form, some of its names.
     """
@@ -45,13 +46,13 @@ class Statistic:
     samples: tuple[str, ...] = ()
 
     def is_named(self, name: str) -> bool:
-        """Whether a name of the job file is one of its."""
+        """Whether a name in the job file means this statistic."""
         if not self.pattern:
             return name == self.name
         return re.fullmatch(self.pattern, name) is not None and self.accepts(name)
 
     def title_of(self, name: str) -> str:
-        """What a report calls the statistic of a name."""
+        """The title that a report gives to a name."""
         return self.title if isinstance(self.title, str) else self.title(name)
 
 
@@ -64,7 +65,7 @@ class Family:
         order: its place among the families, where they are listed.
         takes: the types of columns that it takes.
         accumulator: what keeps the state of a column of a type.
-        includes: families whose statistics its state has too: a column that needs both has this one alone.
+        includes: families whose statistics its state also answers: a column that needs both keeps only this state.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Family:
 
     @property
     def samples(self) -> list[str]:
-        """Names of the job file that its state answers, those of families that it includes too."""
+        """The statistics that its state answers, those of the families that it includes among them."""
         own = [name for statistic in self.statistics for name in statistic.samples or (statistic.name,)]
         return [name for other in sorted(self.includes) for name in families()[other].samples] + own
 
@@ -85,7 +86,7 @@ _REGISTERED: Final[dict[str, Family]] = {}
 
 
 def register(family: Family) -> None:
-    """Makes a family known that is not a file of `statistics`: job files may name its statistics from now on.
+    """Registers a family from outside `statistics`, so that job files can name its statistics.
 
     Raises:
         ValueError: if its name, or that of one of its statistics, is another family's.
@@ -155,7 +156,7 @@ def rule() -> str:
 
 
 def meant(names: Sequence[str]) -> str:
-    """What names of others are called here, as messages add it."""
+    """What a message adds for names that other programs use: the names here."""
     spoken = {other: name for statistic in all_statistics() for other, name in statistic.also.items()}
     known = dict.fromkeys(f"{name} is {spoken[name.lower()]}" for name in names if name.lower() in spoken)
     return f" ({', '.join(known)} here)" if known else ""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Array = npt.NDArray[Any]
-_DENSE = 1 << 62  # the largest product of cardinalities that an int64 id can name
+_DENSE = 1 << 62  # the largest product of cardinalities that an int64 id can hold
 
 
 @dataclass(frozen=True, slots=True)

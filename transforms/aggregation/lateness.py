@@ -1,7 +1,7 @@
 """Lateness: a record is late for an aggregation when its slice closed before the record's chunk came.
 
-It is judged by the watermark that the log had reached before the chunk, which the record carries: the same in every
-run. Nothing late is dropped silently: for each aggregation it is too late for, a record leaves a dead letter.
+The watermark that the log had reached before the chunk decides. The record carries it, so every run decides the same.
+Nothing late is dropped silently: a record becomes a dead letter for each aggregation that it is too late for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ LATE_REASON: Final = "late"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A batch with LATE instead of WATERMARK and PAYLOAD; dead letters; and what that changes in the ledger."""
+    """A batch with LATE instead of WATERMARK and PAYLOAD, its dead letters, and the changes of the ledger."""
 
     batch: pa.RecordBatch
     dead: tuple[pa.RecordBatch, ...]
@@ -35,7 +35,7 @@ class Judged:
 
 
 def judge(batch: pa.RecordBatch, aggregations: Sequence[AggregationSpec]) -> Judged:
-    """Tells for which aggregations each record is late; records late for all of them leave the batch."""
+    """Determines for which aggregations each record is late, and removes records that are late for all of them."""
     stood = batch[WATERMARK].to_numpy()
     late = np.zeros((len(aggregations), batch.num_rows), bool)
     dead = []
@@ -60,7 +60,7 @@ def judge(batch: pa.RecordBatch, aggregations: Sequence[AggregationSpec]) -> Jud
 
 
 def timely(batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
-    """The records that are not late for the aggregation of this number; all of them where none can be late."""
+    """The records that are in time for the aggregation of this number; all of them if none can be late."""
     if LATE not in batch.schema.names:
         return batch
     on_time = (batch[LATE].to_numpy() >> number) & 1 == 0
@@ -83,7 +83,7 @@ def _letters(batch: pa.RecordBatch, rows: Any, name: str, too_late: Any) -> pa.R
 
 
 class JudgeFn(beam.DoFn):
-    """Batch to batch; tagged `dead_letters` and `ledger` beside it."""
+    """Batch to batch, with the side outputs `dead_letters` and `ledger`."""
 
     def __init__(self, aggregations: Sequence[AggregationSpec]):
         self._aggregations = aggregations
@@ -99,10 +99,10 @@ class JudgeFn(beam.DoFn):
 
 @dataclass(eq=False, kw_only=True)
 class JudgeLateness(beam.PTransform):
-    """Parts late records from batches of a log.
+    """Separates late records from the batches of a log.
 
     In: batches with WATERMARK, RANGE and PAYLOAD. Out: `batches` with LATE instead, `dead_letters` (stage
-    `aggregation:NAME`) and `ledger` (what was accepted before and is late).
+    `aggregation:NAME`) and `ledger` (records that were accepted before and are late).
     """
 
     aggregations: Sequence[AggregationSpec]

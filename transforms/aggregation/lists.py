@@ -15,7 +15,7 @@ def to_lists(members: npt.NDArray[np.intp], values: pa.Array, size: int) -> pa.L
 
 
 def from_lists(lists: pa.ListArray) -> tuple[npt.NDArray[np.intp], pa.Array]:
-    """The row that each value of the lists stands in, and the values; a null list holds none."""
+    """The row of each value in the lists, and the values; a null list has none."""
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     return np.repeat(np.arange(len(lists)), lengths), lists.flatten()
 

@@ -2,8 +2,8 @@
 
 A shard's partials wait in a bag. When everything before a tick has arrived, its timer fires: if a window is due
 at the tick's watermark, the partials before the tick join the timeline and it advances; if the tick keeps a
-checkpoint, the state made of exactly the records before it goes out as a snapshot. Most ticks find nothing to do,
-and that costs one small cell.
+checkpoint, the state made of exactly the records before it goes out as a snapshot. Most ticks have nothing to do,
+and then cost only the read of one small cell.
 """
 
 import json
@@ -39,7 +39,7 @@ from transforms.time.tick import (
 from transforms.time.watermark import END, NEVER
 
 _MOST_WAITING: Final = 64
-"""Partials that wait until they are merged, due or not."""
+"""The most partials that wait; more are merged even if no window is due."""
 
 
 def encode_state(state: TimelineState) -> bytes:
@@ -82,10 +82,10 @@ class Clock(NamedTuple):
 def settle(
     timeline: Timeline, state: TimelineState, partials: Sequence[pa.RecordBatch], tick: Tick, through: int
 ) -> tuple[TimelineState, dict[str, pa.RecordBatch], Clock]:
-    """The state once everything before a tick is known, the rows that are due, and when the next ones are.
+    """The state with everything before a tick, the rows that are due, and the clock for the next rows.
 
     Args:
-        partials: those made of the chunks before the tick that the state does not hold yet.
+        partials: made of the chunks before the tick, and not yet in the state.
         through: the watermark up to which the state has advanced.
     """
     rows: dict[str, pa.RecordBatch] = {}
@@ -103,7 +103,7 @@ def settle(
 
 @dataclass(frozen=True)
 class Shard:
-    """The state of one shard as it is stored: what it knows, and up to where it has advanced."""
+    """The state of one shard as it is stored, and the watermark up to which it has advanced."""
 
     state: TimelineState
     through: int
@@ -113,7 +113,7 @@ class Shard:
         return parcel(batch, SNAPSHOT, aggregation=aggregation, shard=shard, through=self.through)
 
     def fitted(self, summary: Summary, columns: Mapping[str, pa.DataType]) -> "Shard":
-        """The shard as one of an aggregation that measures more than it did."""
+        """The shard as a shard of the same aggregation with more measures."""
         return replace(self, state=replace(self.state, open=summary.fitted(self.state.open, columns)))
 
     @staticmethod
@@ -175,7 +175,7 @@ class TimelineFn(beam.DoFn):
         elif kind == SNAPSHOT:
             seed = Shard.from_parcel(batch)
             stored.write(encode_state(seed.state))
-            # Partials may have come before the seed, and are not to be forgotten.
+            # Partials may have arrived before the seed, and still count.
             time = Clock(*(clock.read() or ()))
             due = self._timeline.next_end(seed.state.open, seed.through)
             clock.write(tuple(Clock(time.due if due is None else min(time.due, due), time.waiting, seed.through)))
@@ -218,7 +218,7 @@ class TimelineFn(beam.DoFn):
 
 @dataclass(eq=False, kw_only=True)
 class AggregateLive(beam.PTransform):
-    """Closes the windows of an endless collection of batches as their time comes.
+    """Closes the windows of an endless collection of batches as ticks pass their ends.
 
     In: `batches`, with timestamps as `transforms.time.tick` says, and `ticks`. Out: parcels of rows and of snapshots.
 
@@ -226,7 +226,7 @@ class AggregateLive(beam.PTransform):
         number: the aggregation's number in the job.
         lateness: how long windows wait for late records (µs).
         shards: how many ways the keys are cut.
-        seeds: shards, and the snapshot of a checkpoint that each begins with.
+        seeds: each shard with the snapshot that it begins with, from a checkpoint.
     """
 
     summary: Summary
@@ -244,7 +244,7 @@ class AggregateLive(beam.PTransform):
         summarize = beam.ParDo(SummarizeLiveFn(self.summary, self.number, self.shards)).with_output_types(keyed)
         partials = inputs["batches"] | "Summarize" >> summarize
         ticks = inputs["ticks"] | "To shards" >> beam.ParDo(ToShardsFn(self.shards)).with_output_types(keyed)
-        # With a reshuffle, which it adds to more than one element, the graph would have other labels on a restart.
+        # Beam adds a reshuffle for more than one element; the labels of the graph would then change on a restart.
         create = beam.Create(list(self.seeds), reshuffle=False).with_output_types(keyed)
         seeds = inputs["ticks"].pipeline | "Seeds" >> create
         timeline = beam.ParDo(TimelineFn(Timeline(self.summary, self.outputs, self.lateness), self.number))
@@ -256,7 +256,7 @@ class AggregateLive(beam.PTransform):
 
 
 def split_seeds(timeline: Timeline, shards: Sequence[Shard], count: int) -> list[Shard]:
-    """The state of some shards as that of another number of shards."""
+    """The state of these shards, divided over `count` shards."""
     summary = timeline.summary
 
     def cut(parts: Sequence[pa.RecordBatch | None]) -> list[pa.RecordBatch | None]:

@@ -67,7 +67,7 @@ class ColumnMeasure:
 
 
 def column_measures(spec: AggregationSpec, columns: Mapping[str, ColumnType]) -> dict[str, ColumnMeasure]:
-    """The measure behind every output column of an aggregation; figures of one family share theirs."""
+    """The measure of every output column of an aggregation; figures of one family share a measure."""
     shared: dict[tuple[str, str], ColumnMeasure] = {}
     chosen: dict[str, ColumnMeasure] = {}
     for output, (column, statistic) in spec.figures.items():
@@ -81,7 +81,7 @@ def column_measures(spec: AggregationSpec, columns: Mapping[str, ColumnType]) ->
 
 
 def counted_before(name: str) -> str | None:
-    """The measure whose counts go on in this one where a column was only counted before; both keep them by one name."""
+    """The measure that this one continues if the column was only counted before; both store counts by the same name."""
     column, _, family = name.rpartition("|")
     included = families()[family].includes if family in families() else ()
     return next((f"{column}|{other}" for other in included), None)

@@ -48,7 +48,8 @@ class AggregationSpec(Spec):
             if name not in columns:
                 found.append((("key", index), missing(name, columns)))
             elif columns[name] == "float64":
-                found.append((("key", index), f"{name} is float64, which is no key: equal figures may differ in bits"))
+                sentence = f"{name} is float64, which cannot be a key: equal figures may differ in bits"
+                found.append((("key", index), sentence))
             elif name in self.key[:index]:
                 found.append((("key", index), f"{name} is there twice"))
         for column, statistics in self.statistics.items():

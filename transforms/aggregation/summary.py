@@ -26,7 +26,7 @@ ROWS: Final = "rows"
 
 
 def key_column(name: str) -> str:
-    """The name of a key column in a partial, where it cannot meet one of ours."""
+    """The name of a key column in a partial; it cannot collide with the columns that we add."""
     return f"{name}|key"
 
 
@@ -62,7 +62,7 @@ class Summary:
         return self._assemble(groups, groups.counts, states)
 
     def merge(self, partials: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-        """One partial that knows what all of them know; commutes and associates."""
+        """One partial with the content of all of them; the merge commutes and associates."""
         partials = [partial for partial in partials if partial.num_rows]
         if not partials:
             return empty(self.schema)
@@ -79,9 +79,9 @@ class Summary:
         return {name: partial[f"{measure.name}|{name}"] for name in measure.schema.names}
 
     def fitted(self, partial: pa.RecordBatch, columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
-        """A partial of this aggregation as it was when it measured less.
+        """A partial that was made when this aggregation had fewer measures, with the columns of all measures.
 
-        It merges with others, but what it did not measure means nothing: only counts stay what they are.
+        It merges with others, but the measures that it lacked are meaningless: only the counts stay correct.
 
         Args:
             columns: the types of the columns that the measures read.
@@ -103,7 +103,7 @@ class Summary:
         return pa.RecordBatch.from_arrays([fitted[name] for name in self.schema.names], schema=self.schema)
 
     def by_shard(self, partial: pa.RecordBatch, shards: int) -> dict[int, pa.RecordBatch]:
-        """The partial cut by a stable hash of its key, so that a key's rows meet in one place."""
+        """The partial divided by a stable hash of the key, so that all rows of a key come to one shard."""
         if not partial.num_rows:
             return {}
         hashes = hash_rows([partial[key_column(name)] for name in self.key], partial.num_rows)

@@ -1,7 +1,7 @@
 """The timeline: from slices to windows, in event-time order, for one aggregation.
 
-Everything that spans slices lives here, free of Beam: `advance(state, partials, through)` takes what became
-known, and closes every window that ends by `through`. A bounded pipeline calls it once and for all; a live one
+Everything that spans slices lives here, free of Beam: `advance(state, partials, through)` takes new
+partials and closes every window that ends by `through`. A bounded pipeline calls it once; a live pipeline calls it
 each time the watermark passes slices.
 """
 
@@ -28,7 +28,7 @@ PUBLISHED: Final = "published"
 class Windows:
     """Closed windows: a partial whose slice is each window's last one, and the windows' bounds.
 
-    `slices` are the slices that ended since the last time, each once, however many windows hold it. `revisions`
+    `slices` are the slices that ended since the last advance, each once, however many windows hold it. `revisions`
     says how often each window was published before; None: never. Windows that may still change are not `final`.
     """
 
@@ -59,7 +59,7 @@ class Output(Protocol):
         ...
 
     def rows(self, windows: Windows, memory: pa.RecordBatch | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-        """The rows of closed windows, given and returning what it remembers of all windows before."""
+        """The rows of closed windows, and the new memory; `memory` is what the output remembers of windows before."""
         ...
 
 
@@ -67,7 +67,7 @@ class Output(Protocol):
 class TimelineState:
     """What must survive between two advances.
 
-    `open`: slices that later windows still need; `memories`: those of the outputs; `shown`: the windows that were
+    `open`: slices that later windows still need; `memories`: one for each output; `shown`: the windows that were
     published and may still change, with how many rows they had and how often they were published.
     """
 
@@ -97,7 +97,7 @@ class Timeline:
     ) -> tuple[TimelineState, dict[str, pa.RecordBatch]]:
         """Closes the windows whose lateness is over by `through` (µs; None: all of them, for ever).
 
-        Windows that ended by then and may still change are published as they stand, if that is new.
+        Windows that ended by then and may still change are published provisionally, if they have changed.
 
         Returns:
             The new state, and the rows of each output's table.
@@ -122,14 +122,14 @@ class Timeline:
         return TimelineState(known.filter(pa.array(reach > horizon)), tuple(memories), horizon, shown), rows
 
     def next_end(self, partial: pa.RecordBatch, after: int) -> int | None:
-        """The earliest `through` beyond `after` at which a window of these slices has a row to give; None: none."""
+        """The earliest `through` beyond `after` at which a window of these slices has a row to emit; None: none has."""
         ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
         if not len(ends):
             return None
         step, last = self.summary.window.step or 1, self.summary.window.overlap - 1
         found = []
         for wait in {0, self.lateness}:
-            number = np.maximum((after - wait - ends) // step + 1, 0)  # of the window, of those that hold the slice
+            number = np.maximum((after - wait - ends) // step + 1, 0)  # of the window among those with the slice
             times = (ends + number * step + wait)[number <= last]
             found += [int(times.min())] if len(times) else []
         return min(found, default=None)
@@ -149,7 +149,7 @@ class Timeline:
     def _early(
         self, windowed: pa.RecordBatch, state: TimelineState, horizon: int, through: int
     ) -> tuple[Windows, pa.RecordBatch]:
-        """The windows in their lateness that have changed since they were published, and all that were now."""
+        """The windows in their lateness that have changed since they were published, and all that are published now."""
         waiting, _ = self._due(windowed, horizon, through)
         before = published_before(self.summary, waiting, state.shown)
         changed = as_numpy(waiting[ROWS]) != before.rows
@@ -188,7 +188,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Of each window: how many rows it had when it was last published, -1 if never; and how often that was."""
+    """Of each window: how many rows it had when it was last published, -1 if never; and how often it was published."""
 
     rows: Instants
     revisions: Instants
@@ -213,10 +213,10 @@ def published_before(summary: Summary, windows: pa.RecordBatch, shown: pa.Record
 
 
 def slide(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
-    """Sliding windows out of slices: each row's slice becomes the last one of a window.
+    """Makes sliding windows from slices: each row's slice becomes the last slice of a window.
 
     A window of L slices is put together from stretches of 1, 2, 4 … slices, each merged from two of half its
-    length, so L slices cost about log2(L) + (ones in L) merges, all keys and windows at once, whatever the overlap.
+    length, so L slices cost about log2(L) + (ones in L) merges for all keys and windows together.
     """
     length, step = summary.window.overlap, summary.window.step
     if length == 1 or step is None or not partial.num_rows:
@@ -245,7 +245,7 @@ class StatisticsOutput:
     """The table AGGREGATION: window_start, window_end, the key, rows, COLUMN_STATISTIC …, revision, final.
 
     Args:
-        since: the figures that a running job was given later, and the end (µs) of the last window without them.
+        since: the figures that joined a running job, and the end (µs) of the last window without them.
     """
 
     spec: AggregationSpec
@@ -275,7 +275,7 @@ class StatisticsOutput:
 
 
 def no_windows(summary: Summary) -> Windows:
-    """No window at all: what the schema of an output is read from."""
+    """No windows: from these the schema of an output is read."""
     nothing = empty(summary.schema)
     return Windows(nothing, np.empty(0, np.int64), np.empty(0, np.int64), nothing)
 
@@ -287,7 +287,7 @@ def bounds(windows: Windows, summary: Summary) -> dict[str, pa.Array]:
 
 
 def published(windows: Windows) -> dict[str, pa.Array]:
-    """The columns that say how settled a row is."""
+    """The columns `revision` and `final`."""
     size = len(windows.starts)
     revisions = np.zeros(size, np.int64) if windows.revisions is None else windows.revisions
     return {"revision": pa.array(revisions), "final": pa.array(np.full(size, windows.final))}

@@ -1,4 +1,4 @@
-"""An aggregation with its models: what it is asked for, what does not fit its columns, and what computes it."""
+"""An aggregation with its models: its specification, what does not fit its columns, and what computes it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

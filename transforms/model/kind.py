@@ -1,4 +1,4 @@
-"""Kinds of models: each file or folder of `kinds` declares one, and everything that has to do with models asks it.
+"""Kinds of models: each file or folder of `kinds` declares one, and everything about models is read from there.
 
 The job file's schema and its messages, the columns that a job reads, the tables, `plan`, `init` and the report come
 from what is declared. A new kind of model is one file there.
@@ -31,17 +31,17 @@ def _served(kind: Any) -> Any:
 
 
 SERVED: Final = BeforeValidator(_served)
-"""What refuses a kind that there is not, in one sentence."""
+"""Refuses a kind that does not exist, in one sentence."""
 
 
 class ModelSpec(Spec):
-    """What every model is asked: its kind. A kind's own specification adds what else it asks."""
+    """The specification that all models share: their kind. Each kind adds its own fields."""
 
     kind: Annotated[str, SERVED]
 
     @classmethod
     def serving(cls, content: Any) -> "type[Spec]":
-        """The specification of the kind that the content names."""
+        """The type of specification for the kind that the content names."""
         return specification_of(content.get("kind")) if isinstance(content, Mapping) else cls
 
 
@@ -51,7 +51,7 @@ class Input:
 
     Args:
         place: where the job file names it, within the model.
-        takes: the types of columns that will do.
+        takes: the types that the column may have.
     """
 
     column: str
@@ -60,7 +60,7 @@ class Input:
 
     @property
     def needs(self) -> str:
-        """What it must be, as messages say it."""
+        """What it must be, in the words of a message."""
         return "numbers" if self.takes == NUMERIC else " or ".join(sorted(self.takes))
 
 
@@ -73,7 +73,7 @@ class Figure:
         type: the column's type.
         meaning: what it is, in a few words.
         title: what a report calls it.
-        place: where it stands: columns come in the order of their places, those of one place as they are first named.
+        place: its place among the columns; columns of equal place come in the order in which they are first named.
         is_amount: whether its zero means something, so that charts begin there.
     """
 
@@ -87,12 +87,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """How a report tries what was known before a window on that window: means in, a mean out.
+    """How a report applies the model before a window to that window: means in, a mean out.
 
     Args:
         target: the column whose mean is predicted.
         inputs: the columns whose means it is predicted from.
-        figures: the figures of the model that are needed; where one is not a number there is no model to try.
+        figures: the figures of the model that are needed; where one is not a number, the model is not tried.
         predict: the prediction of each row, from its figures and its means in the order of `figures` and `inputs`.
     """
 
@@ -103,12 +103,12 @@ class Prediction:
 
 
 class Model(ABC):
-    """A model of a job file: what a kind makes of what it was asked."""
+    """A model of a job file, made by its kind from its specification."""
 
     @property
     @abstractmethod
     def inputs(self) -> Sequence[Input]:
-        """The columns it reads, and of which types they must be."""
+        """The columns that it reads, and the types that they must have."""
 
     @property
     @abstractmethod
@@ -118,7 +118,7 @@ class Model(ABC):
     @property
     @abstractmethod
     def words(self) -> str:
-        """What it learns, as `plan` says it."""
+        """What it learns, in the words of `plan`."""
 
     @property
     @abstractmethod
@@ -127,19 +127,19 @@ class Model(ABC):
 
     @property
     def prediction(self) -> Prediction | None:
-        """How the report tries it; None: not."""
+        """How the report tries it; None: the report does not."""
         return None
 
     @abstractmethod
     def learner(self, columns: Mapping[str, ColumnType]) -> Learner:
-        """What learns it, from columns that fit `inputs`."""
+        """The learner of the model, over columns that fit `inputs`."""
 
     @abstractmethod
     def estimator(self, row: Mapping[str, Any]) -> Any:
         """A row of the table of models as a fitted scikit-learn estimator.
 
         Raises:
-            ValueError: if that row knows too little to predict.
+            ValueError: if that row lacks what a prediction needs.
         """
 
 
@@ -150,9 +150,9 @@ class ModelKind:
     Args:
         name: what the job file calls it.
         order: its place among the kinds, where they are listed.
-        spec: what the job file asks it, with `kind: Annotated[Literal[NAME], SERVED]`.
+        spec: the type of its specification, with `kind: Annotated[Literal[NAME], SERVED]`.
         model: makes a model of a specification of that type.
-        suggest: what `init` suggests for these columns of numbers, the likeliest target last; None: nothing.
+        suggest: what `init` suggests for columns of numbers, the likeliest target last; None: nothing.
     """
 
     name: str
@@ -166,7 +166,7 @@ _REGISTERED: Final[dict[str, ModelKind]] = {}
 
 
 def register(kind: ModelKind) -> None:
-    """Makes a kind known that is not a file of `kinds`: job files may name it from now on.
+    """Registers a kind from outside `kinds`, so that job files can name it.
 
     Raises:
         ValueError: if its name is another kind's.
@@ -187,15 +187,15 @@ def kinds() -> Mapping[str, ModelKind]:
 
 
 def rule() -> str:
-    """What a kind must be, as messages say it."""
+    """What a kind must be, in the words of a message."""
     names = [f"`{name}`" for name in kinds()]
     if len(names) == 1:
-        return f"must be {names[0]}, the one kind of model that this version serves"
+        return f"must be {names[0]}, the only kind of model that this version supports"
     return f"must be one of {', '.join(names)}"
 
 
 def specification_of(kind: object) -> type[ModelSpec]:
-    """What a model of a kind is asked; where there is one kind, also of one that is not named or wrong."""
+    """The specification of a kind; if there is only one kind, it also stands in for a missing or wrong name."""
     if isinstance(kind, str) and kind in kinds():
         return kinds()[kind].spec
     return next(iter(kinds().values())).spec if len(kinds()) == 1 else ModelSpec
@@ -207,6 +207,6 @@ def model_of(spec: ModelSpec) -> Model:
 
 
 def suggested(numbers: Sequence[str]) -> ModelSpec | None:
-    """A model to begin with, of columns of numbers, the likeliest target last; None: no kind has one to suggest."""
+    """A first model over columns of numbers, the likeliest target last; None: no kind suggests one."""
     suggestions = (kind.suggest(numbers) for kind in kinds().values())
     return next((spec for spec in suggestions if spec is not None), None)

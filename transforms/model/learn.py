@@ -1,4 +1,4 @@
-"""Models as figures of an aggregation: measured, merged and learnt beside its statistics."""
+"""Models as figures of an aggregation: measured, merged and learnt together with its statistics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from transforms.specification import ColumnType
 
 MODEL: Final = "model"
 _OURS: Final = frozenset({"window_start", "window_end", MODEL, "revision", "final"})
-"""Columns of every table of models; the key's are beside them."""
+"""Columns of every table of models, in addition to those of the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ModelMeasure:
 
 
 def model_measures(models: Mapping[str, ModelSpec], columns: Mapping[str, ColumnType]) -> tuple[ModelMeasure, ...]:
-    """The measure behind every model of an aggregation over `columns`."""
+    """The measure of every model of an aggregation over `columns`."""
     bound = {name: model_of(spec) for name, spec in models.items()}
     return tuple(ModelMeasure(name, tuple(m.figures), m.learner(columns)) for name, m in bound.items())
 
@@ -148,10 +148,10 @@ class ModelsOutput:
 def learn(
     summary: Summary, measures: Sequence[ModelMeasure], slices: pa.RecordBatch, memory: pa.RecordBatch | None
 ) -> pa.RecordBatch:
-    """What each key has learnt up to and including each of its slices, `memory` being what it knew before.
+    """What each key has learnt up to and including each of its slices; `memory` is what it knew before them.
 
-    A scan by doubling (Hillis and Steele, "Data Parallel Algorithms", CACM 29, 1986): after step d every row
-    knows its own and the 2d - 1 slices of its key before it.
+    A scan by doubling (Hillis and Steele, "Data Parallel Algorithms", CACM 29, 1986): after a step of distance d
+    every row knows its own slice and the 2d - 1 slices of its key before it.
     """
     names = [SLICE, *map(key_column, summary.key), *(f for m in measures for f in _fields(m))]
     known = one_batch([part.select(names) for part in (memory, slices) if part is not None])
@@ -177,7 +177,7 @@ def learn(
 
 
 def recall(summary: Summary, measure: ModelMeasure, learnt: pa.RecordBatch, windows: pa.RecordBatch) -> State:
-    """What the key of each window knew at the window's last slice, faded by the steps since it last learnt."""
+    """What the key of each window knew at the window's last slice, faded by the steps since the key last learnt."""
     keys = [SLICE, *map(key_column, summary.key)]
     asked = learnt.num_rows + np.arange(windows.num_rows)
     both = one_batch([learnt.select(keys), windows.select(keys)])
@@ -195,7 +195,7 @@ def recall(summary: Summary, measure: ModelMeasure, learnt: pa.RecordBatch, wind
 
 
 def last_of_each_key(summary: Summary, learnt: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows that later windows continue from."""
+    """The last row of each key, from which later windows continue."""
     first = _run_starts(summary, learnt)
     last = np.flatnonzero(np.diff(first, append=-1))
     return learnt.take(pa.array(last))
@@ -221,7 +221,7 @@ def _key_ids(summary: Summary, batch: pa.RecordBatch) -> npt.NDArray[np.intp]:
 
 
 def _by_key_and_slice(summary: Summary, batch: pa.RecordBatch) -> npt.NDArray[np.intp]:
-    """The stable order by key, then slice: of equal ones, what was learnt comes before who asks."""
+    """The stable order by key, then slice: of equal slices, the learnt row comes before the window that asks for it."""
     return np.lexsort((as_numpy(batch[SLICE]), _key_ids(summary, batch)))
 
 

@@ -1,7 +1,7 @@
 """Learners: what a model keeps of the records of a key and window, and the figures that it learns from them.
 
-A learner is an accumulator over several columns: state that merges, in any split and order. A model that must see
-records one after the other learns through `transforms.model.ordered`, whose state is those records in their order.
+A learner is an accumulator over several columns: its state merges, in any split and order. A model that must see
+records one by one learns through `transforms.model.ordered`, whose state is the records themselves, in order.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Memory:
 
     Args:
         factor: what the records of one step ago weigh; 1 forgets nothing.
-        fade: the state with the records of each group weighing so many times as much.
+        fade: multiplies the weight of the records of each group by a factor.
     """
 
     factor: float
@@ -30,7 +30,7 @@ class Memory:
 
 
 class Learner(Protocol):
-    """The algebra of a model. It keeps the laws of every accumulator, and is sent to other processes."""
+    """The algebra of a model. It obeys the laws of every accumulator, and is sent to other processes."""
 
     @property
     def name(self) -> str:

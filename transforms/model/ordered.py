@@ -1,9 +1,9 @@
-"""Learning in order: a model that must see the records of a window one after the other.
+"""Learning in order: a model that must see the records of a window one by one.
 
-Its state is those records themselves, in the order of event time, then source, then position. That merges as any
-state does: however the input was cut and whatever came first, the records of a window stand in one order when it
-closes, and are learnt from in that order. So it costs what the records cost: memory and checkpoints hold the columns
-of every record of every open window.
+Its state is those records themselves, in the order of event time, then source, then position. It merges like any
+state: however the input was cut and whatever arrived first, the model learns the records of a window in the same
+order when the window closes. The price is space: memory and checkpoints hold the columns of every record of every
+open window.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,13 +24,13 @@ _ORDER: Final = ("time", "ordinal", "position")
 
 @dataclass(frozen=True, slots=True)
 class InOrder:
-    """Learns each window from its records in order, those in which a column is null left out.
+    """Learns each window from its records in order; records in which a column is null are left out.
 
     Args:
         inputs: the columns to read, and their types.
         figures: the types of the figures that `learn` gives.
-        learn: from the records of a key and window, in order, there may be none: the figures; None is null. A
-            function of a module or a method of a value, since it is sent to other processes.
+        learn: takes the records of a key and window in order (there may be none), and returns the figures; None is
+            null. It is a function of a module or a method of a value, since it is sent to other processes.
     """
 
     inputs: Mapping[str, pa.DataType]
@@ -77,7 +77,7 @@ class InOrder:
     def _state(
         self, members: npt.NDArray[np.intp], order: list[npt.NDArray[np.int64]], values: list[pa.Array], size: int
     ) -> State:
-        """One list a group of each column; `members` names the group of each record, `order` where it belongs."""
+        """One list a group for each column; `members` names the group of each record, `order` its place."""
         sorting = np.lexsort((*reversed(order), members))
         columns = [*map(pa.array, order), *values]
         lists = [to_lists(members, column.take(pa.array(sorting)), size) for column in columns]
@@ -85,5 +85,5 @@ class InOrder:
 
 
 def _value(column: str) -> str:
-    """The name of a column's values in the state, where it cannot meet one of ours."""
+    """The name of a column's values in the state; it cannot collide with the columns that we add."""
     return f"value|{column}"

@@ -1,4 +1,4 @@
-"""What a model is asked, as the job file writes it: the specification of its kind."""
+"""Models as the job file writes them: each has the specification of its kind."""
 
 from functools import reduce
 from operator import or_
@@ -17,4 +17,4 @@ def _of_its_kind(value: Any) -> ModelSpec:
 
 _SPECS: Final[Any] = reduce(or_, (kind.spec for kind in kinds().values()))
 AnyModelSpec = Annotated[SerializeAsAny[ModelSpec], PlainValidator(_of_its_kind, json_schema_input_type=_SPECS)]
-"""A model of a job file: `kind` says which specification it is held to, and so what its errors are."""
+"""A model of a job file: `kind` decides which specification checks it."""

@@ -7,7 +7,7 @@ from transforms.errors import SinkError
 
 
 @contextmanager
-def told_as_sink_error(place: str) -> Iterator[None]:
+def as_sink_error(place: str) -> Iterator[None]:
     """Tells what the operating system refuses at `place` as a SinkError, in one sentence."""
     try:
         yield

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from transforms.location import folder_name
 from transforms.process import durable
 from transforms.record import ledger
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 from transforms.storage.sink import Sink
 from transforms.storage.sinks import SINKS
 from transforms.storage.spec import FAIL_ABOVE
@@ -65,7 +65,7 @@ class Outcome:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     def write(self, state: str) -> None:
-        with told_as_sink_error(state):
+        with as_sink_error(state):
             durable.write_text(f"{state}/{OUTCOME}", json.dumps(self.__dict__))
 
     @staticmethod
@@ -104,7 +104,7 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
             if sink.journal:
                 prepared[sink.journal] += sink.prepare(staged, plan.run)
         # Written before any table changes: what may fail for want of space fails while nothing has changed.
-        with told_as_sink_error(journal), durable.aside(journal) as file:
+        with as_sink_error(journal), durable.aside(journal) as file:
             file.write(json.dumps({"run": plan.run, **prepared}).encode())
         for sink in sorted(plan.sinks, key=lambda sink: not sink.repeats):
             sink.publish(staged)
@@ -113,7 +113,7 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
             kind.discard(prepared.get(kind.journal, ()))
         durable.discard(journal)
         raise
-    with told_as_sink_error(journal):
+    with as_sink_error(journal):
         durable.put_in_place(journal)
     finish_interrupted(plan.state, kinds)
     outcome = Outcome("published", plan.run, counts, rows, reasons)

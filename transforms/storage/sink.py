@@ -5,7 +5,7 @@ job file        of, resolved, paths, mistakes, misfits, uses, writes_over, place
 any run         check
 bounded run     prepare -> publish -> finish, or discard
 live job        full -> take -> store and checkpointed, again and again -> show
-                rolled_back, take_back and transactions: back to an older checkpoint
+                rolled_back, roll_back and transactions: back to an older checkpoint
                 expire: rows that have been there for long
                 adopted, restored, continued: folders that moved, tables that were lost or made again
 reading back    read, whole
@@ -15,7 +15,7 @@ A sink answers what concerns it; everything else has a default that does nothing
 checkpoint and its rows count together, and a sink chooses:
 
 - it stores files beside the live ones, and the manifest names them (`checkpointed`, `show`);
-- it stores rows by their key at once, and takes out what came after a checkpoint (`store`, `take_back`);
+- it stores rows by their key at once, and takes out what came after a checkpoint (`store`, `roll_back`);
 - it stores the rows of a checkpoint in one transaction, whose position the next checkpoint holds (`transactions`).
 
 The kinds of sinks are registered in `transforms.storage.sinks`.
@@ -305,7 +305,7 @@ class Sink(ABC):
         """The live files with the rows of checkpoints up to `tick` only."""
         return {}
 
-    def take_back(self, known: Mapping[str, Known], fence: Fence) -> None:
+    def roll_back(self, known: Mapping[str, Known], fence: Fence) -> None:
         """Takes out of tables the rows that a place does not know."""
 
     def last_closed(self, tables: Iterable[str]) -> int | None:

@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 from transforms.storage.tables import Table, fit
 
 _ROW_GROUP_BYTES: Final = 16 << 20
@@ -36,7 +36,7 @@ class StagedFile:
         self._path = f"{folder}/{uuid.uuid4().hex}.parquet"
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = self._rows = 0
-        with told_as_sink_error(folder):
+        with as_sink_error(folder):
             self._file = fsspec.open(self._path, "wb", auto_mkdir=True).open()
             self._writer = pq.ParquetWriter(self._file, table.schema, compression="zstd")
 
@@ -49,13 +49,13 @@ class StagedFile:
 
     def close(self) -> Receipt:
         self._flush()
-        with told_as_sink_error(self._path):
+        with as_sink_error(self._path):
             self._writer.close()
             self._file.close()
         return Receipt(self._table.name, self._path, self._rows)
 
     def _flush(self) -> None:
-        with told_as_sink_error(self._path):
+        with as_sink_error(self._path):
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._table.schema))
         self._waiting, self._bytes = [], 0
 

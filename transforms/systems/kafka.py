@@ -237,7 +237,7 @@ def open_client(kind: str, settings: Mapping[str, Any], hear: Callable[[Any], No
     try:
         return getattr(module, kind)({**settings, "error_cb": hear}, logger=_SILENT)
     except (module.KafkaException, TypeError, ValueError) as error:
-        raise KafkaUnusable(f"the client's settings are refused: {told(error)}") from None
+        raise KafkaUnusable(f"the client's settings are refused: {message_of(error)}") from None
 
 
 def answered(ask: Callable[[float], Any], deadline: float) -> Any:
@@ -258,7 +258,7 @@ def answered(ask: Callable[[float], Any], deadline: float) -> Any:
         time.sleep(_AGAIN_SECONDS)
 
 
-def told(error: Any) -> str:
+def message_of(error: Any) -> str:
     """An error's message, in the client's own words."""
     inside = error.args[0] if isinstance(error, Exception) and error.args else error
     return str(inside.str() if hasattr(inside, "str") else inside)

@@ -56,7 +56,7 @@ class Start:
 
 def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, waits until it runs, and records it; a failure leaves neither a job nor a record."""
-    from dataflow.execution.restore import launch, rejoin, taken_to
+    from dataflow.execution.restore import launch, rejoin, rolled_back_to
     from runners import flink, flink_jar
     from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
@@ -75,7 +75,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
         refuse_other_state(job, savepoint.identity, savepoint.labels, labels)
         # From here, the job stands at the savepoint, whether or not the submission succeeds.
         others = before.savepoints if before else ()
-        run = replace(run, plan=taken_to(run.plan, savepoint, others, force=start.force))
+        run = replace(run, plan=rolled_back_to(run.plan, savepoint, others, force=start.force))
     proto, options = _built(start, run)
     record = _record(start, run.plan, before, flink.new_id(), target, flink_jar.names_of(proto))
     kept = _newest(job)

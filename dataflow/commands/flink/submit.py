@@ -156,14 +156,14 @@ def _restart_from_checkpoint(start: Start, *, wait: bool, upgrades: bool = False
 
     Checks everything that may be refused before it ends the job.
     """
-    from dataflow.execution.restore import place_to_go_on
+    from dataflow.execution.restore import resume_cursor
     from dataflow.execution.upgrade import upgrade
 
     job, record, folder = start.job, submitted(start.job), checkpoint_folder(start.job)
     manifest = folder.of_any_job() if upgrades else folder.read()
     if manifest is None:
         raise Refused(f"{job.state} holds no checkpoint yet")
-    place_to_go_on(job, manifest)
+    resume_cursor(job, manifest)
     check_sinks(job)
     runs = is_running(record)
     target_of(start.flags, own=record.parallelism if runs else 0)

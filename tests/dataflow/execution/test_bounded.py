@@ -3,7 +3,7 @@
 import pytest
 
 from dataflow.errors import JobFailed
-from dataflow.execution.bounded import told
+from dataflow.execution.bounded import as_failure
 from transforms.errors import SinkError, SourceError, SqlSinkError, TableLost, failures
 
 TRACE = "Error from worker: Traceback (most recent call last):\n  File 'x.py', line 1, in y\n"
@@ -32,7 +32,7 @@ TRACE = "Error from worker: Traceback (most recent call last):\n  File 'x.py', l
     ],
 )
 def test_a_failure_is_found_in_what_a_runner_raises(error: Exception, kind: type[Exception], words: str) -> None:
-    found = told(error)
+    found = as_failure(error)
     assert (type(found), str(found)) == (kind, words)
 
 
@@ -40,7 +40,7 @@ def test_a_failure_is_found_behind_others() -> None:
     outer = RuntimeError("wrapped")
     outer.__cause__ = ValueError("wrapped again")
     outer.__cause__.__context__ = TableLost("out/t: a file is gone")
-    assert str(told(outer)) == "out/t: a file is gone"
+    assert str(as_failure(outer)) == "out/t: a file is gone"
 
 
 def test_failures_are_known_by_name() -> None:

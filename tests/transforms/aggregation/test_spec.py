@@ -65,7 +65,7 @@ def test_what_an_aggregation_cannot_be_is_refused(changes: dict[str, Any], words
     ("changes", "place", "words"),
     [
         ({"key": ["gone"]}, ("key", 0), "there is no column gone; there are k, x, n, b, t"),
-        ({"key": ["k", "x"]}, ("key", 1), "x is float64, which is no key"),
+        ({"key": ["k", "x"]}, ("key", 1), "x is float64, which cannot be a key"),
         ({"key": ["k", "k"]}, ("key", 1), "k is there twice"),
         ({"statistics": {"gone": "count"}}, ("statistics", "gone"), "there is no column gone"),
         ({"statistics": {"k": "mean"}}, ("statistics", "k"), "mean needs numbers, and k is a string"),

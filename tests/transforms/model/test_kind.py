@@ -79,7 +79,7 @@ def test_a_model_is_held_to_the_specification_of_its_kind(two_more: None, writte
 def test_where_there_is_one_kind_it_is_named() -> None:
     with pytest.raises(ValidationError) as refusal:
         asked(m={**LINEAR, "kind": "forest"})
-    assert "must be `linear_regression`, the one kind of model that this version serves" in str(refusal.value)
+    assert "must be `linear_regression`, the only kind of model that this version supports" in str(refusal.value)
 
 
 def test_a_specification_is_written_as_it_was_read(two_more: None) -> None:

@@ -180,7 +180,7 @@ def test_every_row_is_in_a_window_or_late(lateness: str) -> None:
         ({"statistics": {}}, "must have `statistics` or `models`"),
         ({"statistics": {"z": "mean"}}, "statistics.z: there is no column z; there are at, k, x, y"),
         ({"statistics": {"k": "mean"}}, "statistics.k: mean needs numbers, and k is a string"),
-        ({"key": "x"}, "key[0]: x is float64, which is no key"),
+        ({"key": "x"}, "key[0]: x is float64, which cannot be a key"),
         ({"key": ["k", "l"]}, "key[1]: there is no column l; there are at, k, x, y"),
         ({"models": {"m": {**MODEL, "kind": "tree"}}}, "models.m.kind: must be `linear_regression`"),
         ({"models": {"m": {**MODEL, "target": "k"}}}, "models.m.target: a model needs numbers, and k is a string"),

@@ -3,7 +3,7 @@
 Flajolet et al., "HyperLogLog", AofA 2007, with 2^14 registers, and the estimator of Ertl, "New Cardinality
 Estimation Algorithms for HyperLogLog Sketches", arXiv:1702.01284 (2017), algorithm 6, which needs no
 correction table at any cardinality. The state holds the hashes themselves while they are few, then only the
-registers that are not 0; which of the two depends on the values alone, so merging is free of order.
+registers that are not 0; which of the two depends on the values alone, so the order of merges does not matter.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _unique(members: Members, hashes: Hashes, size: int) -> tuple[Members, Hashe
 
 
 def _registers(hashes: Hashes) -> npt.NDArray[np.uint32]:
-    """The register that each hash falls into and the rank it gives it, packed."""
+    """The register of each hash and the rank that the hash gives it, packed."""
     index = (hashes >> np.uint64(64 - PRECISION)).astype(np.uint32)
     rest = hashes << np.uint64(PRECISION)
     # The rank is 1 + the leading zeros of the remaining 50 bits; halving finds them without a loop over rows.

@@ -51,7 +51,7 @@ _ORDER = ("time", "ordinal", "position")
 
 
 def _choose(end: str, values: pa.Array, order: tuple[npt.NDArray[np.int64], ...], groups: Groups) -> State:
-    """The present value of each group that comes first (or last), with the order it was chosen by."""
+    """The first (or last) present value of each group, and the order that decided."""
     candidates = np.arange(len(groups.order))
     members = groups.members()
     if values.null_count:
@@ -60,7 +60,7 @@ def _choose(end: str, values: pa.Array, order: tuple[npt.NDArray[np.int64], ...]
     rows = groups.order[candidates]
     best = np.minimum if end == "first" else np.maximum
     for numbers in order:
-        # One pass for each part of the order, over those that are level so far: mostly the first part decides.
+        # One pass for each part of the order, over the rows that are still tied: mostly the first part decides.
         starts = np.flatnonzero(np.diff(members, prepend=-1))
         if len(starts) == len(rows):
             break

@@ -33,7 +33,7 @@ class Extremes:
 
     def finish(self, state: State, statistic: str) -> pa.Array:
         figure = state["low" if statistic == "min" else "high"]
-        # 0.0 and -0.0 are one value, and which of them came first must not show.
+        # 0.0 and -0.0 are one value; the result must not depend on which came first.
         return pc.add(figure, 0.0) if pa.types.is_floating(self.kind) else figure
 
     def _extreme(self, values: pa.Array, groups: Groups, better: np.ufunc) -> pa.Array:

@@ -1,7 +1,7 @@
 """Frequent values: exact counts of a column's values, up to a cap of different ones.
 
-A group with more than CAP different values answers null instead of a guess; whether it has depends on its
-values alone, so merging is free of order.
+A group with more than CAP different values answers null instead of a guess. Whether it has more depends on its
+values alone, so the order of merges does not matter.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from transforms.aggregation.lists import add_up, from_lists, group_of_rows, to_l
 from transforms.record.batch import ARROW
 
 CAP: Final = 10_000
-"""Different values of a group, beyond which `topN` is null: at 50 bytes each, half a megabyte of state."""
+"""With more different values in a group, `topN` is null: at 50 bytes each, this is half a megabyte of state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def entry_type(kind: pa.DataType) -> pa.StructType:
 
 
 def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
-    """The place of each value among the values sorted, equal ones alike."""
+    """The rank of each value among the sorted values; equal values have equal ranks."""
     if not len(values):
         return np.empty(0, np.int64)
     return as_numpy(pc.rank(values, sort_keys="ascending", tiebreaker="dense")).astype(np.int64)

@@ -23,7 +23,7 @@ from transforms.specification import NUMERIC
 
 _COARSE: Final = 2.0**33 + 1
 _HALF: Final = 32
-"""Whole numbers are cut in two at this bit where their sums may not fit in 64; a batch has fewer than 2^30 of them."""
+"""Whole numbers are split at this bit if their sum may exceed 64 bits; a batch has fewer than 2^30 of them."""
 _LOW: Final = (1 << _HALF) - 1
 
 _Present = npt.NDArray[np.bool_] | None
@@ -85,7 +85,7 @@ def _present(present: _Present, groups: Groups) -> npt.NDArray[np.int64]:
 
 
 def _fits_a_double(values: pa.Array, groups: Groups) -> bool:
-    """Whether neither values nor sums of their differences are rounded."""
+    """Whether both the values and the sums of their differences are exact."""
     bounds = pc.min_max(values.cast(pa.int64()))
     low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
     return max(-low, high, (high - low) * int(groups.counts.max(initial=1))) < 1 << 53
@@ -104,7 +104,7 @@ def _of_floats(
 
     anchor = _one_of(plain, present, groups)
     offset = groups.reduce(np.add, apart_from(anchor)) / some
-    # A whole number, or twenty bits: then whole numbers differ from the pivot, and are added up, without an error.
+    # A whole number, or twenty bits: then differences of whole numbers from the pivot, and their sums, are exact.
     stretched = offset * _COARSE
     pivot = anchor + (np.rint(offset) if is_whole else stretched - (stretched - offset))
     deviation = apart_from(pivot)
@@ -112,14 +112,14 @@ def _of_floats(
     squares = groups.reduce(np.add, deviation * deviation) - rest * (rest / some)
     is_near = np.isfinite(rest) & (np.abs(pivot) <= HUGE)
     if not is_near.all():
-        # Differences or the sum may have overflowed where the figures do not.
+        # The differences or the sum may have overflowed although the figures do not.
         exact = _joined(np.ones(groups.rows), plain, np.zeros(groups.rows), some, groups)
         pivot, rest = np.where(is_near, (pivot, rest), exact)
     return pivot, rest, squares
 
 
 def _of_large_integers(values: pa.Array, present: _Present, some: npt.NDArray[np.int64], groups: Groups) -> _Measured:
-    """The same of whole numbers of any size, cut in two so that no sum or difference overflows or is rounded."""
+    """The same for whole numbers of any size, split in two so that no sum or difference overflows or is rounded."""
     plain = as_numpy(values.fill_null(0))[groups.order]
     upper, lower = plain >> _HALF, plain & _LOW
     above, carried = np.divmod(groups.reduce(np.add, upper), some)

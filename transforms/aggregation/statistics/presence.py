@@ -1,4 +1,4 @@
-"""Presence: how many values of a column are there and how many are null, for columns of any type."""
+"""Presence: how many values of a column are present and how many are null, for columns of any type."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Quantiles: DDSketch, with a relative error of 1 % and merges that are exact and free of order.
+"""Quantiles: DDSketch, with a relative error of 1 %; merges are exact in any order.
 
 Masson, Rim and Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees",
 PVLDB 12(12), 2019. A value x > 0 counts in bin ceil(log_g x), g = (1 + a) / (1 - a), a = 0.01; the bin stands
@@ -123,7 +123,7 @@ def _state(
 
 
 def _title(name: str) -> str:
-    """A percentile spelt out.
+    """The words for a percentile.
 
     >>> _title("p99.9"), _title("p2"), _title("p11")
     ('99.9th percentile', '2nd percentile', '11th percentile')

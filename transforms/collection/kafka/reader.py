@@ -14,7 +14,7 @@ from transforms.collection.kafka.records import Reading
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.kafka.strokes import Strokes
 from transforms.errors import SourceError
-from transforms.systems.kafka import MOVING, KafkaUnusable, answered, client_module, open_client, told
+from transforms.systems.kafka import MOVING, KafkaUnusable, answered, client_module, message_of, open_client
 
 QUEUE_KBYTES: Final = 16_384
 """The most data queued in memory; messages of a few bytes occupy six times their size."""
@@ -105,11 +105,11 @@ class KafkaReader:
         except self._module.KafkaException as error:
             if not self._known:
                 raise SourceError(self._no_answer(error)) from None
-            self.trouble = self.trouble or told(error)
+            self.trouble = self.trouble or message_of(error)
             return self._known
         topic = found.topics.get(self._topic)
         if topic is None or topic.error is not None or not topic.partitions:
-            why = told(topic.error) if topic is not None and topic.error is not None else "it has no partitions"
+            why = message_of(topic.error) if topic is not None and topic.error is not None else "it has no partitions"
             if self._known:  # a broker that has just started may not know the topic yet
                 self.trouble = f"the topic {self._topic}: {why}"
                 return self._known
@@ -199,8 +199,8 @@ class KafkaReader:
         try:
             committed = self._consumer.commit(offsets=parts, asynchronous=False)
         except self._module.KafkaException as error:
-            return told(error)
-        return next((told(part.error) for part in committed if part.error is not None), "")
+            return message_of(error)
+        return next((message_of(part.error) for part in committed if part.error is not None), "")
 
     def close(self) -> None:
         self._consumer.close()
@@ -269,8 +269,8 @@ class KafkaReader:
                 " or the topic was deleted and created again"
             )
         if error.fatal() or not (error.retriable() or error.code() in self._passing()):
-            raise SourceError(f"source.kafka: {self._topic}: {told(error)}")
-        self.trouble = told(error)
+            raise SourceError(f"source.kafka: {self._topic}: {message_of(error)}")
+        self.trouble = message_of(error)
 
     def _passing(self) -> set[int]:
         """Errors that a cluster has while it starts or moves, and from which it recovers by itself."""
@@ -305,9 +305,9 @@ class KafkaReader:
         """The client's last error, which says more than that the timeout expired."""
         if not self._next:  # without an assignment this call cannot lose messages
             self._consumer.consume(1, 0.1)
-        return f"source.kafka: no broker of {self._spec.brokers} answers: {self.trouble or told(error)}"
+        return f"source.kafka: no broker of {self._spec.brokers} answers: {self.trouble or message_of(error)}"
 
     def _hear(self, error: Any) -> None:
         # The client reports last that all brokers are down, which says least.
         if not self.trouble or error.code() != self._module.KafkaError._ALL_BROKERS_DOWN:
-            self.trouble = told(error)
+            self.trouble = message_of(error)

@@ -1,1 +1,1 @@
-"""The kinds of models, one file or folder a kind: what it is asked, what it keeps, and the figures that it learns."""
+"""The kinds of models, one file or folder a kind: its specification, its state, and the figures that it learns."""

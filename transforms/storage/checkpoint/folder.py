@@ -26,7 +26,7 @@ from transforms.process import durable, versions
 from transforms.storage.checkpoint.history import Place, Stretch, left_at
 from transforms.storage.checkpoint.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.checkpoint.snapshots import checksum_of, read_snapshots, write_snapshots
-from transforms.storage.error import sentence, told_as_sink_error
+from transforms.storage.error import as_sink_error, sentence
 from transforms.time.retention import moments
 
 FOLDER: Final = "checkpoints"
@@ -71,7 +71,7 @@ class CheckpointFolder:
         if manifest is not None:
             self.refuse_other(manifest, self.identity)
             if not taken_back:
-                self.refuse_taken_back(manifest)
+                self.refuse_rolled_back(manifest)
         return manifest
 
     def refuse_other(self, manifest: Manifest, identity: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ class CheckpointFolder:
                     " begin with what its source still holds"
                 )
 
-    def refuse_taken_back(self, manifest: Manifest) -> None:
+    def refuse_rolled_back(self, manifest: Manifest) -> None:
         """Raises StateRefused if nothing but an engine can go on, which took the tables back."""
         if manifest.taken_back:
             raise StateRefused(
@@ -160,7 +160,7 @@ class CheckpointFolder:
             SinkError: if the disk refuses; nothing has changed.
         """
         number = before.newest_number + 1
-        with told_as_sink_error(self.state):
+        with as_sink_error(self.state):
             try:
                 versions.write(self._manifest, number, after.to_json())
             except versions.VersionTaken:
@@ -172,7 +172,7 @@ class CheckpointFolder:
     def _leave_a_mark(self) -> None:
         """Lets a version of this program that reads format 2 know that there is a newer one."""
         mark = json.dumps({"format": FORMAT})
-        with told_as_sink_error(self.state):
+        with as_sink_error(self.state):
             path = Path(self.state, BEFORE)
             if not path.exists() or path.read_text(encoding="utf-8") != mark:
                 durable.write_text(str(path), mark)
@@ -187,7 +187,7 @@ class CheckpointFolder:
             StateRefused: if the state cannot be read.
             SinkError: if the disk refuses.
         """
-        with told_as_sink_error(self.state):
+        with as_sink_error(self.state):
             os.makedirs(self.state, exist_ok=True)
             versions.sweep(self._manifest)
         while True:
@@ -255,7 +255,7 @@ class CheckpointFolder:
             SinkError: if the disk refuses.
         """
         file = f"{checkpoint.name:012d}-{attempt}.arrows"
-        with told_as_sink_error(self.state):
+        with as_sink_error(self.state):
             checksum = write_snapshots(f"{self.state}/{FOLDER}/{file}", snapshots)
         return replace(checkpoint, file=file, checksum=checksum)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from transforms.errors import SinkError
 from transforms.storage.kafka.spec import KafkaTarget
-from transforms.systems.kafka import KafkaUnusable, answered, client_module, open_client, told
+from transforms.systems.kafka import KafkaUnusable, answered, client_module, message_of, open_client
 
 ANSWER_SECONDS: Final = 30.0
 """How long the brokers may take to answer."""
@@ -45,7 +45,7 @@ class Brokers:
         for topic in topics:
             error = there[topic].error if topic in there else None
             if error is not None:
-                raise SinkError(f"{self.place}: the topic {topic}: {told(error)}")
+                raise SinkError(f"{self.place}: the topic {topic}: {message_of(error)}")
 
     def make(self, topics: Iterable[str]) -> None:
         """Makes the topics that are not there, as the brokers are set to make them."""
@@ -58,7 +58,7 @@ class Brokers:
                 outcome.result(ANSWER_SECONDS)
             except module.KafkaException as error:
                 if error.args[0].code() != module.KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise SinkError(f"{self.place}: the topic {topic} cannot be made: {told(error)}") from None
+                    raise SinkError(f"{self.place}: the topic {topic} cannot be made: {message_of(error)}") from None
 
     def ends(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
         """Where every partition ends, open transactions included."""
@@ -100,7 +100,7 @@ class Brokers:
                 for message in consumer.consume(5_000, 0.2):
                     topic, number, error = message.topic(), message.partition(), message.error()
                     if error is not None and error.code() != module.KafkaError._PARTITION_EOF:
-                        raise SinkError(f"{self.place}: {told(error)}")
+                        raise SinkError(f"{self.place}: {message_of(error)}")
                     end = ends[topic][number]
                     if error is None and message.offset() < end:
                         keys.add((topic, message.key() or b""))
@@ -130,7 +130,7 @@ class Brokers:
         except client_module().KafkaException as error:
             if hasattr(client, "poll"):
                 client.poll(0.1)  # hears why
-            raise SinkError(f"{self.place}: {self._trouble or told(error)}") from None
+            raise SinkError(f"{self.place}: {self._trouble or message_of(error)}") from None
 
     def _topics(self, patience: float) -> Mapping[str, Any]:
         admin = self._admin()
@@ -144,7 +144,7 @@ class Brokers:
             if found.error is None and found.partitions:
                 return sorted(found.partitions)
             if time.monotonic() > until:  # until then a topic that was just made may not be known everywhere
-                raise SinkError(f"{self.place}: the topic {topic}: {told(found.error)}")
+                raise SinkError(f"{self.place}: the topic {topic}: {message_of(found.error)}")
             time.sleep(0.1)
 
     def _admin(self) -> Any:
@@ -153,9 +153,9 @@ class Brokers:
         except KafkaUnusable as error:
             raise SinkError(f"{self.place}: {error}") from None
         except (client_module().KafkaException, TypeError, ValueError) as error:
-            raise SinkError(f"{self.place}: the client's settings are refused: {told(error)}") from None
+            raise SinkError(f"{self.place}: the client's settings are refused: {message_of(error)}") from None
 
     def _hear(self, error: Any) -> None:
         # That all brokers are down is said last, and says least.
         if not self._trouble or error.code() != client_module().KafkaError._ALL_BROKERS_DOWN:
-            self._trouble = told(error)
+            self._trouble = message_of(error)

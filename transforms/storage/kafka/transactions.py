@@ -22,7 +22,7 @@ from transforms.storage.kafka.brokers import Brokers
 from transforms.storage.kafka.rows import Encode, keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.tables import Table
-from transforms.systems.kafka import KafkaUnusable, client_module, told
+from transforms.systems.kafka import KafkaUnusable, client_module, message_of
 
 _LOOK: Final = 1_000  # messages between two looks at what became of those before
 _WRITING: Final = {
@@ -195,7 +195,7 @@ class KafkaWriter:
         if reason.code() in (errors._FENCED, errors.PRODUCER_FENCED, errors.INVALID_PRODUCER_EPOCH):
             self._fenced = True
             return self._taken_over()
-        return SinkError(f"{self._brokers.place}: {told(error)}")
+        return SinkError(f"{self._brokers.place}: {message_of(error)}")
 
     def _taken_over(self) -> KafkaFenced:
         return KafkaFenced(f"{self._brokers.place}: another run of this job writes its topics now")

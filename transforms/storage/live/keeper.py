@@ -171,7 +171,7 @@ class Keeper:
             manifest = folder.commit(manifest, replace(manifest, attempt=self._attempt))
             self._show(manifest)
             return manifest
-        return plan.take_back(manifest, before, self._attempt, self._check)
+        return plan.roll_back(manifest, before, self._attempt, self._check)
 
     def _has_kept(self, manifest: Manifest) -> bool:
         return self._kept is not None and manifest.at.is_at(self._kept)

@@ -162,7 +162,7 @@ class LivePlan:
         has_moved = len(left) == len(manifest.files)
         return _together(sink.adopted(manifest, left if has_moved else {}) for sink in self.sinks)
 
-    def take_back(
+    def roll_back(
         self,
         manifest: Manifest,
         place: Place,
@@ -207,7 +207,7 @@ class LivePlan:
         What the other line stored in files after that place is gone.
         """
         place = parting(manifest.line, line)
-        manifest = self.take_back(manifest, place, manifest.attempt) if place is not None else manifest
+        manifest = self.roll_back(manifest, place, manifest.attempt) if place is not None else manifest
         return self.checkpoints.commit(manifest, replace(manifest, line=line))
 
     def replaced(
@@ -257,7 +257,7 @@ class LivePlan:
         for sink in self.sinks:
             if sink.stores_at_once:
                 known = {table: self._known(table, watermark, reached) for table in sink.tables}
-                sink.take_back(known, self.fence())
+                sink.roll_back(known, self.fence())
 
     def expire(self, expired: Mapping[str, Mark], attempt: int) -> None:
         """Takes out of tables by their keys what they had stored up to marks."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms.process import durable
 from transforms.storage.checkpoint.history import Place
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 from transforms.storage.sink import Position, Sink, Transactions
 
 BEGAN: Final = "topics.json"
@@ -41,7 +41,7 @@ def begin(sinks: Sequence[Sink], state: str) -> Positions:
     for transactions in opened:
         with closing(transactions):
             positions.append(transactions.open(None))
-    with told_as_sink_error(state):
+    with as_sink_error(state):
         durable.write_text(str(path), json.dumps(positions))
     return positions
 

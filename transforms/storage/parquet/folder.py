@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from transforms import location
 from transforms.errors import SinkError
 from transforms.process import durable
-from transforms.storage.error import sentence, told_as_sink_error
+from transforms.storage.error import as_sink_error, sentence
 from transforms.storage.staging import Receipt
 from transforms.storage.tables import Table
 
@@ -79,7 +79,7 @@ def check(path: str, job: str) -> None:
 
 def _check(path: str, job: str) -> None:
     system, inside = fsspec.core.url_to_fs(path)
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         if is_local(system):
             durable.check_folder(inside)
         try:
@@ -132,7 +132,7 @@ def discard(folders: Sequence[Folder]) -> None:
 def finish(folders: Sequence[Folder]) -> None:
     """Makes the prepared files the live ones; safe to repeat after a crash at any point."""
     for folder in folders:
-        with told_as_sink_error(folder.path):
+        with as_sink_error(folder.path):
             _finish(folder)
 
 

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from transforms.errors import TableLost
 from transforms.process import durable
-from transforms.storage.error import told_as_sink_error
+from transforms.storage.error import as_sink_error
 from transforms.storage.parquet.exchange import exchanged
 from transforms.storage.parquet.folder import (
     MANIFEST,
@@ -80,7 +80,7 @@ def is_tail(name: str) -> bool:
 def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
     """The files with the rows of ticks up to `tick` only: packed files are cut, the cut ones lie beside the others."""
     kept: list[str] = []
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         for name in files:
             if tick_of(name) <= tick and name != _OLD_TAIL:
                 kept.append(name)
@@ -94,7 +94,7 @@ def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[st
 def without(path: str, files: Sequence[str], through: int, tick: int, attempt: int) -> list[str]:
     """The files without the rows of ticks up to `through`; what is left of a packed file lies beside the others."""
     kept: list[str] = []
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         for name in files:
             if not is_tail(name) and tick_of(name) <= through:
                 continue
@@ -107,7 +107,7 @@ def without(path: str, files: Sequence[str], through: int, tick: int, attempt: i
 
 def packed(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
     """The files with the small ones in one, which lies beside the others, once there are many small ones."""
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         system, inside = fsspec.core.url_to_fs(path)
         settled = [name for name in files if not is_tail(name)]
         if len(settled) <= _MOST_FILES:
@@ -145,7 +145,7 @@ class Showing:
             TableLost: if one of them is gone.
             SinkError: if the file system refuses; doing it again finishes it.
         """
-        with told_as_sink_error(path):
+        with as_sink_error(path):
             system, inside = fsspec.core.url_to_fs(path)
             there = set(_names(system, inside))
             # What an overtaken writer may yet want to show is beside, and goes: it fails where it finds it gone.
@@ -255,7 +255,7 @@ def read(path: str, files: Sequence[str], schema: pa.Schema) -> pa.Table:
     Raises:
         TableLost: if one is gone or damaged.
     """
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         tables = [_read(path, name) for name in files]
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
 
@@ -264,7 +264,7 @@ def _put(path: str, table: Table, batches: Iterable[pa.RecordBatch], name: str, 
     rows = [fit(batch, table.schema) for batch in batches if batch.num_rows]
     if not rows:
         return []
-    with told_as_sink_error(path):
+    with as_sink_error(path):
         whole = pa.Table.from_batches(rows, table.schema)
         _write(path, name, _with_ticks(whole, [(tick, whole.num_rows)]))
     return [name]

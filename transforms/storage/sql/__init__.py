@@ -2,7 +2,7 @@
 
 from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
 from transforms.storage.sink import Fence, Known
-from transforms.storage.sql.publication import check, expire, full, is_there, last_closed, publish, read, take_back
+from transforms.storage.sql.publication import check, expire, full, is_there, last_closed, publish, read, roll_back
 from transforms.storage.sql.table import SqlTable
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "last_closed",
     "publish",
     "read",
-    "take_back",
+    "roll_back",
 ]

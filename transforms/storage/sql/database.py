@@ -85,11 +85,11 @@ def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.
     with translated(url):
         if url.get_backend_name() not in TESTED:
             raise Refusal(
-                f"{url.get_backend_name()} is not served: this version publishes to {' and '.join(TESTED.values())},"
+                f"{url.get_backend_name()} is not supported: this version publishes to {' and '.join(TESTED.values())},"
                 " which are tested to tell keys apart as it does"
             )
         if url.get_backend_name() == "sqlite" and url.get_driver_name() != "pysqlite":
-            raise Refusal(f"the driver {url.get_driver_name()} is not served: write sqlite:///PATH")
+            raise Refusal(f"the driver {url.get_driver_name()} is not supported: write sqlite:///PATH")
         try:
             # hide_parameters: SQLAlchemy's errors would quote values of records.
             engine = sa.create_engine(

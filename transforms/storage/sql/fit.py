@@ -119,7 +119,7 @@ def misfits(url: str, tables: Iterable[SqlTable]) -> Iterator[tuple[str, str]]:
     for table in tables:
         name = table.name.lower() if limits.folds else table.name
         if name in taken:
-            yield table.name, f"the table {table.name} differs from {taken[name]} in nothing but case"
+            yield table.name, f"the table {table.name} differs from {taken[name]} only in case"
         taken.setdefault(name, table.name)
         if limits.name == "SQLite" and name.startswith(NAMED_BY_SQLITE):
             yield table.name, f"the table {table.name} cannot be in SQLite, whose own begin with {NAMED_BY_SQLITE}"

@@ -112,13 +112,13 @@ def publish(
         return sqlite.publish(engine, tables, replace=replace, fence=fence)
 
 
-def take_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
+def roll_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
     """Takes out of tables what a live job has stored after a place, in one transaction.
 
     Raises:
         SqlSinkError: when nothing has changed, with the reason.
     """
-    _take_out(taking_back.take_back, url, tables, fence)
+    _take_out(taking_back.roll_back, url, tables, fence)
 
 
 def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:

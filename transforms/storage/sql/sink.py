@@ -30,7 +30,7 @@ class Database(Protocol):
         self, url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None
     ) -> object: ...
 
-    def take_back(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None: ...
+    def roll_back(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None: ...
 
     def expire(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None: ...
 
@@ -128,8 +128,8 @@ class SqlSink(Sink):
     def expire(self, known: Mapping[str, Known], fence: Fence) -> None:
         self.database.expire(self.url, {table: known[table.name] for table in self._of(known)}, fence)
 
-    def take_back(self, known: Mapping[str, Known], fence: Fence) -> None:
-        self.database.take_back(self.url, {table: known[table.name] for table in self._of(known)}, fence)
+    def roll_back(self, known: Mapping[str, Known], fence: Fence) -> None:
+        self.database.roll_back(self.url, {table: known[table.name] for table in self._of(known)}, fence)
 
     def last_closed(self, tables: Iterable[str]) -> int | None:
         return publication.last_closed(self.url, self._of(tables))

@@ -15,7 +15,7 @@ from transforms.storage.sql.table import TIMESTAMP, SqlTable
 _TIME: Final = pa.field("time", TIMESTAMP)
 
 
-def take_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
+def roll_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
     """Deletes the rows of a table that were stored after a place.
 
     Of windows, those stay that had closed there, and provisional ones that had ended.

@@ -123,7 +123,7 @@ def test_an_asyncio_driver_is_refused(verb: Callable[[str], object]) -> None:
 def test_a_database_that_is_not_tested_is_refused_by_name(verb: Callable[[str], object]) -> None:
     for name in ("nosuchbase", "mysql+pymysql", "oracle", "mssql+pyodbc"):
         message = message_of(lambda url=f"{name}://app:geheim@host/db": verb(url))  # type: ignore[misc]
-        assert message.startswith(f"{name}://app:***@host/db: {name.split('+')[0]} is not served")
+        assert message.startswith(f"{name}://app:***@host/db: {name.split('+')[0]} is not supported")
 
 
 @for_all_verbs

@@ -118,7 +118,7 @@ def test_what_had_not_closed_is_taken_out(sink: Sink) -> None:
     publish(sink, rows, Fence("job", 1))
     assert sql.last_closed(sink.url, [WINDOWS]) == 90_000_000
     known = Known(40_000_000, 15_000_000, 10_000_000)
-    sql.take_back(sink.url, {WINDOWS: known}, Fence("job", 1))
+    sql.roll_back(sink.url, {WINDOWS: known}, Fence("job", 1))
     kept = [(row["window_end"], row["final"]) for row in sink.read(WINDOWS)]
     ends = [(10, True), (10, False), (25, True), (26, False), (40, False)]
     stale = (EPOCH + timedelta(seconds=10), False)  # it starts before any window that was open there
@@ -132,9 +132,9 @@ def test_records_that_had_not_been_read_are_taken_out(sink: Sink) -> None:
     batches = pa.Table.from_pylist(rows, LETTERS.schema).to_batches()
     sql.publish(sink.url, {LETTERS: batches}, replace=False, fence=Fence("job", 1))
     reached: Mapping[str, int] = {"t/0": 4, "t/1": 0}
-    sql.take_back(sink.url, {LETTERS: Known(position="position", reached=reached)}, Fence("job", 1))
+    sql.roll_back(sink.url, {LETTERS: Known(position="position", reached=reached)}, Fence("job", 1))
     assert [(row["source"], row["position"]) for row in sink.read(LETTERS)] == [("t/0", n) for n in range(4)]
-    sql.take_back(sink.url, {LETTERS: Known(position="position")}, Fence("job", 1))
+    sql.roll_back(sink.url, {LETTERS: Known(position="position")}, Fence("job", 1))
     assert sink.read(LETTERS) == []
 
 
@@ -142,7 +142,7 @@ def test_records_that_had_not_been_read_are_taken_out(sink: Sink) -> None:
 def test_a_place_before_or_after_all_time_takes_all_or_no_final_rows(sink: Sink, watermark: int) -> None:
     publish(sink, [], taken(1))
     publish(sink, [window(end) for end in (10, 20)], Fence("job", 1))
-    sql.take_back(sink.url, {WINDOWS: Known(watermark, 0, 10_000_000)}, Fence("job", 1))
+    sql.roll_back(sink.url, {WINDOWS: Known(watermark, 0, 10_000_000)}, Fence("job", 1))
     assert len(sink.read(WINDOWS)) == (2 if watermark > 0 else 0)
 
 
@@ -176,7 +176,7 @@ def test_who_was_overtaken_takes_nothing_out(sink: Sink) -> None:
     publish(sink, [window(10)], Fence("job", 1))
     publish(sink, [], taken(2))
     with pytest.raises(SqlOvertaken):
-        sql.take_back(sink.url, {WINDOWS: Known(-(1 << 62))}, Fence("job", 1))
+        sql.roll_back(sink.url, {WINDOWS: Known(-(1 << 62))}, Fence("job", 1))
     assert len(sink.read(WINDOWS)) == 1
 
 

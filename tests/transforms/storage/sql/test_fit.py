@@ -104,9 +104,9 @@ def test_what_is_no_database_of_ours_is_told_from_the_url() -> None:
     assert unusable(SQLITE) is None and unusable(POSTGRES) is None
     for url, words in {
         "figures.db": "must look like DIALECT://",
-        "mariadb+pymysql://host/x": "mariadb is not served: this version publishes to PostgreSQL and SQLite",
-        "cockroachdb://host/x": "cockroachdb is not served",
-        "sqlite+pysqlcipher:///x.db": "the driver pysqlcipher is not served",
+        "mariadb+pymysql://host/x": "mariadb is not supported: this version publishes to PostgreSQL and SQLite",
+        "cockroachdb://host/x": "cockroachdb is not supported",
+        "sqlite+pysqlcipher:///x.db": "the driver pysqlcipher is not supported",
         "sqlite://": "is a database in memory",
         "postgresql+asyncpg://host/x": "asyncpg",
     }.items():

@@ -1,4 +1,4 @@
-"""Linear regression by least squares: what the job file's `linear_regression` is, keeps, and gives."""
+"""Linear regression by least squares, the kind `linear_regression` of the job file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class LinearRegression(Model):
     def note(self) -> str:
         *others, last = self.spec.features
         features = f"{', '.join(others)} and {last}" if others else last
-        return f"Predicts {self.spec.target} from {features}; fitted anew for each window and key."
+        return f"Predicts {self.spec.target} from {features}; fitted separately for each window and key."
 
     @property
     def prediction(self) -> Prediction | None:

@@ -1,9 +1,9 @@
 """Co-moments: counts, means and spreads of several columns together, mergeable at any offset and in any units.
 
-What is kept of the spreads is the upper triangular R of a QR decomposition of the centred rows, one row weighing 1:
-R^T R are the centred cross-products. The products themselves would square how far features are from dependent, and
-lose a residual that is a hundred millionth of the target's spread; R loses what the rows' own rounding loses. Parts
-merge by decomposing their factors and what is between their means (Demmel, Grigori, Hoemmen, Langou,
+The state keeps the upper triangular R of a QR decomposition of the centred rows, each of weight 1, so R^T R are the
+centred cross-products. The products themselves would square the condition number of the features, and lose a residual
+that is a hundred millionth of the target's spread; R loses only what the rounding of the rows loses. Parts merge by
+decomposing their factors and the difference of their means (Demmel, Grigori, Hoemmen, Langou,
 "Communication-optimal parallel and sequential QR and LU factorizations", SIAM J. Sci. Comput. 34, 2012), here by the
 modified Gram-Schmidt process, all groups at once (its R is as good as Householder's: Björck, BIT 7, 1967). Every
 mean is kept as `pivot` + `delta`.
@@ -67,7 +67,7 @@ class CoMoments:
         return self.state(n, n.astype(np.float64), np.stack(pivots, axis=1), np.stack(deltas, axis=1), factor)
 
     def merge(self, state: State, groups: Groups) -> State:
-        """Joins the states of each group, each with its `weight` (its rows, unless it was made to fade)."""
+        """Joins the states of each group, each with its `weight` (the number of its rows, unless it has faded)."""
         arrays: tuple[npt.NDArray[Any], ...] = self.arrays(state)
         n, weight, pivot, delta, factor = (part[groups.order] for part in arrays)
         total = groups.reduce(np.add, weight)
@@ -157,7 +157,7 @@ def _factor(columns: list[Matrix], groups: Groups) -> Matrix:
 def _anchor(values: npt.NDArray[Any], present: _Present, groups: Groups) -> npt.NDArray[Any]:
     """An actual value of each group as the first origin: equal values then deviate by exactly 0."""
     if present is None:
-        # The middle one of three: it is seldom far from all others, and differences from it keep their digits.
+        # The middle one of three values: it is seldom an outlier, so differences from it keep their digits.
         last = groups.starts + groups.counts - 1
         one, two, three = values[groups.starts], values[(groups.starts + last) // 2], values[last]
         return np.maximum(np.minimum(one, two), np.minimum(np.maximum(one, two), three))

@@ -3,8 +3,8 @@
 The coefficients are those of scikit-learn's `LinearRegression` on the raw rows (`Ridge` with `alpha` > 0):
 they minimise |y - Xw|^2 + alpha |w|^2 over the centred rows (over the rows themselves without an intercept),
 and where features are constant or dependent they are the solution of least norm. Units do not matter: every feature
-is judged by its own spread. Where features are so nearly dependent that what a double holds of them no more says
-how they differ, there is no answer, rather than one of wrong digits.
+is judged by its own spread. If features are so nearly dependent that doubles cannot distinguish them, the answer is
+null, not a figure of wrong digits.
 """
 
 from collections.abc import Mapping
@@ -22,19 +22,19 @@ from transforms.model.kinds.linear_regression.spec import LinearRegressionSpec
 
 _EPSILON: Final = 2.0**-52
 _DEPENDENT: Final = 1e-13
-"""A feature of which others leave less than this share of its spread depends on them: rounding leaves some 1e-15."""
+"""If the other features leave less than this share of its spread, a feature depends on them: rounding leaves 1e-15."""
 _UNKNOWN: Final = 1e-11
-"""What is left above that and below this has fewer than four digits, and so would the coefficients."""
+"""A share above `_DEPENDENT` and below this has fewer than four digits, and so would the coefficients."""
 _DELICATE: Final = 1e-9
-"""Where more than this is left of every feature, coefficients need no look at singular values."""
+"""If more than this share of every feature is left, the coefficients do not need singular values."""
 _ROUNDED: Final = 64 * _EPSILON
-"""The same for what the values' own rounding leaves, beside their root mean square; a feature that varies by less is
-constant. Dependent data were seen to leave up to 4 epsilon, independent ones 1e5 and more."""
+"""A spread below this share of the values' root mean square is only their rounding: the feature is constant.
+Dependent data were seen to leave up to 4 epsilon, independent data 1e5 epsilon and more."""
 _EXACT: Final = 16 * _EPSILON
-"""A residual below this share of what it is left of, by root mean squares, is the rounding of the values: 0."""
+"""A residual below this share of the values it remains from, by root mean squares, is only rounding, and is 0."""
 
 _FADED: Final = 1e-290
-"""Rows that weigh less than this together are forgotten: their weight loses its digits to underflow."""
+"""If the total weight of the rows is below this, they are forgotten: underflow takes the digits of the weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Fit:
     rmse: Matrix
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # what overflows is null, as `columns` writes it
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # `columns` writes null for what overflows
 def fit(state: State, spec: LinearRegressionSpec) -> Fit:
     """Solves the least squares problem of every group of a state of `CoMoments(len(features) + 1)`, target last."""
     moments = CoMoments(len(spec.features) + 1)
@@ -86,7 +86,7 @@ def solve(rows: Matrix, size: Matrix, alpha: float = 0.0) -> Matrix:
         size: (problems, features), the root of the sum of squares of the values whose rounding is in the rows.
 
     Returns:
-        (problems, features); NaN where the rows are not finite, or do not say.
+        (problems, features); NaN where the rows are not finite, or do not determine it.
     """
     width = size.shape[1]
     finite: npt.NDArray[Any] = np.asarray(np.isfinite(rows).all(axis=(1, 2)))
@@ -116,11 +116,11 @@ def solve(rows: Matrix, size: Matrix, alpha: float = 0.0) -> Matrix:
 
 
 def _least_norm(bare: Matrix, system: Matrix, rounding: Matrix, alpha: float) -> Matrix:
-    """The same where features may be dependent; `system` is the triangle with the penalty, `bare` that without.
+    """The same where features may be dependent; `system` is the triangle with the penalty, `bare` the one without.
 
-    It is solved in units of each feature's own spread, so that scales cost no digits; what dependent features
-    leave open is then taken away in the features' own units, where the norm is to be least. A penalty leaves
-    nothing of it either, however faint it is.
+    It is solved in units of each feature's own spread, so that scales cost no digits. The part that dependent
+    features leave undetermined is then removed in the features' own units, in which the norm is to be least. Any
+    penalty, however small, removes that part too.
     """
     scale = _scale(bare)
     _, values, vectors = np.linalg.svd(bare[:, :-1, :-1] / scale[:, None, :])
@@ -140,7 +140,7 @@ def _least_norm(bare: Matrix, system: Matrix, rounding: Matrix, alpha: float) ->
 
 
 def _triangle(rows: Matrix) -> Matrix:
-    """The upper triangular factor of stacked rows, which may be one already."""
+    """The upper triangular factor of stacked rows, which may already be triangular."""
     if rows.shape[1] == rows.shape[2]:
         return rows
     return np.asarray(np.linalg.qr(rows, mode="r"))

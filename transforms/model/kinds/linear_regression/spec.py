@@ -1,4 +1,4 @@
-"""What a linear regression is asked."""
+"""The specification of a linear regression."""
 
 from typing import Annotated, Literal
 
@@ -11,8 +11,8 @@ from transforms.specification import Number
 class LinearRegressionSpec(ModelSpec):
     """A linear regression of `target` on `features`, fitted for every key and window.
 
-    `memory: window` learns from the window's rows alone; `memory: all` from all rows of the key up to the
-    window's end, those of a window k steps ago weighing `forgetting_factor`**k.
+    `memory: window` learns from the window's rows alone; `memory: all` learns from all rows of the key up to the
+    window's end, in which rows of k steps ago weigh `forgetting_factor`**k.
     """
 
     kind: Annotated[Literal["linear_regression"], SERVED]
