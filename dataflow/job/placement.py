@@ -30,8 +30,9 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], sinks: Sequence[Sink],
         if other is not None and (use.sink is None or use.sink not in clashes):
             yield Problem(use.field, use.against(other))
             clashes.add(use.sink or ())
-    for sink in sinks:
-        yield from (Problem(_place_of(name, spec), sentence) for name, sentence in sink.misfits())
+    for index, sink in enumerate(sinks):
+        for name, sentence in sink.misfits():
+            yield Problem(_place_of(name, spec) or ("sinks", index), sentence)
 
 
 @dataclass(frozen=True, slots=True)

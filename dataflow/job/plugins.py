@@ -11,18 +11,22 @@ from typing import Any, Final
 
 from dataflow.job.problem import Problem
 from dataflow.job.spec import rebuild
+from transforms.specification import one_or_more
 
 GROUP: Final = "streamgauge.plugins"
 
 
 def load(content: Mapping[str, Any]) -> Iterator[Problem]:
     """Loads the plugins that the content of a job file names; gives what is wrong with them."""
-    names = content.get("plugins")
-    for index, name in enumerate(names if isinstance(names, Sequence) and not isinstance(names, str) else ()):
+    names = one_or_more(content.get("plugins"))
+    for index, name in enumerate(names if isinstance(names, Sequence) else ()):
         found = _installed().get(str(name))
         if found is None:
             known = ", ".join(sorted(_installed())) or "none"
             yield Problem(("plugins", index), f"must be a plugin that is installed ({known}), is {name}")
+        elif len(packages := _packages(str(name))) > 1:
+            sentence = f"must be a plugin of one package, and {name} is one of {' and '.join(packages)}"
+            yield Problem(("plugins", index), sentence)
         elif (why := _loaded(found)) is not None:
             yield Problem(("plugins", index), why)
 
@@ -31,12 +35,17 @@ def _installed() -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
+def _packages(name: str) -> list[str]:
+    """The packages that a plugin of this name is installed from."""
+    return [entry.dist.name if entry.dist else entry.value for entry in entry_points(group=GROUP, name=name)]
+
+
 @cache
 def _loaded(entry: EntryPoint) -> str | None:
     """Loads a plugin, once; gives why it cannot be."""
     try:
         entry.load()()
-    except Exception as error:  # noqa: BLE001  # whatever somebody else's package raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever somebody else's package raises
         return f"the plugin {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
     rebuild()
     return None

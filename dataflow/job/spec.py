@@ -9,7 +9,7 @@ from transforms.collection.kafka.spec import KafkaSpec
 from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
 from transforms.model.aggregation import Aggregation as Aggregation
 from transforms.preprocessing.spec import StepSpec
-from transforms.specification import Duration, Size, Spec, Whole, not_in_this_version
+from transforms.specification import ONE_OR_MORE, Duration, Size, Spec, Whole, not_in_this_version
 from transforms.storage.sinks import SinkSpec
 from transforms.storage.spec import DeadLettersSpec
 from transforms.time.watermark import WatermarkSpec
@@ -76,7 +76,7 @@ class JobSpec(Spec):
     """A job file."""
 
     job: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
-    plugins: tuple[str, ...] = ()
+    plugins: Annotated[tuple[str, ...], ONE_OR_MORE] = ()
     source: SourceSpec
     record: RecordSpec
     preprocess: tuple[StepSpec, ...] = ()

@@ -12,7 +12,7 @@ from dataflow.job.problem import Problem
 from dataflow.job.refusal import Salvage, problems, without_refused
 from dataflow.job.spec import Aggregation, JobSpec, SourceSpec
 from transforms.location import resolved
-from transforms.storage.sinks import SINKS, kind_of
+from transforms.storage.sinks import SINKS, kind_of, stores_live
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
@@ -80,6 +80,9 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
         readable = [name for name, kind in SINKS.items() if kind.reads_back]
         sentence = f"must have one that can be read back ({', '.join(readable)}), for reports, verify and replay"
         yield Problem(("sinks",), sentence)
+    for index, sink in enumerate(spec.sinks if spec.is_endless else ()):
+        if not stores_live(kind_of(sink)):
+            yield Problem(("sinks", index), f"must store the rows of live jobs, which {kind_of(sink).kind} does not")
     yield from mistaken(spec)
 
 

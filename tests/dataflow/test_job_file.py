@@ -41,6 +41,11 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"job": "a b"}, "job", "must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$', is a b"),
     ({"job": None}, "job", "is required"),
     ({"sinks": []}, "sinks", "must not be empty, is empty"),
+    (
+        {"sinks": [PARQUET, {"kafka": {"brokers": "b:1", "topic": f"{'x' * 244}{{table}}"}}]},
+        "sinks[1]",
+        "the table ledger cannot be a topic",
+    ),
     ({"source": {}}, "source", "must have exactly one kind"),
     (files(format="xml"), "source.files.format", "must be 'parquet', 'jsonl' or 'csv', is xml"),
     (files(paths=[]), "source.files.paths", "must not be empty"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,58 @@ MODELS = {"usual": {"kind": "mean_of", "column": "value"}}
 FIGURES = [{**JSON_LINES["aggregations"][0], "statistics": {"value": ["min", "max", "range"]}, "models": MODELS}]
 
 
-def with_plugin(*arguments: str | Path) -> Ended:
-    return in_process_of_its_own(*arguments, env={"PYTHONPATH": os.pathsep.join([str(ROOT), PLUGIN])})
+def with_plugin(*arguments: str | Path, packages: Path | None = None) -> Ended:
+    folders = [str(ROOT), PLUGIN, *([str(packages)] if packages is not None else [])]
+    return in_process_of_its_own(*arguments, env={"PYTHONPATH": os.pathsep.join(folders)})
+
+
+def package(folder: Path, name: str, code: str, plugin: str = "mine") -> Path:
+    """Installs a package in a folder, with one plugin, its function `register`."""
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[streamgauge.plugins]\n{plugin} = {name}:register\n")
+    (folder / f"{name}.py").write_text(code)
+    return folder
+
+
+MINE = """
+from streamgauge_example.lines import LinesSink, LinesTarget
+from transforms.errors import SinkError
+from transforms.specification import Spec
+from transforms.storage import sinks
+from transforms.storage.sink import Sink
+
+
+class MineSpec(Spec):
+    mine: LinesTarget
+
+
+class Mine(LinesSink):
+    kind, spec, journal = "mine", MineSpec, "mine"
+
+    @classmethod
+    def of(cls, spec, job, tables):
+        return cls(job=job, tables=tables, path=spec.mine.path)
+
+    @classmethod
+    def resolved(cls, spec, folder):
+        return MineSpec(mine=LinesTarget(path=f"{folder}/{spec.mine.path}"))
+
+    @classmethod
+    def paths(cls, spec):
+        return iter(())
+
+
+def register():
+    sinks.register(Mine)
+"""
+"""A kind of sink that plugins of tests change at one place."""
+
+
+def mine(**methods: str) -> str:
+    """The code of a plugin whose sink has other methods."""
+    return MINE + "".join(f"\n\nMine.{name} = {code}" for name, code in methods.items()) + "\n"
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -55,10 +106,95 @@ def test_a_live_job_goes_through_a_plugin_and_is_verified(tmp_path: Path, feed: 
     assert checked.code == 0, checked
 
 
+def test_a_replay_and_a_rebuild_of_a_live_job_keep_the_rows_of_a_plugin_s_sink(tmp_path: Path, feed: Feed) -> None:
+    sinks = [{"lines": {"path": "lines"}}, *JOB["sinks"]]
+    job = write_job(tmp_path, changed(JOB, plugins="example", sinks=sinks))
+    feed.write(30)
+    for command in (["run", "--streaming", "--to-end"], ["replay"], ["run", "--streaming", "--to-end"]):
+        ended = with_plugin(command[0], job, *command[1:])
+        assert ended.code == 0, ended
+        feed.write(10)
+    checked = with_plugin("verify", job)
+    assert checked.code == 0, checked
+    shutil.rmtree(tmp_path / "lines/fixed")
+    assert "has lost" in with_plugin("verify", job).message
+    for command in (["rebuild"], ["verify"]):
+        ended = with_plugin(command[0], job)
+        assert ended.code == 0, ended
+
+
+def test_a_new_kind_of_sink_in_the_folder_of_another_is_refused(tmp_path: Path, feed: Feed) -> None:
+    sinks = [{"lines": {"path": "tables"}}, *JOB["sinks"]]
+    feed.write(10)
+    job = write_job(tmp_path, changed(JOB, plugins="example", sinks=sinks))
+    assert with_plugin("run", job, "--streaming", "--to-end").code == 0
+    feed.write(10)
+    write_job(tmp_path, changed(JOB, sinks=[{"parquet": {"path": "tables"}}, *JOB["sinks"]]))
+    ended = with_plugin("run", job, "--streaming", "--to-end")
+    assert (ended.code, "holds files of a sink of another kind (" in ended.message) == (2, True), ended
+
+
+def test_tables_that_an_interrupted_run_has_yet_to_publish_are_not_forgotten_with_their_plugin(tmp_path: Path) -> None:
+    fails = "classmethod(lambda cls, prepared: (_ for _ in ()).throw(SinkError('no room')))"
+    sinks = [{"parquet": {"path": "out"}}, {"mine": {"path": "mine"}}]
+    job = written(tmp_path, changed(JSON_LINES, plugins="mine", sinks=sinks))
+    broken = package(tmp_path / "broken", "mine", mine(finish=fails))
+    assert "no room" in with_plugin("run", job, packages=broken).message
+    write_job(tmp_path, JSON_LINES)
+    ended = with_plugin("run", job)
+    assert "an interrupted run has yet to publish to mine, which is not a kind of sink" in ended.message
+    write_job(tmp_path, changed(JSON_LINES, plugins="mine", sinks=sinks))
+    ended = with_plugin("run", job, packages=package(tmp_path / "mended", "mine", MINE))
+    assert ended.code == 0, ended
+    assert sum(row["read"] for row in rows(tmp_path / "mine/ledger")) == 1000
+
+
+def test_a_sink_that_fails_is_reported_and_the_others_discard_what_they_prepared(tmp_path: Path) -> None:
+    code = mine(
+        publish="lambda self, staged: (_ for _ in ()).throw(SinkError('no room'))",
+        discard="classmethod(lambda cls, prepared: (_ for _ in ()).throw(SinkError('no way back')))",
+    )
+    sinks = [{"mine": {"path": "mine"}}, {"parquet": {"path": "out"}}]
+    job = written(tmp_path, changed(JSON_LINES, plugins="mine", sinks=sinks))
+    ended = with_plugin("run", job, packages=package(tmp_path / "packages", "mine", code))
+    assert (ended.code, "no room" in ended.message, "no way back" in ended.message) == (1, True, False), ended
+    assert not list((tmp_path / ".streamgauge/readings").glob("publication*"))
+    assert not list((tmp_path / "out").glob("*/.incoming*"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (MINE.replace("sinks.register(Mine)", "raise SystemExit(0)"), "cannot be loaded: SystemExit: 0"),
+        (mine(continued="Sink.continued"), "cannot be loaded: ValueError: the sink mine must define continued"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_refused(code: str, said: str, tmp_path: Path) -> None:
+    job = written(tmp_path, changed(JSON_LINES, plugins="mine"))
+    ended = with_plugin("check", job, packages=package(tmp_path / "packages", "mine", code))
+    assert (ended.code, said in ended.message) == (2, True), ended
+
+
+def test_a_plugin_of_two_packages_is_refused(tmp_path: Path) -> None:
+    packages = package(package(tmp_path / "packages", "mine", MINE), "other", MINE)
+    ended = with_plugin("check", written(tmp_path, changed(JSON_LINES, plugins="mine")), packages=packages)
+    assert ended.code == 2
+    assert "plugins[0]: must be a plugin of one package, and mine is one of mine and other" in ended.message
+
+
+def test_a_sink_that_does_not_store_live_jobs_is_refused_in_one(tmp_path: Path) -> None:
+    code = mine(folders="Sink.folders")
+    job = write_job(tmp_path, changed(JOB, plugins="mine", sinks=[{"mine": {"path": "mine"}}]))
+    ended = with_plugin("check", job, packages=package(tmp_path / "packages", "mine", code))
+    assert ended.code == 2
+    assert "sinks[0]: must store the rows of live jobs, which mine does not" in ended.message
+
+
 @pytest.mark.parametrize(
     ("plugins", "said"),
     [
         (["exampel"], "job.yaml:3: plugins[0]: must be a plugin that is installed (none), is exampel"),
+        ("exampel", "job.yaml:2: plugins[0]: must be a plugin that is installed (none), is exampel"),
         (None, "sinks[0]: must be a mapping with one of parquet, sql, kafka, is lines"),
     ],
 )

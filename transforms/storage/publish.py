@@ -9,11 +9,13 @@ start finishes what a crash interrupted. A run with too many dead letters publis
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow.compute as pc
 
+from transforms.errors import SinkError
 from transforms.location import folder_name
 from transforms.process import durable
 from transforms.record import ledger
@@ -110,7 +112,8 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
             sink.publish(staged)
     except BaseException:
         for kind in kinds:
-            kind.discard(prepared.get(kind.journal, ()))
+            with suppress(Exception):  # the failure before is the one to report
+                kind.discard(prepared.get(kind.journal, ()))
         durable.discard(journal)
         raise
     with as_sink_error(journal):
@@ -126,13 +129,22 @@ def finish_interrupted(state: str, kinds: Iterable[type[Sink]] | None = None) ->
 
     Args:
         kinds: the kinds of sinks that it may be of; by default all.
+
+    Raises:
+        SinkError: if it is of a kind of sink that is not known.
     """
     try:
         with open(f"{state}/{JOURNAL}") as file:
             recorded = json.load(file)
     except FileNotFoundError:
         return False
-    for kind in SINKS.values() if kinds is None else kinds:
+    known = list(SINKS.values() if kinds is None else kinds)
+    if unknown := sorted(recorded.keys() - {"run", *(kind.journal for kind in known)}):
+        raise SinkError(
+            f"{state}/{JOURNAL}: an interrupted run has yet to publish to {', '.join(unknown)}, which is not a kind of"
+            " sink that this job knows; name its plugin under `plugins` once more, and run the job"
+        )
+    for kind in known:
         kind.finish(recorded.get(kind.journal, ()))
     os.remove(f"{state}/{JOURNAL}")
     return True

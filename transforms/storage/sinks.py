@@ -1,6 +1,7 @@
 """The kinds of sinks: the only place that names them all. A kind is registered here, and nothing else changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import getattr_static
 from typing import Annotated, Any, Final
 
 from transforms.specification import OneOf, Spec
@@ -21,10 +22,39 @@ def register(kind: type[Sink]) -> None:
     """Makes a kind of sink known: job files may name it from now on.
 
     Raises:
-        ValueError: if its name is another kind's.
+        ValueError: if its name is another kind's, or it lacks what it says that it has.
     """
-    if SINKS.setdefault(kind.kind, kind) is not kind:
+    if SINKS.get(kind.kind, kind) is not kind:
         raise ValueError(f"a sink named {kind.kind} is registered already")
+    if list(kind.spec.model_fields) != [kind.kind]:
+        raise ValueError(f"the specification of the sink {kind.kind} must have one field, {kind.kind}")
+    if kind.journal in ("run", *(other.journal for other in SINKS.values() if other.journal and other is not kind)):
+        raise ValueError(f"the sink {kind.kind} must have a `journal` of its own, is {kind.journal}")
+    if lacking := list(_lacking(kind)):
+        raise ValueError(f"the sink {kind.kind} must define {', '.join(lacking)}")
+    SINKS[kind.kind] = kind
+
+
+def _lacking(kind: type[Sink]) -> Iterator[str]:
+    """The methods whose default would lose rows, by what a kind says of itself."""
+    needed = [
+        *("of", "uses", "places", "check"),
+        *(("prepare", "finish", "discard") if kind.journal else ("publish",)),
+        *(("adopted", "checkpointed", "show", "rolled_back", "continued") if _is_own(kind, "folders") else ()),
+        *(("take", "store", "take_back", "expire", "last_closed") if kind.stores_at_once else ()),
+        *(("transactions",) if kind.has_position else ()),
+        *(("read", "whole", "restored") if kind.reads_back else ()),
+    ]
+    yield from (name for name in needed if not _is_own(kind, name))
+
+
+def _is_own(kind: type[Sink], name: str) -> bool:
+    return getattr_static(kind, name) is not getattr_static(Sink, name)
+
+
+def stores_live(kind: type[Sink]) -> bool:
+    """Whether a kind stores the rows of live jobs."""
+    return kind.stores_at_once or kind.has_position or _is_own(kind, "folders")
 
 
 def kind_of(spec: Spec) -> type[Sink]:

@@ -13,7 +13,7 @@ from transforms.errors import SinkError
 from transforms.location import NamedPath, identity, resolved
 from transforms.specification import Spec
 from transforms.storage.checkpoint.manifest import Manifest
-from transforms.storage.sink import Files, Showing, Sink, Staged, Stored, Use
+from transforms.storage.sink import Fence, Files, Showing, Sink, Staged, Stored, Use
 from transforms.storage.staging import read_staged
 from transforms.storage.tables import Table
 
@@ -66,14 +66,20 @@ class LinesSink(Sink):
         entries = []
         for name, folder in self._folders.items():
             file = f"run-{run}.jsonl"
-            _write(Path(folder, file), read_staged(staged[name]))
-            entries.append({"folder": folder, "files": [file]})
+            rows = _write(Path(folder, file), read_staged(staged[name]))
+            entries.append({"folder": folder, "files": [file] if rows else []})
         return entries
 
     @classmethod
     def finish(cls, prepared: Sequence[Mapping[str, Any]]) -> None:
         for entry in prepared:
             _list(entry["folder"], entry["files"])
+
+    @classmethod
+    def discard(cls, prepared: Sequence[Mapping[str, Any]]) -> None:
+        for entry in prepared:
+            for name in entry["files"]:
+                Path(entry["folder"], name).unlink(missing_ok=True)
 
     # A live job.
 
@@ -92,7 +98,8 @@ class LinesSink(Sink):
                 raise SinkError(f"{self.path} does not take a ledger whose rows still grow")
             file = f"{stored.tick:012d}-{stored.attempt}.jsonl"
             new = [file] if _write(Path(folder, file), rows) else []
-            live[folder] = [*files[folder], *new]
+            through = stored.expired.get(name, -1)
+            live[folder] = [*(name for name in files[folder] if _tick_of(name) > through), *new]
         return live
 
     def show(self, files: Files, showing: Showing) -> None:
@@ -102,13 +109,31 @@ class LinesSink(Sink):
                 _list(folder, files[folder])
 
     def rolled_back(self, files: Files, tick: int, attempt: int) -> Files:
-        return {folder: [name for name in files[folder] if int(name[:12]) <= tick] for folder in self.folders}
+        return {folder: [name for name in files[folder] if _tick_of(name) <= tick] for folder in self.folders}
+
+    def restored(self, rows: Mapping[str, pa.Table], stored: Stored, fence: Fence) -> Files:
+        live = {}
+        for name, found in rows.items():
+            file = f"{stored.tick:012d}-{stored.attempt}-again.jsonl"
+            live[self._folders[name]] = [file] if _write(Path(self._folders[name], file), found.to_batches()) else []
+        return live
+
+    def continued(self, stored: Stored | None) -> Files:
+        return {folder: _listed(folder) for folder in self.folders}
 
     # Reading back.
 
     def read(self, table: str) -> pa.Table:
+        return self._read(table, _listed(self._folders[table]))
+
+    def whole(self, table: str, files: Files) -> pa.Table | None:
+        try:
+            return self._read(table, files[self._folders[table]])
+        except FileNotFoundError:
+            return None
+
+    def _read(self, table: str, names: Sequence[str]) -> pa.Table:
         schema, folder = self.tables[table].schema, self._folders[table]
-        names = json.loads(Path(folder, LIST).read_text()) if Path(folder, LIST).exists() else []
         lines = [line for name in names for line in Path(folder, name).read_text().splitlines()]
         columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         for line in lines:
@@ -154,8 +179,20 @@ def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     return len(lines)
 
 
+def _tick_of(name: str) -> int:
+    """The checkpoint of a file; 0: it is of a bounded run, which no checkpoint precedes."""
+    return 0 if name.startswith("run-") else int(name[:12])
+
+
+def _listed(folder: str) -> list[str]:
+    """The files that count."""
+    names: list[str] = json.loads(Path(folder, LIST).read_text()) if Path(folder, LIST).exists() else []
+    return names
+
+
 def _list(folder: str, files: Sequence[str]) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    there = [name for name in files if Path(folder, name).exists()]
-    Path(folder, f".{LIST}").write_text(json.dumps(there))
+    if lost := [name for name in files if not Path(folder, name).exists()]:
+        raise SinkError(f"{folder} has lost {lost[0]}; `rebuild` makes it again")
+    Path(folder, f".{LIST}").write_text(json.dumps(list(files)))
     os.replace(Path(folder, f".{LIST}"), Path(folder, LIST))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from transforms.errors import SinkError
+from transforms.errors import SinkError, StateRefused
 from transforms.location import NamedPath, folder_name, identity, resolved
 from transforms.record import ledger
 from transforms.specification import Spec
@@ -142,6 +142,10 @@ class ParquetSink(Sink):
         for folder in self.folders:
             if folder in manifest.files:
                 files[folder] = manifest.files[folder]
+                if others := [name for name in files[folder] if not parquet.is_ours(name)]:
+                    raise StateRefused(
+                        f"{folder} holds files of a sink of another kind ({others[0]}); give the new sink another path"
+                    )
             elif (before := moved_from(folder, left)) is not None:
                 files[folder] = left[before]
             else:
