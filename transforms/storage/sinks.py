@@ -41,7 +41,7 @@ def _lacking(kind: type[Sink]) -> Iterator[str]:
         *("of", "uses", "places", "check"),
         *(("prepare", "finish", "discard") if kind.journal else ("publish",)),
         *(("adopted", "checkpointed", "show", "rolled_back", "continued") if _is_own(kind, "folders") else ()),
-        *(("take", "store", "take_back", "expire", "last_closed") if kind.stores_at_once else ()),
+        *(("take", "store", "roll_back", "expire", "last_closed") if kind.stores_at_once else ()),
         *(("transactions",) if kind.has_position else ()),
         *(("read", "whole", "restored") if kind.reads_back else ()),
     ]

@@ -65,3 +65,8 @@ def test_the_kinds_of_this_version_define_what_they_say_they_have_and_store_live
 
 def test_a_kind_without_a_way_to_store_checkpoints_does_not_store_live_jobs() -> None:
     assert not stores_live(type("Bounded", (ParquetSink,), {"folders": DEFAULT["folders"]}))
+
+
+@pytest.mark.parametrize("kind", sinks.SINKS.values(), ids=sinks.SINKS)
+def test_our_own_kinds_have_what_they_say(kind: type[Sink]) -> None:
+    sinks.register(kind)
