@@ -1,4 +1,4 @@
-"""Running a job: plan, lock, build, execute, tell how it ended."""
+"""Running a job to its end: lock, build, execute, and record how it ended."""
 
 import fcntl
 import json
@@ -40,7 +40,7 @@ class Ran:
     finished: datetime
 
     def write(self, state: str) -> None:
-        """Keeps it for the report."""
+        """Stores it for the report."""
         content = {**asdict(self), "finished": self.finished.isoformat()}
         with as_sink_error(state):
             durable.write_text(f"{state}/ran.json", json.dumps(content))
@@ -59,13 +59,13 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
     """Runs a planned job to its end and publishes its tables.
 
     Args:
-        part: of an endless source, the `Part` to read; None: from its beginning to its present end.
+        part: the `Part` of an endless source to read; None: from its beginning to its present end.
         bulletin: the status of the run.
 
     Raises:
         SourceError: if something cannot be read.
         SinkError: if a sink cannot be written; the previous tables are whole.
-        JobFailed: if anything else went wrong, such as a function of the user's that cannot be loaded by a worker.
+        JobFailed: if anything else fails, such as a worker that cannot load a function of the user.
     """
     quieten()
     from dataflow.execution.overlay import ReplayOverlay
@@ -97,15 +97,15 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
             build(pipeline, job, run)
             interrupt.check()
             _run(pipeline)
-        except Exception as error:  # whatever a runner wraps a failure in
+        except Exception as error:  # runners wrap failures in exceptions of any kind
             raise as_failure(error) from error
         finally:
             clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
         outcome = Outcome.read(job.state)
         if outcome is None or outcome.run != name:
             raise JobFailed(
-                f"the run ended, and {job.state} knows nothing of its tables: it must be the same one for who submits"
-                " and for every worker"
+                f"the run ended, and {job.state} knows nothing of its tables: it must be the same folder for the"
+                " process that submits and for every worker"
             )
     ran = Ran(outcome.status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
     ran.write(job.state)
@@ -113,7 +113,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
 
 
 def _run(pipeline: Any) -> None:
-    """Runs a pipeline to its end, in a thread: what Beam does on Ctrl-C waits for workers, and perhaps for ever."""
+    """Runs a pipeline to its end, in a thread: on Ctrl-C, Beam would wait for workers, perhaps for ever."""
     from runners import flink
 
     failures: list[BaseException] = []
@@ -121,7 +121,7 @@ def _run(pipeline: Any) -> None:
     def work() -> None:
         try:
             pipeline.run().wait_until_finish()
-        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+        except BaseException as error:  # noqa: BLE001  # the waiting thread raises it again
             failures.append(error)
 
     thread = threading.Thread(target=work, name="pipeline", daemon=True)
@@ -136,7 +136,7 @@ def _run(pipeline: Any) -> None:
 
 
 def quieten() -> None:
-    """Lets errors through and nothing else: Beam and its libraries warn about what no user of ours can change."""
+    """Lets only errors through: Beam and its libraries warn about things that users of a job cannot change."""
     logging.basicConfig(level=logging.ERROR, force=True, format="%(levelname)s %(name)s: %(message)s")
     for name in ("apache_beam", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -145,7 +145,7 @@ def quieten() -> None:
 
 
 def check_sinks(job: Job) -> None:
-    """Raises SinkError for a sink that could not be published to, before anything is read."""
+    """Raises SinkError for a sink that cannot be published to, before anything is read."""
     for field, path in (("state", job.state), ("report", job.spec.report)):
         if path is not None:
             with as_sink_error(field):
@@ -162,7 +162,7 @@ def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
 
     try:
         runner = str(runner_named(flags)).lower()
-    except FlagError:  # which is told where the runner is asked for
+    except FlagError:  # it is reported where the runner is chosen
         return
     if not runner.endswith("dataflowrunner"):
         return
@@ -180,7 +180,7 @@ def locked(state: str) -> Iterator[None]:
     """Holds the job's folder: two runs of one job would publish over each other.
 
     Raises:
-        JobRunning: if somebody else holds it, or the job runs on a cluster.
+        JobRunning: if another process holds it, or the job runs on a cluster.
     """
     from dataflow.execution.submission import refuse_while_it_runs
 
@@ -193,12 +193,12 @@ def locked(state: str) -> Iterator[None]:
 
 @contextmanager
 def held(state: str) -> Iterator[None]:
-    """Holds the job's folder against other commands, though the job may run on a cluster.
+    """Holds the job's folder against other commands, even if the job runs on a cluster.
 
     Raises:
-        JobRunning: if somebody else holds it.
+        JobRunning: if another process holds it.
     """
-    if state in _HELD.get():  # by a command that does more than one thing with it
+    if state in _HELD.get():  # by a command with several steps
         yield
         return
     file = _open_lock(state)
@@ -207,7 +207,7 @@ def held(state: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise JobRunning(
-                [f"{state}: this job is running already; wait for it, or give this one another `state`"]
+                [f"{state}: this job is running already; wait for it, or give this job another `state`"]
             ) from None
         token = _HELD.set(_HELD.get() | {state})
         try:
@@ -219,7 +219,7 @@ def held(state: str) -> Iterator[None]:
 
 
 def settle(state: str) -> None:
-    """Finishes a publication that a crash interrupted; if the job is running, its own run does."""
+    """Completes a publication that a crash interrupted; if the job is running, its own run does so."""
     from transforms.storage.publish import JOURNAL, finish_interrupted
 
     with suppress(JobRunning):
@@ -242,7 +242,7 @@ def clean_staging(state: str, keep: str | None = None) -> None:
 
 
 def _has_dead_letters_to_show(state: str, run: str) -> str | None:
-    """The staging folder of a run that had too many dead letters: they are there to be looked at."""
+    """The staging folder of a run with too many dead letters, so that users can look at them; None: no such run."""
     from transforms.storage.publish import Outcome, staging_of
 
     outcome = Outcome.read(state)
@@ -251,14 +251,14 @@ def _has_dead_letters_to_show(state: str, run: str) -> str | None:
 
 
 def as_failure(error: BaseException) -> Exception:
-    """The failure that a runner's exception is about: runners wrap it, some into nothing but a text."""
+    """The failure in a runner's exception: runners wrap it, some of them as a mere text."""
     from runners.failures import raised_in, without_step
 
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SinkError):
             return SinkError(without_step(str(cause)))
-        if isinstance(cause, SourceError):  # it was right when the job began, so it is the job that failed
+        if isinstance(cause, SourceError):  # the source was right when the job began, so the job failed
             return JobFailed(without_step(str(cause)))
         cause = cause.__cause__ or cause.__context__
     text = str(error)
@@ -269,6 +269,6 @@ def as_failure(error: BaseException) -> Exception:
             return SinkError(each.message)
         if kind is not None and issubclass(kind, SourceError):
             return JobFailed(each.message)
-    if not raised and (not text or isinstance(error, KeyError)):  # whose text is the key alone
+    if not raised and (not text or isinstance(error, KeyError)):  # the text of a KeyError is only the key
         text = "".join(traceback.format_exception_only(error)).strip()
     return JobFailed(f"the job failed: {raised[-1].line if raised else text}")

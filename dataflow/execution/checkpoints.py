@@ -1,4 +1,4 @@
-"""A job's checkpoints: where they are, what they fit, and how a run goes on from one."""
+"""A job's checkpoints: where they are, what they fit, and how a run resumes from one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from transforms.aggregation.live import Shard
 
 Since = Mapping[str, Mapping[str, int]]
-"""Of each table, figures and the end (µs) of the last window that is without them."""
+"""For each table, figures and the end (µs) of the last window without them."""
 
 RETAIN: Final = timedelta(hours=1)
-"""How old the oldest checkpoint is at least, where the source has no say in it."""
+"""The least age of the oldest checkpoint, unless the source sets it."""
 
 
 def replaying(job: Job) -> str:
-    """The mark of a replay under way: tables and checkpoint may not fit each other."""
+    """The file that marks a replay under way: tables and checkpoint may not fit each other."""
     return f"{job.state}/replaying"
 
 
 def with_live_shards(job: Job) -> Job:
-    """The job with the shards of a live one, also when it runs to an end."""
+    """The job with as many shards as a live job, even if it runs to an end."""
     execution = job.spec.execution
     execution = execution.model_copy(update={"shards": execution.live_shards})
     return replace(job, spec=job.spec.model_copy(update={"execution": execution}))
@@ -46,7 +46,7 @@ def checkpoint_folder(job: Job) -> CheckpointFolder:
 
 
 def identity(job: Job) -> dict[str, str]:
-    """What a checkpoint of this job fits: its name, its log's records, and what each aggregation keeps."""
+    """What a checkpoint must fit: the job's name and its aggregations, with the state that each keeps."""
     parts = {"job": job.spec.job}
     for aggregation in job.aggregations:
         name, measures = aggregation.spec.name, aggregation.summary.measures
@@ -60,7 +60,7 @@ def identity(job: Job) -> dict[str, str]:
 
 
 def statistics_part(aggregation: str) -> str:
-    """The part of an identity that says which figures an aggregation has, and what state each comes from."""
+    """The part of an identity with an aggregation's figures, and the state that each comes from."""
     return f"{STATISTICS} {aggregation}"
 
 
@@ -70,7 +70,7 @@ def _states(aggregation: PlannedAggregation) -> dict[str, str]:
 
 
 def shards_in(parcels: Sequence[pa.RecordBatch], aggregation: int) -> "list[Shard]":
-    """The shards of an aggregation, by its number, as a checkpoint has them, in order."""
+    """The shards of an aggregation (by its number) in a checkpoint, in order."""
     from transforms.aggregation.live import Shard
     from transforms.time.tick import SNAPSHOT, label_of
 
@@ -86,7 +86,7 @@ def shards_in(parcels: Sequence[pa.RecordBatch], aggregation: int) -> "list[Shar
 def seeds_of(
     job: Job, parcels: Sequence[pa.RecordBatch], shards: int
 ) -> Mapping[int, list[tuple[int, pa.RecordBatch]]]:
-    """The snapshots of a checkpoint as what each shard of each aggregation begins with."""
+    """From a checkpoint, the snapshot that each shard of each aggregation begins with."""
     from transforms.aggregation.live import split_seeds
 
     seeds: dict[int, list[tuple[int, pa.RecordBatch]]] = {}
@@ -100,7 +100,7 @@ def seeds_of(
 
 
 def bounded(job: Job, since: Since) -> Job:
-    """The job whose figures begin where its checkpoints say."""
+    """The job with figures that begin where its checkpoints say."""
     return replace(job, aggregations=tuple(_bounded(aggregation, since) for aggregation in job.aggregations))
 
 
@@ -113,7 +113,7 @@ def _bounded(aggregation: PlannedAggregation, since: Since) -> PlannedAggregatio
 
 
 def carried_in(parcels: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """What a checkpoint has left for the next one, beside its snapshots."""
+    """The parcels that a checkpoint left for the next one: all but its snapshots."""
     from transforms.time.tick import SNAPSHOT, label_of
 
     return [batch for batch in parcels if label_of(batch)["kind"] != SNAPSHOT]

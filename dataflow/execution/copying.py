@@ -1,4 +1,4 @@
-"""Tables of a live job that one sink has lost, made again from another that holds them whole."""
+"""Makes tables of a live job that one sink has lost again, from a sink that holds them whole."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +21,7 @@ from transforms.time.tick import content_of
 
 
 def copy_tables(job: Job) -> None:
-    """Copies each table that a sink has lost from a sink that holds it whole; nothing can go back to before it.
+    """Copies each table that a sink has lost from a sink that holds it whole; no older checkpoint remains.
 
     Raises:
         UsageError: if a table is whole in no sink.
@@ -31,7 +31,7 @@ def copy_tables(job: Job) -> None:
     manifest = plan.checkpoints.commit(manifest, replace(manifest, files=plan.adopted(manifest)))
     for sink in job.sinks:
         for folder in sink.folders:
-            with suppress(SinkError):  # what was committed and not shown is not lost
+            with suppress(SinkError):  # files that are committed but not yet shown are not lost
                 sink.show({folder: manifest.files[folder]}, plan.showing(manifest, manifest.attempt))
     lost = [(sink, names) for sink in job.sinks if sink.reads_back and (names := _lost(sink, manifest))]
     if not lost:
@@ -56,11 +56,11 @@ def _lost(sink: Sink, manifest: Manifest) -> list[str]:
 
 
 def _from_another(job: Job, manifest: Manifest, name: str) -> pa.Table:
-    """The rows of a table that the newest checkpoint knows: a sink may hold what came after, and comes again."""
+    """The rows of a table up to the newest checkpoint: later rows in a sink will come again."""
     for sink in sinks_with(job, name):
         if (rows := sink.whole(name, manifest.files)) is not None:
             return rows_between(job, name, rows, None, manifest.newest)
     raise UsageError(
-        f"{name} is whole in no sink, and the source does not hold the job's first records any more: restore a sink, or"
+        f"{name} is whole in no sink, and the source no longer holds the job's first records: restore a sink, or"
         " let `run --streaming --begin-anew` begin with what the source still holds"
     )

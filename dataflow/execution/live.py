@@ -1,4 +1,4 @@
-"""Running a job live: from nothing or from its checkpoint, until somebody asks it to stop."""
+"""Running a job live: from nothing or from its checkpoint, until it is asked to stop."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
 
 STALL_SECONDS: Final = 30.0
-"""How long data may wait unread until the watchdog says so."""
+"""How long data may wait unread before the watchdog reports it."""
 
 MOST_FAILURES: Final = 3
 """How often in a row the runner may fail before the next checkpoint."""
@@ -34,10 +34,10 @@ class LiveFlags:
     """How a live job is run on this machine.
 
     Args:
-        drain: close all open windows at the end; nothing can go on from there.
+        drain: close all open windows at the end; then the job cannot resume.
         to_end: stop by itself when everything that the source holds is read.
         serve: HOST:PORT of a page that shows the job; None: there is none.
-        upgrade: let statistics that are new join the job's checkpoints first.
+        upgrade: first let new statistics join the job's checkpoints.
         begin_anew: start from nothing, whatever the state and the tables hold.
     """
 
@@ -50,7 +50,7 @@ class LiveFlags:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a live job ended: the checkpoint it can go on from."""
+    """How a live job ended: the checkpoint from which it can resume."""
 
     chunk: int
     watermark: int
@@ -70,14 +70,14 @@ def follow(
     """Runs a job live until SIGTERM or Ctrl-C asks it to stop; then it keeps a checkpoint.
 
     Args:
-        say: takes sentences about what happens.
+        say: receives sentences about what happens.
         page: shows the job while it runs.
         bulletin: the status of the run.
 
     Raises:
-        SourceError: if there is no log, or its part that is needed is gone.
+        SourceError: if there is no log, or a part of it that is needed is gone.
         SinkError: if a sink cannot be written, or the state does not fit the job.
-        JobFailed: if anything else went wrong.
+        JobFailed: if anything else fails.
     """
     quieten()
     from runners import direct
@@ -115,7 +115,7 @@ def _once(
     bulletin: Bulletin,
     live: LiveFlags,
 ) -> None:
-    """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` are signals that came already."""
+    """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` holds the signals so far."""
     from dataflow.execution.restore import launch
     from dataflow.graph import build_live
     from dataflow.source import source_of
@@ -135,7 +135,7 @@ def _once(
 def _until_it_ends(
     once: Callable[[LiveFlags], None], live: LiveFlags, folder: CheckpointFolder, say: Callable[[str], None]
 ) -> None:
-    """Runs it again from its checkpoint when the runner below it fails, unless it fails without getting anywhere."""
+    """Restarts a job from its checkpoint when the runner fails, unless it fails repeatedly without a new checkpoint."""
     failures = 0
     while True:
         before = None if live.begin_anew else _place(folder)
@@ -169,13 +169,13 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
     def work() -> None:
         try:
             pipeline.run().wait_until_finish()
-        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+        except BaseException as error:  # noqa: BLE001  # the waiting thread raises it again
             failures.append(error)
         finally:
             done.set()
 
     def stop(number: int, frame: Any) -> None:
-        if asked:  # a sink may be out of reach, and the checkpoint with it; the next start goes on from the last one
+        if asked:  # an unreachable sink blocks the checkpoint; the next start resumes from the last one
             os._exit(INTERRUPTED)
         asked.append(number)
         threading.Thread(target=ask_to_stop, name="stop", daemon=True).start()
@@ -184,7 +184,7 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
         while not done.is_set():
             try:
                 ask(run.following.control, STOP)
-            except OSError:  # the disk may be full; the checkpoint waits for it, too
+            except OSError:  # the disk may be full; the checkpoint also waits for it
                 done.wait(0.5)
             else:
                 return
@@ -210,7 +210,7 @@ def watch(
     bulletin: Bulletin,
     patience: float = STALL_SECONDS,
 ) -> None:
-    """Waits for the end, and says what nobody would see otherwise: a sink in trouble, data that nobody reads."""
+    """Waits for the end, and reports what would stay unseen: a sink in trouble, or data that is not read."""
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
         with suppress(sqlite3.Error, LogError):

@@ -1,7 +1,7 @@
-"""The overlay: records that are read in other words than their source has, because somebody repaired them.
+"""The overlay: repaired records, which are read instead of what their source holds.
 
-`replay` puts a payload beside (source, position); every run reads it instead of what stands there. It counts
-how often a record was tried, and applies only while the source still holds the bytes that were repaired.
+`replay` stores a payload for (source, position), and every run reads it instead of the source's bytes. The overlay
+counts how often a record was tried; a repair applies only while the source still holds the bytes that it repairs.
 """
 
 import base64
@@ -19,7 +19,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record that was replayed: how often, and, if it was repaired, its payload and what that replaces."""
+    """A replayed record: how often it was tried, and, if it was repaired, its payload and what that replaces."""
 
     attempts: int
     repair: Repair | None = None
@@ -33,7 +33,7 @@ class ReplayOverlay:
 
     @staticmethod
     def read(state: str) -> "ReplayOverlay":
-        """The overlay of a job; empty where nothing was replayed."""
+        """The overlay of a job; empty if nothing was replayed."""
         entries: dict[Place, Entry] = {}
         try:
             with open(f"{state}/{FILE}", encoding="utf-8") as file:
@@ -47,7 +47,7 @@ class ReplayOverlay:
         return ReplayOverlay(entries)
 
     def write(self, state: str) -> None:
-        """Keeps the overlay, atomically."""
+        """Stores the overlay, atomically."""
         with durable.replacing(f"{state}/{FILE}") as file:
             for (source, position), entry in sorted(self.entries.items()):
                 line: dict[str, object] = {"source": source, "position": position, "attempts": entry.attempts}
@@ -57,7 +57,7 @@ class ReplayOverlay:
                 file.write(f"{json.dumps(line)}\n".encode())
 
     def tried(self, repairs: Mapping[Place, Repair | None]) -> "ReplayOverlay":
-        """The overlay with one more attempt at these records; a repair that is None leaves the one before."""
+        """The overlay with one more attempt at these records; if a repair is None, the one before stays."""
         entries = dict(self.entries)
         for place, repair in repairs.items():
             before = entries.get(place, Entry(0))
@@ -66,7 +66,7 @@ class ReplayOverlay:
 
     @cached_property
     def repairs(self) -> dict[str, dict[int, Repair]]:
-        """What is read in other words: source to position to repair."""
+        """The repairs by source and position."""
         by_source: dict[str, dict[int, Repair]] = {}
         for (source, position), entry in self.entries.items():
             if entry.repair is not None:

@@ -1,4 +1,4 @@
-"""What a live run begins with: nothing, the job's own checkpoint, or a savepoint of an engine."""
+"""How a live run begins: from nothing, from the job's own checkpoint, or from a savepoint of an engine."""
 
 import os
 import time
@@ -35,7 +35,7 @@ from transforms.storage.sinks import SINKS
 from transforms.time.watermark import NEVER
 
 LONGEST: Final = timedelta(days=32)
-"""The longest window of a calendar, a month, and a day more."""
+"""The longest calendar window, a month, plus a day."""
 
 
 def launch(
@@ -46,15 +46,15 @@ def launch(
     anew: bool = False,
     bulletin: Bulletin | None = None,
 ) -> LiveRun:
-    """What a live run begins with: nothing, or the job's newest checkpoint.
+    """Begins a live run from nothing, or from the job's newest checkpoint.
 
     Args:
-        anew: whether the job starts from nothing whatever its state and its tables hold.
+        anew: whether the job starts from nothing, whatever its state and its tables hold.
         bulletin: the status of the run.
 
     Raises:
-        SourceError: if the source cannot be read, or does not hold any more what comes next.
-        SinkError: if the sinks cannot be taken back to the checkpoint, or the state does not fit the job.
+        SourceError: if the source cannot be read, or no longer holds the next records.
+        SinkError: if the sinks cannot be rolled back to the checkpoint, or the state does not fit the job.
     """
     if anew:
         finish_interrupted(job.state)
@@ -78,8 +78,8 @@ def launch(
         kinds = " or ".join(name for name, kind in SINKS.items() if kind.has_position)
         raise StateRefused(
             f"{job.state}: the checkpoint holds the positions of {len(checkpoint.topics)} sinks, and the job has"
-            f" {len(positioned)} that have one; a sink of the kind {kinds} is added or removed only with another"
-            " `state`"
+            f" {len(positioned)} sinks with positions; to add or remove a sink of the kind {kinds}, give the job"
+            " another `state`"
         )
     cursor = resume_cursor(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
@@ -88,7 +88,7 @@ def launch(
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or source.grows:  # of a topic, what is late may differ from one reading to the next
+    if is_back or source.grows:  # two readings of a topic may differ in which records are late
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
         plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
@@ -103,10 +103,10 @@ def launch(
 
 
 def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tuple[Checkpoint, list[pa.RecordBatch]]:
-    """The newest checkpoint that is what was written, and its snapshots.
+    """The newest undamaged checkpoint, and its snapshots.
 
     Raises:
-        StateRefused: if none is.
+        StateRefused: if all are damaged.
     """
     if manifest.is_behind:
         say(f"{plan.checkpoints.state}: the newest version of the manifest is damaged; the one before it counts")
@@ -114,7 +114,7 @@ def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tu
         try:
             return checkpoint, plan.checkpoints.load(checkpoint)
         except CheckpointDamaged as error:
-            say(f"{error}; an older checkpoint is looked for")
+            say(f"{error}; trying an older checkpoint")
     raise StateRefused(
         f"{plan.checkpoints.state}: all of its checkpoints are damaged; restore one, or let `{BEGIN_ANEW}` empty the"
         " job's tables and begin with what its source still holds"
@@ -122,7 +122,7 @@ def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tu
 
 
 def settle_live(job: Job) -> None:
-    """Shows what a live job has committed and was killed before it could show; one that runs does it itself.
+    """Shows what a killed live job committed but had not shown yet; a running job does so itself.
 
     Raises:
         SinkError: if the state or a folder cannot be used.
@@ -134,11 +134,11 @@ def settle_live(job: Job) -> None:
 
 
 def resume_cursor(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = None) -> SourceCursor:
-    """Where a job goes on from its newest checkpoint, or from another one.
+    """Where a job resumes from its newest checkpoint, or from a given one.
 
     Raises:
-        SourceError: if the source does not hold any more what comes next.
-        StateRefused: if nothing can go on from there.
+        SourceError: if the source no longer holds the next records.
+        StateRefused: if the job cannot resume there.
     """
     _refuse_half_replayed(job)
     checkpoint_folder(job).refuse_rolled_back(manifest)
@@ -152,13 +152,14 @@ def resume_cursor(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = 
 
 
 def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
-    """What a live run is built of when its engine goes on from a savepoint of its own, which holds everything else.
+    """What a live run needs if its engine resumes from its own savepoint, which holds everything else.
 
     Args:
-        savepoint: None: it is not known yet, and the run is looked at only.
+        savepoint: the savepoint; None: it is not known yet, and the run is only inspected.
 
     Returns:
-        What can be looked at while the job still runs; to launch it, its plan must be `rolled_back_to` the savepoint.
+        The run, which can be inspected while the job still runs; before a launch, its plan must be `rolled_back_to` the
+        savepoint.
     """
     _refuse_half_replayed(job)
     overlay = ReplayOverlay.read(job.state)
@@ -172,20 +173,20 @@ def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
 def rolled_back_to(
     plan: LivePlan, savepoint: Savepoint, others: Sequence[Savepoint] = (), *, force: bool = False
 ) -> LivePlan:
-    """The plan of a launch that goes on from a savepoint: what followed it is abandoned, in every sink.
+    """The plan of a launch that resumes from a savepoint: every sink abandons what followed it.
 
     Args:
         others: the savepoints of the job.
-        force: whether it may be one that the job has left.
+        force: whether the job may have left the savepoint's place.
 
     Raises:
-        StateRefused: if the job has left the savepoint's place.
+        StateRefused: if the job has left the savepoint's place, without `force`.
     """
     plan, manifest = claimed(plan)
     manifest = plan.settle(manifest)
     mark = savepoint.mark
     if mark is None:
-        return plan  # an earlier version took it: the first checkpoint finds its place
+        return plan  # an earlier version took it: the first checkpoint determines its place
     is_left = force and not mark.is_on(manifest.line)
     if is_left:
         manifest = plan.switch(manifest, mark.line)
@@ -197,18 +198,18 @@ def rolled_back_to(
 
 
 def passed(savepoints: Iterable[Savepoint], line: Line) -> int:
-    """Up to where event time has passed (µs) in some savepoint that the job may still resume from.
+    """The latest event time (µs) that had passed in a savepoint from which the job may still resume.
 
-    What had closed there is not stored again by who resumes there, and must stay.
+    A job that resumes there does not store again the windows that had closed, so their rows must stay.
     """
     marks = (savepoint.mark for savepoint in savepoints)
     return max((mark.watermark for mark in marks if mark is not None and mark.is_on(line)), default=NEVER)
 
 
 def mark_of(job: Job) -> Standing | None:
-    """Where a job stands now, as a savepoint remembers it; None: it has never been launched.
+    """Where a job stands now, to be stored with a savepoint; None: it has never been launched.
 
-    A job that runs may be a step further than a savepoint that was just taken of it, and never less far.
+    A running job may be one step ahead of a savepoint just taken, but never behind it.
     """
     plan = plan_of(job, ReplayOverlay())
     manifest = plan.checkpoints.root()
@@ -223,7 +224,7 @@ def mark_of(job: Job) -> Standing | None:
 
 def _refuse_half_replayed(job: Job) -> None:
     if os.path.exists(replaying(job)):
-        raise StateRefused(f"{job.state}: a replay was interrupted; `replay` finishes it, and then the job goes on")
+        raise StateRefused(f"{job.state}: a replay was interrupted; run `replay` to finish it, then resume the job")
 
 
 def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
@@ -246,7 +247,7 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
 
 
 def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> Place:
-    """Where a launch stood that a savepoint is of, the topics included."""
+    """The place of the launch that a savepoint belongs to, with its topics."""
     if savepoint.began is not None:
         return Place(**savepoint.began)
     for checkpoint in manifest.checkpoints if manifest else ():
@@ -256,7 +257,7 @@ def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> P
 
 
 def claimed(plan: LivePlan, *, anew: bool = False) -> tuple[LivePlan, Manifest]:
-    """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
+    """The plan after it has taken the state over from any other launch, such as one left on a lost machine."""
     return plan.claimed(uuid.uuid4().hex, anew=anew)
 
 

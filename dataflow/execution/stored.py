@@ -17,7 +17,7 @@ from transforms.storage.tables import LEDGER, POSITIONS
 
 
 def read_table(job: Job, name: str) -> pa.Table:
-    """A table as the first sink that can be read holds it; empty where nothing was published yet.
+    """A table from the first sink that can be read; empty if nothing was published yet.
 
     Raises:
         SinkError: if it cannot be read.
@@ -49,13 +49,13 @@ def newest_of(job: Job) -> Checkpoint | None:
 
 
 def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-    """Of a table's rows, those that one checkpoint knows and an earlier one did not.
+    """The rows of a table that one checkpoint has and an earlier one did not have.
 
-    Of windows these are the final ones that had closed; of dead letters and the ledger those of records that were
-    read.
+    For windows, these are the final rows that had closed; for dead letters and the ledger, the rows of records that had
+    been read.
 
     Args:
-        before: None: all that `after` knows.
+        before: the earlier checkpoint; None: all rows that `after` has.
     """
     if name in POSITIONS:
         from dataflow.source import source_of
@@ -71,7 +71,7 @@ def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None,
 
 
 def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Table:
-    """Of a table's final rows, those that were stored after a mark; None: all."""
+    """The final rows of a table that were stored after a mark; None: all."""
     if mark is None:
         return rows
     if name in POSITIONS:
@@ -82,7 +82,7 @@ def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Ta
 
 
 def _closed_after(job: Job, name: str, rows: pa.Table, watermark: int) -> pa.Table:
-    """Of the rows of windows, those that had not closed at a watermark."""
+    """The rows of windows that had not closed at a watermark."""
     return rows.filter(pc.greater(rows["window_end"].cast(pa.int64()), watermark - _lateness(job, name)))
 
 
@@ -92,5 +92,5 @@ def _lateness(job: Job, table: str) -> int:
 
 
 def places(job: Job) -> list[str]:
-    """Where the tables of a job lie, without secrets."""
+    """Where the tables of a job are, without secrets."""
     return list(dict.fromkeys(place for sink in job.sinks for place in sink.places()))

@@ -1,4 +1,4 @@
-"""What is known of a job that was submitted to a cluster: a record in its state folder, which is its lock as well."""
+"""The record of a job that was submitted to a cluster: a file in its state folder, which also locks the job."""
 
 import json
 import os
@@ -24,11 +24,11 @@ class Standing:
     """Where a job stood when a savepoint was taken of it.
 
     Args:
-        name: that of its last checkpoint; NOTHING: there was none.
+        name: the name of its last checkpoint; NOTHING: there was none.
         history: the history of that checkpoint.
         topics: how far the topics were.
-        watermark: up to where event time had passed at most (µs).
-        reached: of each source, the first position that was not read; None: it is not known.
+        watermark: the most that event time can have passed (µs).
+        reached: for each source, the first position that was not read; None: unknown.
         line: the histories that led there.
     """
 
@@ -51,14 +51,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Savepoint:
-    """A savepoint of the cluster's, and the job that it was taken of.
+    """A savepoint of the cluster, and the job that it was taken of.
 
     Args:
-        labels: the transforms of the graph that it holds the state of.
-        identity: what the states in it fit, part by part.
-        start: the name of the checkpoint that its launch began at.
-        mark: where the job stood; None: it is not known.
-        began: the place that its launch began at, which counts until the launch has kept a checkpoint.
+        labels: the transforms of the graph whose state it holds.
+        identity: what its states fit, part by part.
+        start: the name of the checkpoint at which its launch began.
+        mark: where the job stood; None: unknown.
+        began: the place at which its launch began, which counts until the launch has kept a checkpoint.
     """
 
     path: str
@@ -72,7 +72,7 @@ class Savepoint:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Savepoint":
-        """What a record holds."""
+        """The savepoint in a record."""
         mark = content.get("mark")
         if mark is not None:
             mark = Standing(**{**mark, "line": tuple(Stretch(**entry) for entry in mark["line"])})
@@ -83,7 +83,7 @@ class Savepoint:
         return self.mark is not None and not self.mark.is_on(line)
 
     def is_after(self, other: "Savepoint") -> bool:
-        """Whether its place is one that a job leaves which goes back to another savepoint."""
+        """Whether a job that returns to the other savepoint leaves the place of this one."""
         return self.mark is not None and other.mark is not None and self.mark.name > other.mark.name
 
 
@@ -93,12 +93,12 @@ class Submission:
 
     Args:
         cluster: the address of its REST API.
-        job: the id that the job has there.
-        settings: what `--set` changed in the job file.
-        flags: what went to Beam.
+        job: the job's id on the cluster.
+        settings: the settings of `--set`.
+        flags: the flags for Beam.
         before: the ids of earlier submissions.
-        launch: the launch that it is, as the manifest names it.
-        began: the place that it began at.
+        launch: the id of its launch in the manifest.
+        began: the place at which it began.
     """
 
     cluster: str
@@ -137,32 +137,32 @@ class Submission:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StateRefused(
-                f"{path}: cannot be read ({error}); look with `flink list` whether the job runs, and remove the file"
+                f"{path}: cannot be read ({error}); check with `flink list` whether the job runs, and remove the file"
             ) from None
 
     def write(self, state: str) -> None:
-        """Keeps the record, in one step.
+        """Stores the record, in one step.
 
         Raises:
-            SinkError: if the disk refuses; the record is what it was.
+            SinkError: if the disk refuses; the record is unchanged.
         """
         with as_sink_error(state):
             durable.write_text(f"{state}/{RECORD}", json.dumps(asdict(self)))
 
     def with_savepoint(self, path: str, mark: Standing | None, taken: str | None = None) -> "Submission":
-        """The record with one more savepoint of the job as it is."""
+        """The record with one more savepoint of this submission."""
         savepoint = Savepoint(path, taken or now(), self.job, self.labels, self.identity, self.start, mark, self.began)
         others = [entry for entry in self.savepoints if entry.path != path]
         return replace(self, savepoints=sorted([*others, savepoint], key=lambda entry: entry.taken))
 
     def path_of(self, path: str) -> Savepoint | None:
-        """The savepoint that lies there; None: it is not written down."""
+        """The savepoint at a path; None: it is not in the record."""
         name = os.path.basename(path.rstrip("/"))
         return next((entry for entry in self.savepoints if os.path.basename(entry.path.rstrip("/")) == name), None)
 
     def savepoint(self, named: str, line: Line) -> Savepoint | None:
-        """A savepoint by its path, or the last part of it: it may have been moved; `latest` is the last one that the
-        job has not left."""
+        """A savepoint by its path or the last part of it, since it may have been moved; `latest` is the last one that
+        the job has not left."""
         for entry in reversed(self.savepoints):
             if named == "latest" and not entry.is_abandoned(line):
                 return entry
@@ -172,7 +172,7 @@ class Submission:
 
 
 def now() -> str:
-    """This moment, as records have it."""
+    """The current time, in the form of records."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -191,10 +191,10 @@ def is_running(record: Submission) -> bool:
 
 
 def refuse_while_it_runs(state: str) -> None:
-    """Nothing else may run a job that runs on a cluster.
+    """Refuses to run a job that runs on a cluster.
 
     Raises:
-        JobRunning: if it does, or nobody can say.
+        JobRunning: if the job runs there, or if that is unknown.
     """
     from runners.flink_rest import FlinkError
 
@@ -206,7 +206,7 @@ def refuse_while_it_runs(state: str) -> None:
     except FlinkError as error:
         raise JobRunning(
             [
-                f"{state}: this job was submitted to Flink, and whether it still runs nobody can say: {error}; start"
+                f"{state}: this job was submitted to Flink, and it is unknown whether it still runs: {error}; start"
                 f" that cluster, or, if it is gone for good, remove {state}/{RECORD}"
             ]
         ) from None
@@ -217,7 +217,7 @@ def refuse_while_it_runs(state: str) -> None:
 
 
 def forget_savepoints(state: str) -> None:
-    """Makes the cluster's savepoints of a job unusable: its tables and its checkpoint were made anew."""
+    """Makes the cluster's savepoints of a job unusable, since its tables and its checkpoint were made again."""
     record = Submission.read(state)
     if record is not None and record.savepoints:
         replace(record, savepoints=[]).write(state)
@@ -225,7 +225,7 @@ def forget_savepoints(state: str) -> None:
 
 @contextmanager
 def recorded(state: str, record: Submission) -> Iterator[None]:
-    """Keeps a record while a job is being started, and the one before again if that fails."""
+    """Stores a record while a job is being started, and restores the one before if that fails."""
     before = Submission.read(state)
     record.write(state)
     try:

@@ -1,8 +1,8 @@
-"""New statistics for a live job: they join its aggregations at a checkpoint, and nothing of it begins anew.
+"""New statistics for a live job: they join its aggregations at a checkpoint, and the job keeps everything that it has.
 
-A window that was open then has counted records without them, so they are null up to the last such window, and from
-the next one on what a batch run gives. A statistic whose state was there already, such as `std` beside `mean`, is
-missing only in the windows that had closed.
+A window that was open then has counted records without them, so they are null up to the last such window; from the
+next window on, they are what a batch run gives. A statistic whose state the job already keeps, such as `std` in
+addition to `mean`, is missing only in the windows that had closed.
 """
 
 import json
@@ -24,7 +24,7 @@ from transforms.time.watermark import NEVER
 
 
 def new_figures(job: Job) -> dict[str, list[str]]:
-    """The figures of each aggregation that the job's checkpoints do not know yet; empty: they fit, or there are none.
+    """The figures of each aggregation that the job's checkpoints lack; empty: they fit, or there are none.
 
     Raises:
         StateRefused: if they differ from the job in anything but new statistics.
@@ -35,20 +35,20 @@ def new_figures(job: Job) -> dict[str, list[str]]:
 
 
 def upgrade(job: Job, say: Callable[[str], None]) -> None:
-    """Lets new statistics join the job's checkpoints; the job of before cannot go on from them any more.
+    """Lets new statistics join the job's checkpoints; the job before the upgrade can no longer resume from them.
 
     Raises:
-        StateRefused: if there are no checkpoints that the job can go on from, or they differ from it in anything but
-            new statistics.
-        SourceError: if the source does not hold any more what comes next.
-        SinkError: if a database refuses the columns, or the disk the manifest; the job of before can go on, if its
-            tables are as they were.
+        StateRefused: if the job cannot resume from any checkpoint, or if they differ from it in more than new
+            statistics.
+        SourceError: if the source no longer holds the next records.
+        SinkError: if a database refuses the columns, or the disk the manifest; if its tables are unchanged, the job
+            before the upgrade can still resume.
     """
     plan = plan_of(job, ReplayOverlay())
     folder = plan.checkpoints
     if folder.of_any_job() is None:
-        raise StateRefused(f"{job.state} holds no checkpoint: there is nothing that new statistics could join")
-    plan, manifest = claimed(plan)  # a launch that is left over must not write meanwhile
+        raise StateRefused(f"{job.state} holds no checkpoint, so there is nothing for new statistics to join")
+    plan, manifest = claimed(plan)  # a launch that is left over must not write during the upgrade
     new = _new_figures(folder, manifest, job)
     if not new:
         return
@@ -82,12 +82,12 @@ def _new_figures(folder: CheckpointFolder, manifest: Manifest, job: Job) -> dict
         for figure, state in known.items():
             if figure not in states:
                 raise StateRefused(
-                    f"{job.state}: {name} of this job has no {figure} any more, and its tables have; keep it, or give"
-                    " the job another `state` and other sinks"
+                    f"{job.state}: {name} of this job no longer has {figure}, but its tables do; keep it, or give the"
+                    " job another `state` and other sinks"
                 )
             if not _is_kept(state, states[figure]):
                 raise StateRefused(
-                    f"{job.state}: {figure} of {name} is kept in another form than this version's; give this job"
+                    f"{job.state}: {figure} of {name} is stored in a form other than this version's; give this job"
                     " another `state` and other sinks"
                 )
         if new := [figure for figure in states if figure not in known]:
@@ -96,7 +96,7 @@ def _new_figures(folder: CheckpointFolder, manifest: Manifest, job: Job) -> dict
 
 
 def _whole_from(manifest: Manifest, aggregation: str) -> dict[str, int]:
-    """The states that the job has kept, and behind which windows (by their end, µs) they know every record."""
+    """The states that the job keeps, and the last window (its end, µs) of which they lack records."""
     since, whole = manifest.since.get(aggregation, {}), dict[str, int]()
     for figure, state in _known(manifest, aggregation).items():
         whole[state] = max(whole.get(state, NEVER), since.get(figure, NEVER))
@@ -104,7 +104,7 @@ def _whole_from(manifest: Manifest, aggregation: str) -> dict[str, int]:
 
 
 def _is_kept(before: str, now: str) -> bool:
-    """Whether a figure's state goes on: counts do also when more is measured beside them."""
+    """Whether a figure's state continues: counts also continue if more figures of the column join them."""
     return before == now or before.rpartition(" ")[0] == counted_before(now.rpartition(" ")[0])
 
 
@@ -119,7 +119,7 @@ def _states(folder: CheckpointFolder, aggregation: str) -> dict[str, str]:
 
 
 def _last_open(aggregation: PlannedAggregation, shards: Iterable[Shard]) -> int:
-    """The end of the last window that has seen a record; NEVER: none is open."""
+    """The end of the last window that has a record; NEVER: no window has."""
     timeline = timeline_of(aggregation)
     ends = (timeline.last_end(shard.state.open) for shard in shards)
     return max((end for end in ends if end is not None), default=NEVER)

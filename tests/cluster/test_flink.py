@@ -193,7 +193,7 @@ def test_a_job_whose_jobmanager_is_killed_is_resumed_from_its_own_checkpoint(liv
     ended = live.flink("status")
     assert (ended.code, "no Flink answers" in ended.message) == (2, True)
     ended = ended_of(start("run", live.job, "--streaming", "--to-end"))
-    assert (ended.code, "whether it still runs nobody can say" in ended.message) == (2, True)
+    assert (ended.code, "it is unknown whether it still runs" in ended.message) == (2, True)
     live.cluster.start_job_manager()
     live.cluster.wait_for_slots(4)
     assert "unknown to the cluster" in live.done(live.flink("status"))
@@ -218,7 +218,7 @@ def test_a_job_that_runs_there_runs_nowhere_else(live: Live) -> None:
     less = {**JOB["aggregations"][0], "statistics": {"value": ["count"]}}
     for aggregations, words in (
         ([less, JOB["aggregations"][1]], "of this job has no"),
-        ([less], "another `aggregations`"),
+        ([less], "different `aggregations`"),
     ):
         write_job(live.folder, changed(JOB, aggregations=aggregations), "job.yaml")
         ended = live.flink("upgrade")

@@ -107,7 +107,8 @@ def test_workers_with_a_state_folder_of_their_own_are_told_and_nothing_is_left_b
         ):
             ended = streamgauge("flink", "submit", job, *where, f"state={state}")
             assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended
-            assert f"{state} {words}" in ended.message and "must be the same one for who" in ended.message
+            assert f"{state} {words}" in ended.message
+            assert "must be the same folder for the process that" in ended.message
             assert places.first.running() == []
     assert not (apart / "live" / RECORD).exists()
 

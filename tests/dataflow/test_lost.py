@@ -56,7 +56,7 @@ def test_a_job_with_another_state_that_begins_anew_ends_the_one_before(tmp_path:
     assert streamgauge("verify", tmp_path / "copy.yaml").code == 0
     feed.write(30)
     ended = started(tmp_path)
-    assert ended.code == 1 and "another job, or this one with another state, has begun it" in ended.message
+    assert ended.code == 1 and "another job, or this job with another state, has begun it" in ended.message
     assert streamgauge("verify", tmp_path / "copy.yaml").code == 0
 
 
@@ -83,7 +83,7 @@ def newest_manifest(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("damaged", "words"),
     [
-        (newest_checkpoint, "is damaged: its checksum is not that of the manifest; an older checkpoint is looked for"),
+        (newest_checkpoint, "is damaged: its checksum differs from the manifest's; trying an older checkpoint"),
         (newest_manifest, "the newest version of the manifest is damaged; the one before it counts"),
     ],
 )

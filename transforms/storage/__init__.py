@@ -1,1 +1,1 @@
-"""Storage: tables staged by workers, and published together into folders and databases."""
+"""Storage: workers stage tables, and one step publishes them together into folders, databases and topics."""

@@ -1,4 +1,4 @@
-"""What goes wrong with a sink, told in one sentence."""
+"""Failures of a sink, each in one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from transforms.errors import SinkError
 
 @contextmanager
 def as_sink_error(place: str) -> Iterator[None]:
-    """Tells what the operating system refuses at `place` as a SinkError, in one sentence."""
+    """Raises what the operating system refuses at `place` as a SinkError, in one sentence."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
 """Publication: once a run is complete, its tables replace those of the run before, in every sink.
 
-The order makes a failure harmless at any point: every sink prepares what it can beside its tables; then those that
-publish in a transaction do; then one record of what becomes live is written atomically; then what was prepared becomes
-live. Before that record the previous tables stand; after it, the next
-start finishes what a crash interrupted. A run with too many dead letters publishes nothing.
+The order makes a failure harmless at any point: every sink prepares what it can without changing its tables; then
+sinks that publish in a transaction do so; then one record of what becomes live is written atomically; then what was
+prepared becomes live. Before that record the previous tables stay; after it, the next start completes what a crash
+interrupted. A run with too many dead letters publishes nothing.
 """
 
 import json
@@ -35,7 +35,7 @@ class Plan:
     """What a run publishes, and where.
 
     Args:
-        run: names the run; a parameter, because a graph has no clock.
+        run: the name of the run; a parameter, because a graph has no clock.
         state: the job's folder for what outlives a run: the journal and the outcome.
         fail_above: the share of dead letters above which nothing is published.
     """
@@ -105,7 +105,7 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
         for sink in plan.sinks:
             if sink.journal:
                 prepared[sink.journal] += sink.prepare(staged, plan.run)
-        # Written before any table changes: what may fail for want of space fails while nothing has changed.
+        # Written before any table changes, so that a full disk fails while nothing has changed.
         with as_sink_error(journal), durable.aside(journal) as file:
             file.write(json.dumps({"run": plan.run, **prepared}).encode())
         for sink in sorted(plan.sinks, key=lambda sink: not sink.repeats):
@@ -125,13 +125,13 @@ def publish(plan: Plan, receipts: Iterable[Receipt]) -> Outcome:
 
 
 def finish_interrupted(state: str, kinds: Iterable[type[Sink]] | None = None) -> bool:
-    """Finishes a publication that was recorded and not completed; says whether there was one.
+    """Completes a publication that was recorded and interrupted; returns whether there was one.
 
     Args:
-        kinds: the kinds of sinks that it may be of; by default all.
+        kinds: the kinds of sinks that it may concern; by default all.
 
     Raises:
-        SinkError: if it is of a kind of sink that is not known.
+        SinkError: if it concerns a kind of sink that is not known.
     """
     try:
         with open(f"{state}/{JOURNAL}") as file:
@@ -151,7 +151,7 @@ def finish_interrupted(state: str, kinds: Iterable[type[Sink]] | None = None) ->
 
 
 def last_published(state: str) -> str | None:
-    """The run whose tables are the live ones, or become so at the next start; None: no run's."""
+    """The run whose tables are live, or become live at the next start; None: there is none."""
     try:
         with open(f"{state}/{JOURNAL}") as file:
             run: str = json.load(file)["run"]

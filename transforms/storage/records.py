@@ -1,4 +1,4 @@
-"""The books of a run: dead letters stamped with when and how often, and ledger entries added up."""
+"""The books of a run: dead letters with the time and number of their failures, and the sums of ledger entries."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from transforms.record.coder import RecordBatchCoder
 
 
 def stamped(letters: pa.RecordBatch, failed_at: datetime, attempts: Mapping[tuple[str, int], int]) -> pa.RecordBatch:
-    """Dead letters with when they failed and how often: once, and once more for each replay before."""
+    """Dead letters with the time and number of their failures: one, and one for each earlier replay."""
     stamp = pa.array([failed_at] * letters.num_rows, pa.timestamp("us", "UTC"))
     letters = set_column(letters, "failed_at", stamp)
     if attempts:
@@ -37,7 +37,7 @@ class StampFn(beam.DoFn):
 
 @dataclass(eq=False, kw_only=True)
 class StampLetters(beam.PTransform):
-    """Writes into dead letters when they failed, and how often: once, and once more for each replay before."""
+    """Adds to dead letters the time and number of their failures: one, and one for each earlier replay."""
 
     failed_at: datetime
     attempts: Mapping[tuple[str, int], int]

@@ -11,12 +11,12 @@ live job        full -> take -> store and checkpointed, again and again -> show
 reading back    read, whole
 ```
 
-A sink answers what concerns it; everything else has a default that does nothing. There are three ways to make a
-checkpoint and its rows count together, and a sink chooses:
+A sink implements what concerns it; every other method has a default that does nothing. A sink chooses one of three
+ways to make a checkpoint and its rows count together:
 
-- it stores files beside the live ones, and the manifest names them (`checkpointed`, `show`);
-- it stores rows by their key at once, and takes out what came after a checkpoint (`store`, `roll_back`);
-- it stores the rows of a checkpoint in one transaction, whose position the next checkpoint holds (`transactions`).
+- it writes files next to the live ones, and the manifest names them (`checkpointed`, `show`);
+- it stores rows by their key at once, and deletes what came after a checkpoint (`store`, `roll_back`);
+- it stores the rows of a checkpoint in one transaction, whose position the checkpoint holds (`transactions`).
 
 The kinds of sinks are registered in `transforms.storage.sinks`.
 """
@@ -41,18 +41,18 @@ Staged: TypeAlias = Mapping[str, Sequence[Receipt]]
 """The staged files of each table of a bounded run."""
 
 Position: TypeAlias = Mapping[str, Any]
-"""How far a sink is, as a checkpoint keeps it."""
+"""How far a sink is; a checkpoint keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A place that a sink writes to, for what else might lie there.
+    """A place that a sink writes to, so that nothing else is put there.
 
     Args:
-        place: what it is called, without secrets.
-        where: what is equal for two places that are one; all of them are written to.
-        table: the table that lies there; empty: the sink as a whole.
-        field: where the job file names it, within the sink.
+        place: its name in messages, without secrets.
+        where: values that are equal for two names of the same place; the sink writes to all of them.
+        table: the table at the place; empty: the sink as a whole.
+        field: the field within the sink that names it.
     """
 
     place: str
@@ -63,14 +63,14 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who writes the tables of a live job.
+    """The identity of a writer of a live job's tables.
 
     Args:
-        owner: the state that the tables are of.
-        launch: the number of the launch; a later one has a greater number.
-        attempt: among those of a launch that keep checkpoints, the number of this one; None: it keeps none.
-        takes: whether the launch takes the tables now.
-        begins: whether tables that are not there, or are another's, are begun.
+        owner: the state that owns the tables.
+        launch: the number of the launch; a later launch has a greater number.
+        attempt: the number of this process among those of the launch that keep checkpoints; None: it keeps none.
+        takes: whether the launch takes the tables over now.
+        begins: whether to begin tables that are missing or belong to another job.
     """
 
     owner: str
@@ -82,14 +82,14 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The rows of a table that a place knows: those of windows that had closed there, and of records read before.
+    """The rows of a table that were known at a place: windows that had closed there, and records read before it.
 
     Args:
-        watermark: of windows: up to where event time had passed there (µs).
-        lateness: how long (µs) they wait for late records.
-        longest: how long (µs) they are at most.
-        position: of records: the column that holds their positions; empty: the table is of windows.
-        reached: of records: the position of the first of each source that had not been read.
+        watermark: for windows, the event time (µs) that had passed at the place.
+        lateness: how long (µs) windows wait for late records.
+        longest: how long (µs) windows are at most.
+        position: for records, the column with their positions; empty: the table holds windows.
+        reached: for records, the position of the first one of each source that had not been read.
     """
 
     watermark: int = 0
@@ -105,10 +105,10 @@ class Stored:
 
     Args:
         tick: the checkpoint's name.
-        attempt: names the writer among those of the job.
+        attempt: identifies the writer among those of the job.
         contents: the rows of each table.
-        growing: rows of the ledger that may still grow, and replace those before; None: rows of it never grow.
-        expired: of each table whose oldest rows go, the tick up to which they do.
+        growing: ledger rows that may still grow, and replace the growing rows before; None: ledger rows never grow.
+        expired: for each table with rows that expire, the tick up to which they do.
     """
 
     tick: int
@@ -120,12 +120,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """Who changes what folders show.
+    """The identity of a writer that changes what folders show.
 
     Args:
-        owner: the state that the tables are of.
-        attempt: names the writer among those of the job.
-        check: raises an error if another may write by now.
+        owner: the state that owns the tables.
+        attempt: identifies the writer among those of the job.
+        check: raises an error if another writer has taken over.
     """
 
     owner: str
@@ -137,45 +137,45 @@ class Transactions(Protocol):
     """The transactions of one sink, in one process."""
 
     def open(self, position: Position | None) -> Position:
-        """Takes the sink over from any other process, and finds out what was stored after `position`.
+        """Takes the sink over from any other process, and looks up what was stored after `position`.
 
         Args:
-            position: that of the checkpoint to resume from; None: what is there is not this job's.
+            position: the position in the checkpoint to resume from; None: what the sink holds is not this job's.
         """
 
     def publish(self, contents: Mapping[str, Iterable[pa.RecordBatch]]) -> Position:
-        """Stores the final rows of a checkpoint in one transaction; again with the same rows, each counts once."""
+        """Stores the final rows of a checkpoint in one transaction; in a repetition, each row still counts once."""
 
     def close(self) -> None:
-        """Ends what is open."""
+        """Closes what is open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sink(ABC):
     """One sink of a job, with the tables that it holds.
 
-    All failures are SinkErrors; a refused method has changed nothing, or may be called again.
+    All failures are SinkErrors; a method that fails has changed nothing, or may be called again.
 
     Args:
         job: the name that owns the tables.
-        tables: those that it holds, by name.
+        tables: the tables that it holds, by name.
     """
 
     job: str
     tables: Mapping[str, Table]
 
     kind: ClassVar[str]
-    """What the job file calls it."""
+    """Its name in the job file."""
     spec: ClassVar[type[Spec]]
-    """What the job file says of it: a mapping of `kind` to its options."""
+    """Its entry in the job file: a mapping of `kind` to its options."""
     journal: ClassVar[str] = ""
-    """Where the record of a publication keeps what `prepare` gives; empty: it prepares nothing."""
+    """The field of a publication's record that keeps the result of `prepare`; empty: it prepares nothing."""
     reads_back: ClassVar[bool] = True
     """Whether its tables can be read: reports, `verify` and `replay` need a sink that can."""
     repeats: ClassVar[bool] = True
-    """Whether publishing a run again changes nothing; other sinks come last."""
+    """Whether publishing a run again changes nothing; other sinks publish last."""
     stores_at_once: ClassVar[bool] = False
-    """Whether rows of windows go there before their checkpoint, by `store`."""
+    """Whether it stores the rows of windows before their checkpoint, by `store`."""
     stores_checkpoints: ClassVar[bool] = True
     """Whether rows of windows wait for their checkpoint, by `checkpointed` or `transactions`."""
     has_position: ClassVar[bool] = False
@@ -200,7 +200,7 @@ class Sink(ABC):
 
     @classmethod
     def mistakes(cls, spec: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-        """What is wrong with the specification, as far as it shows in the text: field within the sink, and sentence."""
+        """What is wrong with the specification, as far as its text shows: the field within the sink, and a sentence."""
         return iter(())
 
     def misfits(self) -> Iterator[tuple[str, str]]:
@@ -212,27 +212,27 @@ class Sink(ABC):
         """The places that it writes to."""
 
     def writes_over(self, path: str) -> str | None:
-        """Why a local file that the job reads is one that the sink writes, as `lies in …`; None: it is not."""
+        """Why the sink would write over a local file that the job reads, as `lies in …`; None: it would not."""
         return None
 
     @abstractmethod
     def places(self) -> list[str]:
-        """Where its tables lie, for people: without secrets."""
+        """Where its tables are, in words without secrets."""
 
     # Any run.
 
     @abstractmethod
     def check(self) -> None:
-        """Returns if it can be reached and written to, without changing anything.
+        """Returns if it can be reached and written to; changes nothing.
 
         Raises:
-            SinkError: if not, or if it holds tables of somebody else.
+            SinkError: if it cannot, or if it holds tables that are not this job's.
         """
 
     # A bounded run: whole or not at all.
 
     def prepare(self, staged: Staged, run: str) -> list[Mapping[str, Any]]:
-        """Does everything that may fail and changes no table; gives what `finish` needs, for the journal."""
+        """Does everything that may fail and changes no table; returns what `finish` needs, for the journal."""
         return []
 
     def publish(self, staged: Staged) -> None:
@@ -249,31 +249,31 @@ class Sink(ABC):
     # A live job: its launch.
 
     def full(self, owner: str | None) -> list[str]:
-        """The places of tables with rows that are not of the state `owner`."""
+        """The places of tables with rows that do not belong to the state `owner`."""
         return []
 
     @property
     def identity(self) -> str | None:
-        """What the manifest knows it by once it was taken; None: it need not be taken."""
+        """How the manifest identifies it once a launch has taken it; None: a launch need not take it."""
         return None
 
     def take(self, fence: Fence, *, empty: bool) -> None:
-        """Takes the tables for a launch, and makes those that are not there.
+        """Takes the tables for a launch, and makes missing ones.
 
         Args:
-            empty: whether rows that they hold go.
+            empty: whether to delete their rows.
         """
 
     @property
     def folders(self) -> Sequence[str]:
-        """What the manifest keeps the live files of."""
+        """The folders of which the manifest names the live files."""
         return ()
 
     def adopted(self, manifest: Manifest, left: Files) -> Files:
         """The live files of its folders at a launch.
 
         Args:
-            left: of the manifest's folders, those that the job has no more, if it has none of them any more.
+            left: the manifest's folders, if the job no longer has any of them; otherwise empty.
 
         Raises:
             StateRefused: if a folder that is new holds rows.
@@ -286,18 +286,18 @@ class Sink(ABC):
         """Upserts rows by their key, and adds columns that the tables lack; a final row is never replaced."""
 
     def checkpointed(self, files: Files, stored: Stored) -> Files:
-        """Writes the rows of a checkpoint beside the live files; gives the files that are live once it counts."""
+        """Writes the rows of a checkpoint next to the live files; returns the files that are live once it counts."""
         return {}
 
     def transactions(self) -> Transactions | None:
-        """Who stores the rows of checkpoints in transactions, in this process."""
+        """Stores the rows of checkpoints in transactions, in this process; None: the sink has no transactions."""
         return None
 
     def show(self, files: Files, showing: Showing) -> None:
-        """Makes its folders show the files that count; may be repeated."""
+        """Makes its folders show the live files; may be repeated."""
 
     def expire(self, known: Mapping[str, Known], fence: Fence) -> None:
-        """Takes out of tables the rows that a place knows."""
+        """Deletes the rows that were known at a place."""
 
     # A live job: back to an older checkpoint, and repairs.
 
@@ -306,33 +306,33 @@ class Sink(ABC):
         return {}
 
     def roll_back(self, known: Mapping[str, Known], fence: Fence) -> None:
-        """Takes out of tables the rows that a place does not know."""
+        """Deletes the rows that were not known at a place."""
 
     def last_closed(self, tables: Iterable[str]) -> int | None:
         """The end (µs) of the last final window that was stored before its checkpoint; None: there is none."""
         return None
 
     def restored(self, rows: Mapping[str, pa.Table], stored: Stored, fence: Fence) -> Files:
-        """Replaces tables by their rows up to a checkpoint; gives the live files of its folders."""
+        """Replaces tables by their rows up to a checkpoint; returns the live files of its folders."""
         return {}
 
     def continued(self, stored: Stored | None) -> Files:
-        """The live files of what a bounded run has published, from which a live job resumes.
+        """The live files that a bounded run has published, from which a live job resumes.
 
         Args:
-            stored: the ledger, divided by whether its rows may still grow; None: they never do.
+            stored: the ledger, divided by whether its rows may still grow; None: they never grow.
         """
         return {}
 
     def sweep(self) -> None:
-        """Removes what a killed process has left beside the tables."""
+        """Removes what a killed process has left next to the tables."""
 
     # Reading back.
 
     def read(self, table: str) -> pa.Table:
-        """The rows of a table; none where nothing was published yet."""
-        raise NotImplementedError(f"{self.kind} is not read back")
+        """The rows of a table; none if nothing was published yet."""
+        raise NotImplementedError(f"{self.kind} cannot be read back")
 
     def whole(self, table: str, files: Files) -> pa.Table | None:
-        """The rows of a table that the manifest says it has; None: it has lost some, or all."""
+        """The rows that a table has according to the manifest; None: it has lost some, or all."""
         return None

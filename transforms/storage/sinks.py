@@ -1,4 +1,4 @@
-"""The kinds of sinks: the only place that names them all. A kind is registered here, and nothing else changes."""
+"""The kinds of sinks: the only place that names them all. A new kind is registered here, and nothing else changes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import getattr_static
@@ -12,14 +12,14 @@ from transforms.storage.sql.sink import SqlSink
 from transforms.storage.tables import DEAD_LETTERS, Table
 
 SINKS: Final[dict[str, type[Sink]]] = {kind.kind: kind for kind in (ParquetSink, SqlSink, KafkaSink)}
-"""Every kind of sink by the name that the job file calls it."""
+"""Every kind of sink by its name in the job file."""
 
 SinkSpec = Annotated[Spec, OneOf(lambda: {name: kind.spec for name, kind in SINKS.items()}, "unknown_sink")]
 """A sink as the job file writes it: a mapping with one of SINKS."""
 
 
 def register(kind: type[Sink]) -> None:
-    """Makes a kind of sink known: job files may name it from now on.
+    """Registers a kind of sink, so that job files can name it.
 
     Raises:
         ValueError: if its name is another kind's, or it lacks what it says that it has.
@@ -58,18 +58,18 @@ def stores_live(kind: type[Sink]) -> bool:
 
 
 def kind_of(spec: Spec) -> type[Sink]:
-    """The kind of sink that a specification is of."""
+    """The kind of sink of a specification."""
     return SINKS[next(iter(type(spec).model_fields))]
 
 
 def sinks_of(
     specs: Sequence[Spec], job: str, tables: Mapping[str, Table], dead_letters: str | None
 ) -> tuple[Sink, ...]:
-    """The sinks of a job, each of which holds every table; dead letters lie in one place that can be read.
+    """The sinks of a job, each of which holds every table; dead letters are in one place that can be read.
 
     Args:
-        dead_letters: the folder that dead letters have to themselves; None: the first sink that can be read holds
-            them, and so does the first of all.
+        dead_letters: a folder for dead letters alone; None: the first sink that can be read holds them, and so does
+            the first sink of all.
     """
     kinds = [kind_of(spec) for spec in specs]
     readable = next((index for index, kind in enumerate(kinds) if kind.reads_back), 0)
@@ -84,5 +84,5 @@ def sinks_of(
 
 
 def in_folder(path: str) -> Any:
-    """A sink on this machine for tables that are looked at and thrown away."""
+    """A sink on this machine for temporary tables."""
     return ParquetSink.spec.model_validate({"parquet": {"path": path}})

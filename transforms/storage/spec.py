@@ -1,4 +1,4 @@
-"""Dead letters, as the job file writes where they go."""
+"""Dead letters: where they go, as the job file writes it."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from transforms.specification import Number, Spec
 
 FAIL_ABOVE: Final = 0.5
-"""Where more records than not are refused, the job file is wrong rather than the data."""
+"""If more than half of the records are refused, the job file is wrong, not the data."""
 
 
 class DeadLettersSpec(Spec):

@@ -1,4 +1,4 @@
-"""Staging: tables are written aside first, so that what is published is whole or not at all.
+"""Staging: tables are written aside first, so that they are published whole or not at all.
 
 Each bundle writes its rows of a table to one Parquet file under the run's staging folder and passes on a receipt.
 """
@@ -20,7 +20,7 @@ _ROW_GROUP_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A staged file: which table it belongs to, where it lies, and how many rows it holds."""
+    """A staged file: its table, its path, and how many rows it holds."""
 
     table: str
     path: str
@@ -28,11 +28,11 @@ class Receipt:
 
 
 class StagedFile:
-    """A Parquet file that is written a row group at a time: rows wait until there are enough of them."""
+    """A Parquet file that is written one row group at a time: rows wait until they fill a group."""
 
     def __init__(self, table: Table, folder: str):
         self._table = table
-        # Workers stage side by side and know nothing of each other; publication gives the files their names.
+        # Workers stage in parallel without knowledge of each other; publication gives the files their names.
         self._path = f"{folder}/{uuid.uuid4().hex}.parquet"
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = self._rows = 0
@@ -61,7 +61,7 @@ class StagedFile:
 
 
 def read_staged(receipts: Sequence[Receipt]) -> Iterator[pa.RecordBatch]:
-    """The rows of staged files, a row group at a time."""
+    """The rows of staged files, one row group at a time."""
     for receipt in receipts:
         with fsspec.open(receipt.path, "rb") as file:
             yield from pq.ParquetFile(file).iter_batches()

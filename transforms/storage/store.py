@@ -1,4 +1,4 @@
-"""Storing: every table staged by the workers that made it, and all of them published by one step behind."""
+"""Storing: the workers stage the tables that they make, and one step after them publishes all tables."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from transforms.storage.staging import Receipt, StagedFile
 from transforms.storage.tables import Table
 
 TableRows: TypeAlias = "beam.PCollection[pa.RecordBatch] | tuple[beam.PCollection[pa.RecordBatch], ...]"
-"""The rows of a table, or several parts of them."""
+"""The rows of a table, as one collection or several."""
 
 
 class StageFn(beam.DoFn):
@@ -56,8 +56,8 @@ class PublishFn(beam.DoFn):
 class Store(beam.PTransform):
     """Stages every table of `plan` and, when all are complete, publishes them together.
 
-    In: a dictionary from table to a `PCollection[RecordBatch]` of its schema, or several: each is staged where it is
-    made, while joining them first would send their rows from worker to worker. Out: the run's Outcome.
+    In: a dictionary from table to a `PCollection[RecordBatch]` of its schema, or several. Each collection is staged
+    where it is made; joining them first would send their rows from worker to worker. Out: the run's Outcome.
     """
 
     plan: Plan
@@ -74,7 +74,7 @@ class Store(beam.PTransform):
             for number, rows in enumerate(table if isinstance(table, tuple) else (table,))
         ]
         pipeline = staged[0].pipeline
-        # One element of our own: a run without a single row is published too.
+        # One element of our own, so that a run without a single row is published too.
         signal = pipeline | "Signal" >> beam.Create([None])
         return (
             (*staged, signal)

@@ -1,4 +1,4 @@
-"""The output tables of a job: what each is called, which columns identify a row, and which every job has."""
+"""The output tables of a job: their names, the columns that identify a row, and the tables that every job has."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ import pyarrow as pa
 LEDGER: Final = "ledger"
 DEAD_LETTERS: Final = "dead_letters"
 POSITIONS: Final = {DEAD_LETTERS: "position", LEDGER: "first_position"}
-"""Of the tables of records, the column that holds positions in the source."""
+"""For each table of records, the column that holds positions in the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +21,5 @@ class Table:
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch's columns under exactly `schema`, without our metadata."""
+    """The batch's columns in exactly the schema `schema`, without our metadata."""
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)

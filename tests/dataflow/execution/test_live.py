@@ -149,8 +149,8 @@ def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, fe
     content = versions.content(state)
     first = {**JOB["aggregations"][0], "statistics": {"value": ["count"]}}
     for job, written, words in (
-        (changed(JOB, aggregations=[first, JOB["aggregations"][1]]), content, "another `statistics of fixed`"),
-        (changed(JOB, aggregations=JOB["aggregations"][:1]), content, "another `aggregations`"),
+        (changed(JOB, aggregations=[first, JOB["aggregations"][1]]), content, "different `statistics of fixed`"),
+        (changed(JOB, aggregations=JOB["aggregations"][:1]), content, "different `aggregations`"),
         (JOB, {**content, "format": 99}, "format 99"),
         (JOB, {**content, "identity": {**content["identity"], "job": "other"}}, "another `job`"),
     ):

@@ -137,7 +137,7 @@ def test_a_job_on_a_cluster_runs_nowhere_else(state: str, server: Any) -> None: 
 
 def test_a_job_whose_cluster_is_silent_runs_nowhere_else_either(state: str) -> None:
     SUBMITTED.write(state)
-    with pytest.raises(JobRunning, match=r"nobody can say: .* remove .*flink\.json"):
+    with pytest.raises(JobRunning, match=r"it is unknown whether it still runs: .* remove .*flink\.json"):
         refuse_while_it_runs(state)
 
 

@@ -55,13 +55,13 @@ def test_new_statistics_join_a_job_that_goes_on(tmp_path: Path, feed: Feed) -> N
     write_job(tmp_path, with_more(JOB))
     refused = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end")
     assert refused.code == 2
-    assert "another `statistics of fixed`; `run --upgrade` or `flink upgrade` takes up new ones" in refused.err
+    assert "different `statistics of fixed`; add new ones with `run --upgrade` or `flink upgrade`" in refused.err
     feed.write(45)
     out = to_end(tmp_path, "--upgrade")
     assert "value_std joined fixed: null in windows that end by" in out
     verified(tmp_path)
     feed.write(120)
-    to_end(tmp_path)  # nothing is new any more
+    to_end(tmp_path)  # nothing is new now
     verified(tmp_path)
     for name, fresh in FRESH.items():
         after = parquet_table(tmp_path / "out" / name)
@@ -133,10 +133,10 @@ def test_what_is_more_than_a_new_statistic_is_refused(tmp_path: Path, feed: Feed
     feed.write(40)
     to_end(tmp_path)
     for change, told in (
-        ({"statistics": {"value": ["count", "sum", "mean", "p50"]}}, "fixed of this job has no key_top2 any more"),
-        ({"window": {"size": "4s"}}, "another `aggregations fixed`"),
-        ({"key": []}, "another `aggregations fixed`"),
-        ({"models": {}}, "another `aggregations fixed`"),
+        ({"statistics": {"value": ["count", "sum", "mean", "p50"]}}, "fixed of this job no longer has key_top2"),
+        ({"window": {"size": "4s"}}, "different `aggregations fixed`"),
+        ({"key": []}, "different `aggregations fixed`"),
+        ({"models": {}}, "different `aggregations fixed`"),
     ):
         job = with_more(JOB)
         job["aggregations"][0] |= change
@@ -146,7 +146,7 @@ def test_what_is_more_than_a_new_statistic_is_refused(tmp_path: Path, feed: Feed
     write_job(tmp_path, changed(with_more(JOB), state="elsewhere"))
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
     assert ended.code == 2
-    assert "elsewhere holds no checkpoint: there is nothing that new statistics could join" in ended.err
+    assert "elsewhere holds no checkpoint, so there is nothing for new statistics to join" in ended.err
     write_job(tmp_path, JOB)
     to_end(tmp_path)
     verified(tmp_path)
@@ -161,7 +161,7 @@ def test_the_job_of_before_is_refused_behind_an_upgrade(tmp_path: Path, feed: Fe
     assert streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end").code == 2
     ended = streamgauge("run", tmp_path / "job.yaml", "--streaming", "--to-end", "--upgrade")
     assert ended.code == 2
-    assert "any more, and its tables have; keep it" in ended.err
+    assert ", but its tables do; keep it" in ended.err
 
 
 def test_what_cannot_go_on_is_refused_before_anything_changes(tmp_path: Path, feed: Feed) -> None:

@@ -67,6 +67,6 @@ def test_a_kind_without_a_way_to_store_checkpoints_does_not_store_live_jobs() ->
     assert not stores_live(type("Bounded", (ParquetSink,), {"folders": DEFAULT["folders"]}))
 
 
-@pytest.mark.parametrize("kind", sinks.SINKS.values(), ids=sinks.SINKS)
+@pytest.mark.parametrize("kind", SINKS.values(), ids=SINKS)
 def test_our_own_kinds_have_what_they_say(kind: type[Sink]) -> None:
-    sinks.register(kind)
+    register(kind)

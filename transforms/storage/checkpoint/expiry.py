@@ -1,7 +1,7 @@
-"""How long rows stay in the tables of a live job: at least as long as its job file says, from when they were stored.
+"""How long rows stay in the tables of a live job: at least as long as its job file says, after they were stored.
 
 A job remembers a few of the places that it has passed, its *marks*. Once a mark is as old as a table's retention, the
-rows that the table had there go. Age is measured by the clock of the source, if it has one
+rows that the table had at the mark are deleted. The clock of the source measures the age, if it has one
 (`transforms.time.retention`).
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 STEPS: Final = 8
-"""Marks of an age lie at most this part of it apart."""
+"""Neighbouring marks are at most this share of their age apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class Mark:
 
 
 def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float], oldest: int) -> list[Mark]:
-    """The marks to remember once there is another one: the older they are, the further apart.
+    """The marks to remember once a new mark is added: the older they are, the further apart.
 
-    One goes if those on both sides of it are as near to each other as marks of their age may be, or if all rows of
-    before have gone.
+    A mark is dropped if its two neighbours are as near to each other as marks of their age may be, or if all rows up
+    to it have been deleted.
 
     Args:
-        retention: of tables, how long (s) their rows stay.
-        oldest: the name of the oldest checkpoint that is kept: rows up to a mark after it do not go yet.
+        retention: how long (s) the rows of each table stay.
+        oldest: the name of the oldest checkpoint that is kept: rows up to a mark after it are not deleted yet.
 
     >>> marks = []
     >>> for second in range(2000):
@@ -57,7 +57,7 @@ def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float],
     if not retention:
         return []
     shortest, longest = min(retention.values()), max(retention.values())
-    marks = [earlier for earlier in marks if earlier.time <= mark.time]  # a clock that was ahead has been set back
+    marks = [earlier for earlier in marks if earlier.time <= mark.time]  # a clock that was fast has been set back
     if marks and mark.time - marks[-1].time < shortest / STEPS:
         return marks
     kept = [mark]
@@ -73,17 +73,17 @@ def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float],
 def expiring(
     marks: Sequence[Mark], retention: Mapping[str, float], before: Mapping[str, Mark], now: float, oldest: int
 ) -> dict[str, Mark]:
-    """Of tables, the marks up to which their rows may go now and have not gone yet.
+    """For each table, the mark up to which its rows may be deleted now, if there are such rows.
 
     Args:
-        before: up to where they went before.
+        before: the marks up to which rows have been deleted before.
         now: the present time, in s.
-        oldest: the name of the oldest checkpoint that is kept: what came after it is still compared by `verify`.
+        oldest: the name of the oldest checkpoint that is kept: `verify` still compares the rows after it.
     """
     found = {}
     for table, seconds in retention.items():
         passed = [mark for mark in marks if now - mark.time >= seconds and mark.name <= oldest]
-        # After going back to an old savepoint there are names again that came before; their rows have gone.
+        # After a return to an old savepoint, earlier names come again; their rows have been deleted.
         if passed and (table not in before or passed[-1].name > before[table].name):
             found[table] = passed[-1]
     return found

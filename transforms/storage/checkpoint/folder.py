@@ -1,13 +1,12 @@
-"""Checkpoints: what a live job resumes from, each a file of snapshots, and one manifest that says which of them count.
+"""Checkpoints: a live job resumes from them. Each is a file of snapshots, and one manifest says which of them count.
 
-A checkpoint holds the state of every shard made of exactly the records before its tick, and what the source needs
-to go on from there. It is written after everything that those records gave is in the sinks. Three are kept: the
-newest; one that is `retain` old or older, from which `verify` can run the log again as far as it is kept; and one
-on its way to become that.
+A checkpoint holds the state of every shard, made of exactly the records before its tick, and what the source needs to
+resume there. It is written once the sinks hold everything that those records gave. Three are kept: the newest, one at
+least `retain` old (the starting point for `verify`), and the candidate that will replace the latter.
 
-The manifest is all that counts of a job: its line of histories, who may write, its checkpoints, and which files of its
-Parquet folders are live. It changes by compare-and-set only (`transforms.process.versions`): a writer that was
-overtaken while it was stopped changes nothing.
+The manifest is all that counts of a job: its line of histories, which attempt may write, its checkpoints, and which
+files of its Parquet folders are live. It changes by compare-and-set only (`transforms.process.versions`), so a writer
+that was overtaken while it was stopped changes nothing.
 """
 
 import json
@@ -34,13 +33,13 @@ MANIFEST: Final = "manifest"
 """The folder of the manifest's versions."""
 
 BEFORE: Final = "checkpoint.json"
-"""The manifest of format 2; one that says format 3 keeps older versions of this program away."""
+"""The manifest of format 2; if it says format 3, older versions of this program refuse it."""
 
 STATISTICS: Final = "statistics of"
-"""How the parts of an identity begin that new statistics may change."""
+"""The prefix of the parts of an identity that new statistics may change."""
 
 BEGIN_ANEW: Final = "--begin-anew"
-"""What makes a live job start from nothing where tables or a state are there."""
+"""The flag that lets a live job start from nothing although its tables or its state exist."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class CheckpointFolder:
 
     Args:
         state: the job's folder for what outlives a run.
-        identity: what the job is, part by part, in words and digests; a checkpoint fits the same only.
-        retain: s that the log can at least be verified back.
+        identity: what the job is, part by part, in words and digests; a checkpoint fits only the same identity.
+        retain: the least age (s) to which `verify` must be able to go back.
     """
 
     state: str
@@ -58,14 +57,14 @@ class CheckpointFolder:
     retain: float = 3600.0
 
     def read(self, *, taken_back: bool = False) -> Manifest | None:
-        """The manifest, if the job can go on from it; None: there is no checkpoint yet.
+        """The manifest, if the job can resume from it; None: there is no checkpoint yet.
 
         Args:
-            taken_back: whether checkpoints will do that the tables were taken back to before.
+            taken_back: whether the tables may have been rolled back past the oldest checkpoint.
 
         Raises:
-            StateRefused: if they are another job's, or were written by a newer version, or an engine took the tables
-                back to before the oldest of them.
+            StateRefused: if the checkpoints are another job's, or a newer version wrote them, or an engine rolled the
+                tables back past the oldest of them.
         """
         manifest = self.of_any_job()
         if manifest is not None:
@@ -75,22 +74,22 @@ class CheckpointFolder:
         return manifest
 
     def refuse_other(self, manifest: Manifest, identity: Mapping[str, str]) -> None:
-        """Raises StateRefused if checkpoints are those of a job with another identity."""
+        """Raises StateRefused if the checkpoints belong to a job with another identity."""
         for part, value in identity.items():
             if manifest.identity.get(part) != value:
                 raise StateRefused(
-                    f"{self.state}: was written by a job with another `{part}`;"
-                    + (" `run --upgrade` or `flink upgrade` takes up new ones;" if part.startswith(STATISTICS) else "")
+                    f"{self.state}: its checkpoints belong to a job with different `{part}`;"
+                    + (" add new ones with `run --upgrade` or `flink upgrade`;" if part.startswith(STATISTICS) else "")
                     + f" give this job another `state` and other sinks, or let `{BEGIN_ANEW}` empty its tables and"
                     " begin with what its source still holds"
                 )
 
     def refuse_rolled_back(self, manifest: Manifest) -> None:
-        """Raises StateRefused if nothing but an engine can go on, which took the tables back."""
+        """Raises StateRefused if only the engine that rolled the tables back can resume."""
         if manifest.taken_back:
             raise StateRefused(
-                f"{self.state}: an engine has taken this job back to before its checkpoints, and only that engine can"
-                " go on, by its own savepoint, until there is another checkpoint"
+                f"{self.state}: an engine has rolled this job back past its oldest checkpoint; until there is another"
+                " checkpoint, only that engine can resume, from its own savepoint"
             )
 
     def of_any_job(self) -> Manifest | None:
@@ -153,10 +152,10 @@ class CheckpointFolder:
         )
 
     def commit(self, before: Manifest, after: Manifest) -> Manifest:
-        """Makes `after` the manifest, if `before` still is it.
+        """Replaces the manifest `before` by `after`.
 
         Raises:
-            TakenOver: if it is not: another has written meanwhile.
+            TakenOver: if `before` is no longer the manifest: another writer has changed it.
             SinkError: if the disk refuses; nothing has changed.
         """
         number = before.newest_number + 1
@@ -170,7 +169,7 @@ class CheckpointFolder:
         return written
 
     def _leave_a_mark(self) -> None:
-        """Lets a version of this program that reads format 2 know that there is a newer one."""
+        """Makes versions of this program that read format 2 refuse the state."""
         mark = json.dumps({"format": FORMAT})
         with as_sink_error(self.state):
             path = Path(self.state, BEFORE)
@@ -178,10 +177,10 @@ class CheckpointFolder:
                 durable.write_text(str(path), mark)
 
     def claim(self, launch: str, *, anew: bool = False) -> Manifest:
-        """From now on the state is that launch's.
+        """Claims the state for a launch.
 
         Args:
-            anew: whether all that the state holds is given up: the job starts from nothing.
+            anew: whether the job starts from nothing and gives up all that the state holds.
 
         Raises:
             StateRefused: if the state cannot be read.
@@ -193,17 +192,17 @@ class CheckpointFolder:
         while True:
             before = self._given_up() if anew else (self.root() or Manifest.new(self.identity))
             after = replace(before, launch=launch, attempt=before.attempt + 1)
-            if before.is_behind:  # what the damaged version knew is abandoned
+            if before.is_behind:  # what only the damaged version held is abandoned
                 after = replace(after, line=left_at(before.line, before.at))
             try:
                 claimed = self.commit(before, after)
             except TakenOver:
-                continue  # this is who takes it over; the other one was a moment earlier
+                continue  # this launch takes the state over; the other one was a moment earlier
             self._leave_a_mark()
             return claimed
 
     def _given_up(self) -> Manifest:
-        """The manifest of a job that starts from nothing where another was."""
+        """The manifest of a job that starts from nothing and replaces another manifest."""
         new, numbers = Manifest.new(self.identity), versions.numbers_in(self._manifest)
         try:
             before = self.root()
@@ -215,7 +214,7 @@ class CheckpointFolder:
         return replace(new, owner=before.owner, attempt=before.attempt, newest_number=number)
 
     def current(self, launch: str) -> Manifest:
-        """The manifest as a worker of a launch may change it.
+        """The manifest, which a worker of this launch may change.
 
         Raises:
             TakenOver: if the state is another launch's by now.
@@ -224,32 +223,32 @@ class CheckpointFolder:
         manifest = self.root()
         if manifest is None or (launch and not manifest.launch):
             raise NotShared(
-                f"{self.state} is not the folder that this job was launched with: it must be the same one for who"
-                " launches and for every worker"
+                f"{self.state} is not the folder that this job was launched with: it must be the same folder for the"
+                " process that launches and for every worker"
             )
         if manifest.launch != launch:
             raise self._taken_over()
         return manifest
 
     def _taken_over(self) -> TakenOver:
-        return TakenOver(f"{self.state}: another launch of this job goes on with it")
+        return TakenOver(f"{self.state}: another launch of this job has taken it over")
 
     def load(self, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
         """The snapshots in a checkpoint.
 
         Raises:
-            CheckpointDamaged: if its file is not what was written.
+            CheckpointDamaged: if its file differs from what was written.
         """
         path = f"{self.state}/{FOLDER}/{checkpoint.file}"
         try:
             if checkpoint.checksum is not None and checksum_of(path) != checkpoint.checksum:
-                raise CheckpointDamaged(f"{path}: is damaged: its checksum is not that of the manifest")
+                raise CheckpointDamaged(f"{path}: is damaged: its checksum differs from the manifest's")
             return read_snapshots(path)
         except (OSError, pa.ArrowException) as error:
             raise CheckpointDamaged(f"{path}: cannot be read: {error}") from error
 
     def put(self, checkpoint: Checkpoint, snapshots: Iterable[pa.RecordBatch], attempt: int) -> Checkpoint:
-        """Writes the snapshots of a checkpoint, under a name that no other attempt uses; the checkpoint with that name.
+        """Writes the snapshots of a checkpoint under a name that no other attempt uses; returns the checkpoint with it.
 
         Raises:
             SinkError: if the disk refuses.
@@ -260,7 +259,7 @@ class CheckpointFolder:
         return replace(checkpoint, file=file, checksum=checksum)
 
     def with_checkpoint(self, before: Sequence[Checkpoint], checkpoint: Checkpoint) -> list[Checkpoint]:
-        """The checkpoints to keep once there is another one."""
+        """The checkpoints to keep once `checkpoint` is added."""
         return self._wanted([*(entry for entry in before if entry.name < checkpoint.name), checkpoint])
 
     def _wanted(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
@@ -270,16 +269,16 @@ class CheckpointFolder:
         ripe = [entry for entry, time in zip(between, times[1:-1], strict=True) if times[-1] - time >= self.retain]
         if ripe:
             oldest, between = ripe[-1], between[between.index(ripe[-1]) + 1 :]
-        # The first one after the oldest is the next to become it; a newer one would only make that later.
+        # The first one after the oldest will replace it; a newer candidate would only delay that.
         return [oldest, *between[:1], newest] if oldest is not newest else [newest]
 
     def _forget(self, before: Manifest, now: Manifest) -> None:
-        """Removes snapshots that neither the manifest nor the version before it names, and none of a later attempt."""
+        """Removes snapshots that neither this manifest nor the one before names, except those of a later attempt."""
         named = {entry.file for entry in (*before.checkpoints, *now.checkpoints)}
         for path in Path(self.state, FOLDER).glob("*"):
             attempt = path.name.partition("-")[2].partition(".")[0]
             if path.name not in named and not (attempt.isdigit() and int(attempt) > now.attempt):
-                with suppress(OSError):  # it is looked for again at the next change
+                with suppress(OSError):  # the next change of the manifest tries again
                     path.unlink()
 
     @property

@@ -1,9 +1,9 @@
 """The histories of a job: which checkpoints follow one another, and which were abandoned.
 
-A history begins when a job starts from nothing, and again each time it is taken back to an older place: what followed
-that place is abandoned. So the names of checkpoints count within one history only, and a checkpoint is known by both.
-The *line* of a job is the way from its beginning to where it stands: stretches of histories, each but the last up to
-where the next one left it. What does not lie on the line was abandoned, and nothing may resume from there.
+A history begins when a job starts from nothing, and again each time it is rolled back to an older place: what followed
+that place is abandoned. So the name of a checkpoint is unique only within a history, and both together identify it.
+The *line* of a job leads from its beginning to where it stands: stretches of histories, each of which ends where the
+next one branched off. What is not on the line was abandoned, and nothing may resume from there.
 """
 
 import json
@@ -18,7 +18,7 @@ NOTHING: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a job stands: the name of its last checkpoint, the history that this is of, and how far the topics were."""
+    """Where a job stands: the name of its last checkpoint, the history of that, and how far the topics were."""
 
     name: int = NOTHING
     topics: Sequence[Mapping[str, Any]] = field(default_factory=list)
@@ -66,7 +66,7 @@ def holds(line: Line, place: Place) -> bool:
 
 
 def left_at(line: Line, place: Place) -> Line:
-    """The line of a job that is taken back to a place on its line: a new history begins there."""
+    """The line of a job that is rolled back to a place on its line: a new history begins there."""
     found = [number for number, stretch in enumerate(line) if stretch.history == place.history]
     kept = list(line[: found[-1] + 1])
     kept[-1] = replace(kept[-1], through=place.name)

@@ -20,14 +20,14 @@ class Checkpoint:
         name: the tick's name, unique and growing within a history.
         chunk: the first chunk that was not read.
         watermark: up to where event time had passed (µs).
-        source: what the source needs to go on.
+        source: what the source needs to resume.
         taken: when, in s since the epoch.
-        drained: whether all windows were closed before their time, so that nothing can go on from here.
+        drained: whether all windows were closed before their time, so that nothing can resume from here.
         topics: how far the topics are that the job writes.
-        history: the history that it is of.
+        history: the history that it belongs to.
         file: the name of its snapshots' file.
         checksum: the CRC-32 of that file; None: an earlier version of this program wrote it.
-        totals: the sums of the ledger's columns up to here; None: they are not known.
+        totals: the sums of the ledger's columns up to here; None: unknown.
         reasons: how many dead letters there are up to here, by reason.
     """
 
@@ -57,21 +57,21 @@ class Manifest:
     Args:
         identity: what the job must be for its checkpoints to fit, part by part.
         checkpoints: oldest first.
-        owner: names this state among all others; tables say whose they are by it.
+        owner: a name that only this state has; tables store it as their owner.
         line: the histories that led to where the job stands.
         at: where the job stands, and its tables with it.
         launch: which launch of the job may write; a launch ends those before it.
-        attempt: counts those who were allowed to write: a later one ends the earlier ones.
+        attempt: counts the processes that were allowed to write: a later one ends the earlier ones.
         files: the live files of each Parquet folder.
         databases: the databases whose tables were begun, by digests of their URLs.
-        taken_back: whether the tables were taken back to before the oldest checkpoint, by an engine that had been
-            there: until the next checkpoint only that engine can go on.
-        since: of each table, the figures that the job was given while it ran, and the end (µs) of the last window
-            that is without them.
-        marks: places that the job has passed, oldest first, while rows of its tables go after a time.
-        expired: of each table whose rows go, up to where they went.
+        taken_back: True if an engine restored an older state and rolled the tables back past the oldest checkpoint;
+            until the next checkpoint only that engine can resume.
+        since: for each table, the figures that joined the running job, and the end (µs) of the last window without
+            them.
+        marks: places that the job has passed, oldest first, if rows of its tables expire.
+        expired: for each table whose rows expire, the mark up to which they have been deleted.
         number: the version that this was read from; 0: none was written yet.
-        newest_number: that of the newest version there was: greater, if those after this one are damaged.
+        newest_number: the number of the newest version; it is greater than `number` if later versions are damaged.
     """
 
     identity: Mapping[str, str]
@@ -92,7 +92,7 @@ class Manifest:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a version after this one is there and is damaged."""
+        """Whether there is a later version, which is damaged."""
         return self.newest_number > self.number
 
     @property
@@ -105,7 +105,7 @@ class Manifest:
 
     @staticmethod
     def new(identity: Mapping[str, str]) -> "Manifest":
-        """That of a job which has stored nothing yet."""
+        """The manifest of a job that has stored nothing yet."""
         line = begun()
         return Manifest(identity, owner=uuid.uuid4().hex[:16], line=line, at=Place(history=line[-1].history))
 

@@ -1,4 +1,4 @@
-"""The snapshots of a checkpoint, as a file: written durably and in one step, and checked by a sum."""
+"""The snapshots of a checkpoint as a file: written durably and in one step, and checked by a checksum."""
 
 import zlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from transforms.process import durable
 
 
 def write_snapshots(path: str, snapshots: Iterable[pa.RecordBatch]) -> int:
-    """Writes snapshots to a file, durably and in one step; the checksum of the file.
+    """Writes snapshots to a file, durably and in one step; returns the checksum of the file.
 
     Raises:
         OSError: if the disk refuses; the file is as it was.

@@ -51,7 +51,7 @@ def avro_schema(table: Table) -> dict[str, Any]:
 
 
 def avro_encoder(table: Table, number: int) -> Encode:
-    """What makes messages of rows, each with the number that its schema is registered by."""
+    """Encodes rows as messages, each with the number under which its schema is registered."""
     schema = fastavro.parse_schema(avro_schema(table))
     head = _HEAD.pack(0, number)
 
@@ -67,7 +67,7 @@ def avro_encoder(table: Table, number: int) -> Encode:
 
 
 def register(registry: RegistrySpec, topics: Mapping[str, Table]) -> dict[str, Encode]:
-    """Registers the schema of each topic's values; gives the encoder of each table.
+    """Registers the schema of each topic's values; returns the encoder of each table.
 
     Raises:
         SinkError: if the registry cannot be reached, or refuses a schema.
@@ -105,7 +105,7 @@ def _type(kind: pa.DataType, name: str) -> Any:
 
 
 def _plain(values: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(values.type):  # Avro stores the number, and years before Python's calendar pass
+    if pa.types.is_timestamp(values.type):  # Avro stores the number, so years before Python's calendar pass
         values = values.cast(pa.int64())
     plain: list[Any] = values.to_pylist()
     return plain

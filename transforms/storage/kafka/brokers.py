@@ -1,4 +1,4 @@
-"""Kafka's brokers as a sink reaches them: topics made, their ends asked for, what lies behind a place read back."""
+"""Kafka's brokers as a sink uses them: it makes topics, looks up their ends, and reads back what follows a place."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,19 +15,19 @@ ANSWER_SECONDS: Final = 30.0
 _READING: Final = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",  # what retention took cannot be read back, and is long behind
+    "auto.offset.reset": "earliest",  # what retention has deleted cannot be read back, and lies far before the place
     "fetch.wait.max.ms": 100,
 }
 
 Ends = Mapping[str, Mapping[int, int]]
-"""By topic and partition: the offset behind the last message."""
+"""By topic and partition: the offset after the last message."""
 
 
 class Brokers:
-    """The brokers of one sink; whatever they refuse is a SinkError that says which they are.
+    """The brokers of one sink; each of their refusals is a SinkError that names them.
 
     Args:
-        group: what the clients call themselves where a group is asked for; no offsets are kept under it.
+        group: the group that consumers name; they store no offsets under it.
     """
 
     def __init__(self, target: KafkaTarget, group: str):
@@ -36,11 +36,11 @@ class Brokers:
 
     @property
     def place(self) -> str:
-        """What errors call them."""
+        """How errors name them."""
         return f"kafka {self._target.brokers}"
 
     def check(self, topics: Iterable[str]) -> None:
-        """Returns when they can be reached and know nothing against these topics."""
+        """Returns if the brokers can be reached and report no error for these topics."""
         there = self._topics(ANSWER_SECONDS / 3)
         for topic in topics:
             error = there[topic].error if topic in there else None
@@ -48,11 +48,11 @@ class Brokers:
                 raise SinkError(f"{self.place}: the topic {topic}: {message_of(error)}")
 
     def make(self, topics: Iterable[str]) -> None:
-        """Makes the topics that are not there, as the brokers are set to make them."""
+        """Makes the missing topics, with the brokers' default settings."""
         module = client_module()
         there = self._topics(ANSWER_SECONDS)
         missing = [module.admin.NewTopic(topic, -1, -1) for topic in topics if topic not in there]
-        admin = self._admin()  # whoever lets go of it gets no answer
+        admin = self._admin()  # without a reference to the client, the answers would be lost
         for topic, outcome in (admin.create_topics(missing) if missing else {}).items():
             try:
                 outcome.result(ANSWER_SECONDS)
@@ -80,7 +80,7 @@ class Brokers:
         """Topic and key of every committed message between two places.
 
         Raises:
-            SinkError: if a transaction that somebody else has open lies between them.
+            SinkError: if another program has an open transaction between them.
         """
         module = client_module()
         left = {
@@ -105,31 +105,31 @@ class Brokers:
                     if error is None and message.offset() < end:
                         keys.add((topic, message.key() or b""))
                         until = time.monotonic() + ANSWER_SECONDS
-                    # An end that comes too early is that of an open transaction of somebody else.
+                    # An end that comes too early is where another program's open transaction begins.
                     if message.offset() + (error is None) >= end:
                         left.pop((topic, number), None)
                 if left and time.monotonic() > until:
                     where = ", ".join(f"{topic}/{number}" for topic, number in sorted(left))
-                    raise SinkError(f"{self.place}: {where} cannot be read to the end, is a transaction open there?")
+                    raise SinkError(f"{self.place}: {where} cannot be read to the end; is a transaction open there?")
         finally:
             consumer.close()
         return keys
 
     def open(self, kind: str, defaults: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-        """A client: of our defaults, the specification's settings, and what is its own."""
+        """A client with our defaults, the specification's settings and its own settings."""
         try:
             return open_client(kind, {**defaults, **self._target.client_settings(), **own}, self._hear)
         except KafkaUnusable as error:
             raise SinkError(f"{self.place}: {error}") from None
 
     def ask(self, question: Callable[[], Any], client: Any) -> Any:
-        """What the brokers answer."""
+        """The brokers' answer to a question."""
         self._trouble = ""
         try:
             return answered(lambda left: question(), time.monotonic() + ANSWER_SECONDS)
         except client_module().KafkaException as error:
             if hasattr(client, "poll"):
-                client.poll(0.1)  # hears why
+                client.poll(0.1)  # lets the client report the reason
             raise SinkError(f"{self.place}: {self._trouble or message_of(error)}") from None
 
     def _topics(self, patience: float) -> Mapping[str, Any]:
@@ -143,7 +143,7 @@ class Brokers:
             found = self.ask(partial(consumer.list_topics, topic, timeout=ANSWER_SECONDS), consumer).topics[topic]
             if found.error is None and found.partitions:
                 return sorted(found.partitions)
-            if time.monotonic() > until:  # until then a topic that was just made may not be known everywhere
+            if time.monotonic() > until:  # not every broker knows a new topic at once
                 raise SinkError(f"{self.place}: the topic {topic}: {message_of(found.error)}")
             time.sleep(0.1)
 
@@ -156,6 +156,6 @@ class Brokers:
             raise SinkError(f"{self.place}: the client's settings are refused: {message_of(error)}") from None
 
     def _hear(self, error: Any) -> None:
-        # That all brokers are down is said last, and says least.
+        # "All brokers are down" comes last and says least, so an earlier error stays.
         if not self._trouble or error.code() != client_module().KafkaError._ALL_BROKERS_DOWN:
             self._trouble = message_of(error)

@@ -1,4 +1,4 @@
-"""Rows as messages: the key is JSON of the key columns, the value the whole row: JSON, unless somebody encodes it."""
+"""Rows as messages: the key is JSON of the key columns, the value is the whole row, as JSON or in another encoding."""
 
 import base64
 import json
@@ -20,11 +20,11 @@ def keyed_messages(
 ) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each row, the same bytes for the same row; rows that are not `final` yet are left out.
 
-    Times are ISO 8601 in UTC with microseconds. Bytes are text; where they are no UTF-8, the column is null and one
-    named `COLUMN_base64` stands beside it.
+    Times are ISO 8601 in UTC with microseconds. Bytes are text; if they are not UTF-8, the column is null, and an
+    additional column `COLUMN_base64` holds them.
 
     Args:
-        encode: what makes values of rows instead.
+        encode: encodes the rows as values instead of JSON.
     """
     for batch in batches:
         if "final" in table.schema.names:
@@ -48,7 +48,7 @@ def _values(schema: pa.Schema, columns: Mapping[str, list[Any]]) -> Iterator[byt
 
 
 def _written(values: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(values.type):  # by Arrow: Python's calendar would cost more than all the rest
+    if pa.types.is_timestamp(values.type):  # by Arrow: Python's datetime would cost more than everything else
         values = pc.strftime(values.cast(pa.timestamp("us", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
     written: list[Any] = values.to_pylist()
     if pa.types.is_list(values.type) and pa.types.is_timestamp(values.type.value_type.field("value").type):

@@ -68,7 +68,7 @@ class KafkaSink(Sink):
             writer.publish({name: read_staged(staged[name]) for name in self.tables})
 
     def transactions(self) -> Transactions:
-        """Who writes the topics, in this process."""
+        """The writer of the topics, in this process."""
         return _Transactions(self._writer(), tuple(self.tables))
 
     def _writer(self) -> KafkaWriter:

@@ -15,7 +15,7 @@ _TEMPLATE: Final = re.compile(r"[A-Za-z0-9._-]*\{table\}[A-Za-z0-9._-]*")
 class KafkaTarget(KafkaCluster):
     """A topic for each table, `{table}` standing for its name: a transaction a checkpoint.
 
-    Keys are JSON, values JSON or Avro. Topics that are not there are made as the brokers are set to make them.
+    Keys are JSON, values JSON or Avro. Missing topics are made with the brokers' default settings.
     """
 
     topic: str = "{table}"

@@ -1,9 +1,9 @@
-"""Tables as topics: the rows of a checkpoint in one transaction, so that who reads committed messages sees each once.
+"""Tables as topics: the rows of a checkpoint in one transaction, so a reader of committed messages sees each row once.
 
-A transaction commits before the checkpoint behind it is written. Whoever goes on from the checkpoint before makes the
-same rows again, and must not send them twice: so each checkpoint holds where the topics ended (`Position`), and what
-lies behind that place is read back. The same way a transaction of which nobody knows whether it was committed, since
-the brokers went away meanwhile, is looked up instead of guessed.
+A transaction commits before its checkpoint is written. A process that resumes from the checkpoint before makes the same
+rows again, and must not send them twice. So each checkpoint holds where the topics ended (`Position`), and the process
+reads back what follows that place. If the brokers vanish during a commit, the outcome is read back in the same way, not
+guessed.
 """
 
 import time
@@ -24,26 +24,26 @@ from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.tables import Table
 from transforms.systems.kafka import KafkaUnusable, client_module, message_of
 
-_LOOK: Final = 1_000  # messages between two looks at what became of those before
+_LOOK: Final = 1_000  # messages sent between two checks for failed ones
 _WRITING: Final = {
-    "partitioner": "murmur2_random",  # a key lands where Java's clients would put it
+    "partitioner": "murmur2_random",  # a key goes to the partition that Java's clients choose
     "linger.ms": 20,
     "reconnect.backoff.max.ms": 2_000,
     "compression.type": "lz4",
     "queue.buffering.max.messages": 500_000,
     "message.timeout.ms": 60_000,
-    # As long as a sink is waited for: a broker must not take a transaction back while we wait for it.
+    # As long as the job waits for a sink: a broker must not abort a transaction meanwhile.
     "transaction.timeout.ms": 900_000,
 }
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a job's topics are, as a checkpoint keeps it.
+    """How far a job's topics are; a checkpoint keeps it.
 
     Args:
-        offsets: by topic and partition, behind the last message that counts.
-        sent: by table, keys of rows that lie before these offsets and will be made again.
+        offsets: by topic and partition, the offset after the last message that counts.
+        sent: by table, keys of rows that come before these offsets and will be made again.
     """
 
     offsets: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class KafkaWriter:
     """Writes final rows of a job's tables to topics.
 
     Args:
-        job: names the transactions: a second run of it fences the first.
-        replaced: tables whose rows may come again with other values, of which the last counts.
+        job: names the transactions, so that a second run of the job fences the first.
+        replaced: tables whose rows may come again with other values; the last one counts.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class KafkaWriter:
         self._position = Position()
 
     def check(self) -> None:
-        """Returns when the brokers can be reached and let us write, without changing anything.
+        """Returns if the brokers can be reached and accept writes; changes nothing.
 
         Raises:
-            SinkError: when they do not.
+            SinkError: if they cannot, or do not.
         """
         self._brokers.check(self._topics.values())
 
     def open(self, position: Position | None) -> Position:
-        """Takes the topics over from any other run of the job, and finds out what was sent behind `position`.
+        """Takes the topics over from any other run of the job, and reads back what was sent after `position`.
 
         Args:
-            position: that of the checkpoint to go on from; None: what is in the topics is somebody else's. Then what
-                this gives must be kept before the first row is published.
+            position: the position in the checkpoint to resume from; None: the messages in the topics are not this
+                job's. Then the returned position must be stored before the first row is published.
 
         Raises:
             SinkError: if the brokers cannot be used.
@@ -108,7 +108,7 @@ class KafkaWriter:
         self._drop()
         producer = self._brokers.open("Producer", _WRITING, {"transactional.id": self._name})
         self._brokers.ask(partial(producer.init_transactions, brokers.ANSWER_SECONDS), producer)
-        # From here on nobody else writes, and no transaction of ours is open.
+        # From here on only this producer writes, and no transaction of this job is open.
         ends = self._brokers.ends(self._topics.values())
         self._position = Position(ends) if position is None else self._looked_up(position, ends)
         self._producer, self._fenced = producer, False
@@ -121,8 +121,8 @@ class KafkaWriter:
             What the checkpoint must hold.
 
         Raises:
-            KafkaFenced: when another run of the job has taken over.
-            SinkError: when it is not known to have worked; calling it again with the same rows is right.
+            KafkaFenced: if another run of the job has taken over.
+            SinkError: if the outcome is unknown or a failure; call it again with the same rows.
         """
         if self._fenced:
             raise self._taken_over()
@@ -149,7 +149,7 @@ class KafkaWriter:
         self._drop()
 
     def _transact(self, messages: Iterable[tuple[str, bytes, bytes]]) -> set[tuple[str, int, int]]:
-        """Sends messages in a transaction; gives where each partition ends behind them."""
+        """Sends messages in a transaction; returns where each partition ends after them."""
         module, producer, failed = client_module(), self._producer, []
         ends: dict[tuple[str, int], int] = {}
 
@@ -171,7 +171,7 @@ class KafkaWriter:
                         producer.poll(0.1)
                 if number % _LOOK == 0 and producer.poll(0) and failed:
                     break
-            producer.flush()  # each message has its own patience
+            producer.flush()  # each message has its own timeout
             if failed:
                 raise module.KafkaException(failed[0])
             self._commit(module, producer)
@@ -189,7 +189,7 @@ class KafkaWriter:
                     raise
 
     def _failed(self, error: Any) -> SinkError:
-        """What to raise for a transaction that failed: whether it was committed is looked up at the next try."""
+        """What to raise for a transaction that failed; the next try reads back whether it was committed."""
         errors, reason = client_module().KafkaError, error.args[0]
         self._drop()
         if reason.code() in (errors._FENCED, errors.PRODUCER_FENCED, errors.INVALID_PRODUCER_EPOCH):
@@ -208,7 +208,7 @@ class KafkaWriter:
                 producer.abort_transaction(0.5)
 
     def _looked_up(self, position: Position, ends: Mapping[str, Mapping[int, int]]) -> Position:
-        """The position with what was sent behind it: rows that will be made again, and must not be sent again."""
+        """The position, with the keys of rows sent after it, which will be made again and must not be sent again."""
         tables = {topic: table for table, topic in self._topics.items()}
         sent = {table: set(keys) for table, keys in position.sent.items()}
         for topic, key in self._brokers.keys_between(position.offsets, ends):

@@ -1,12 +1,13 @@
-"""Who keeps the checkpoints of a live job: everything that waited is stored, and then one write of the manifest
-makes all of it count.
+"""Keeps the checkpoints of a live job: stores everything that waited; then one write of the manifest makes all of it
+count.
 
-The order makes a failure harmless at any point. Files are written beside the live ones, books go into databases and
-topics by their keys, and the snapshots into a file of their own; then the manifest changes, by compare-and-set; then
-the folders show what it names. What was written before a manifest that never came is not seen, or is written again.
+The order makes a failure harmless at any point. Files are written next to the live ones, dead letters and the ledger go
+into databases by their keys and into topics, and the snapshots into a file of their own. Then the manifest changes, by
+compare-and-set; then the folders show what it names. If the manifest does not change, what was written before is not
+visible, or is written again.
 
-A keeper that its engine has replaced, and that goes on all the same, is refused: by the manifest, which knows a later
-launch or attempt, by the databases, and, where it has never kept a checkpoint, by the time that it was stopped.
+A keeper that its engine has replaced may continue all the same. It is refused: by the manifest, which names a later
+launch or attempt, by the databases, and, if it has never kept a checkpoint, by the time for which it was stopped.
 """
 
 import time
@@ -34,11 +35,11 @@ from transforms.time.watermark import END
 
 
 class Lease:
-    """What a writer may still do: nothing that it began before a stop in which its engine may have replaced it.
+    """The right to write. It ends if the process was stopped for so long that its engine may have replaced it.
 
     Args:
-        seconds: how long a process may have been stopped; FOREVER: no engine replaces it.
-        pulse: that of its process.
+        seconds: how long the process may have been stopped; FOREVER: no engine replaces it.
+        pulse: the pulse of the process.
     """
 
     def __init__(self, seconds: float, pulse: Pulse | None = None):
@@ -47,7 +48,7 @@ class Lease:
         self.begin()
 
     def begin(self) -> None:
-        """The engine asks for something now."""
+        """Notes that the engine asks for something now."""
         self._began = self._pulse.clock() if self._pulse is not None else 0.0
 
     def check(self) -> None:
@@ -62,7 +63,7 @@ class Keeper:
 
     Args:
         plan: what is stored, and where.
-        lease: that of this process.
+        lease: the lease of this process.
     """
 
     def __init__(self, plan: LivePlan, lease: Lease | None = None):
@@ -75,38 +76,38 @@ class Keeper:
         self._expiring: Mapping[str, Mark] = {}
 
     def begin(self) -> None:
-        """The engine asks for something now."""
+        """Notes that the engine asks for something now."""
         self._lease.begin()
 
     def turn(self, before: Place) -> None:
-        """The next checkpoint follows `before`."""
+        """Prepares the next checkpoint, which follows `before`."""
         self._writing.turn(before)
 
     def close(self) -> None:
-        """Lets go of the brokers."""
+        """Closes the connections to brokers."""
         self._writing.close()
 
     def keep(self, tick: Tick, parcels: Iterable[pa.RecordBatch], before: Place) -> tuple[Place, list[pa.RecordBatch]]:
-        """Stores everything that waited for a checkpoint, and then the checkpoint; may be done again.
+        """Stores everything that waited for a checkpoint, and then the checkpoint; it may be repeated.
 
         Args:
-            before: the checkpoint before. What was stored since was stored by this job too: it failed, and its engine
-                took it back to where it had been, so all of that comes again.
+            before: the checkpoint before. This job may have stored more since, failed, and been restored to `before` by
+                its engine; then all of that comes again.
 
         Returns:
             Where the job stands now, and the parcels that belong to the next checkpoint as well.
 
         Raises:
             TakenOver: if another launch or attempt may write by now.
-            StateRefused: if `before` is a place that the job has left.
+            StateRefused: if the job has left the place `before`.
             SinkError: if a sink cannot be written.
         """
         plan, folder = self._plan, self._plan.checkpoints
         if self._kept is not None and self._kept.name != tick.name:
-            self._kept = None  # it is no failed attempt at this checkpoint
+            self._kept = None  # this checkpoint has not been tried yet
         manifest = self._held(before)
         if self._kept is not None and self._has_kept(manifest):
-            self._follow(manifest)  # what failed last time comes after the manifest
+            self._follow(manifest)  # the last try failed after the manifest had changed
             return self._kept, self._carried
         waited = Waited.of(parcels, plan.tables)
         if len(waited.snapshots) != plan.snapshots:
@@ -159,7 +160,7 @@ class Keeper:
         return self._attempt
 
     def _held(self, before: Place) -> Manifest:
-        """The manifest, which this keeper may change, of a job that stands at `before`."""
+        """The manifest of a job that stands at `before`, which this keeper may change."""
         self._lease.check()
         plan, folder = self._plan, self._plan.checkpoints
         manifest = folder.current(plan.launch)
@@ -183,10 +184,10 @@ class Keeper:
 
     def _refuse_another(self, manifest: Manifest) -> None:
         if self._attempt is not None and manifest.attempt != self._attempt:
-            raise TakenOver(f"{self._plan.checkpoints.state}: another attempt of this job goes on with it")
+            raise TakenOver(f"{self._plan.checkpoints.state}: another attempt of this job has taken it over")
 
     def _follow(self, manifest: Manifest) -> None:
-        """What comes after the manifest of a checkpoint; may be done again. Rows go once it says that they do."""
+        """Does what follows the manifest of a checkpoint; it may be repeated. Expired rows are deleted only now."""
         assert self._kept is not None
         self._show(manifest)
         self._plan.expire(self._expiring, self._number)
@@ -204,7 +205,7 @@ class Keeper:
         growing: pa.RecordBatch,
         expired: Mapping[str, Mark],
     ) -> dict[str, Sequence[str]]:
-        """The live files once this checkpoint counts: what is new lies beside them, what has expired is left out."""
+        """Writes new files next to the live ones; returns the live files of this checkpoint, without expired rows."""
         stored = Stored(
             *(tick.name, self._number),
             contents={**contents, LEDGER: [done]},
@@ -223,9 +224,9 @@ class Keeper:
         return Mark(tick.name, moment, tick.watermark, self._plan.reached(tick.source), dict(rows))
 
     def _expired(self, manifest: Manifest, now: float) -> dict[str, Mark]:
-        """Of each table whose rows go now, up to where."""
+        """For each table with rows that expire now, the mark up to which they do."""
         stays = self._plan.retention
-        if _books_of(manifest) is None:  # their sums are known from their rows only
+        if _books_of(manifest) is None:  # their sums are known only from their rows
             stays = {table: seconds for table, seconds in stays.items() if table not in POSITIONS}
         return expiring(manifest.marks, stays, manifest.expired, now, _oldest(manifest))
 
@@ -236,7 +237,7 @@ def _oldest(manifest: Manifest) -> int:
 
 
 def _books_of(manifest: Manifest) -> tuple[Mapping[str, int], Counter[str]] | None:
-    """The totals of where a job stands: of the ledger, and of dead letters by reason; None: they are not known."""
+    """The totals at a job's place: of the ledger, and of dead letters by reason; None: unknown."""
     if manifest.at.name == NOTHING:
         return {}, Counter()
     newest = manifest.checkpoints[-1] if manifest.checkpoints else None
@@ -247,7 +248,7 @@ def _books_of(manifest: Manifest) -> tuple[Mapping[str, int], Counter[str]] | No
 
 @dataclass(frozen=True)
 class Waited:
-    """What waited for a checkpoint: snapshots, rows by table, and those of the ledger that none before it had."""
+    """What waited for a checkpoint: snapshots, rows by table, and the ledger rows that no earlier checkpoint had."""
 
     snapshots: list[pa.RecordBatch]
     contents: dict[str, list[pa.RecordBatch]]

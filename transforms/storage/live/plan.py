@@ -1,4 +1,4 @@
-"""What a live job stores, free of Beam, and how its tables go back to a place.
+"""What a live job stores, free of Beam, and how its tables are rolled back to a place.
 
 Some sinks store rows of closing windows the moment they are known: upserts by the table's key, so that doing it again
 after a restart changes nothing. Dead letters, the ledger, and everything of other sinks wait for the next checkpoint
@@ -27,19 +27,19 @@ FOREVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Of a table of windows: how long (µs) they wait for late records, and how long they are at most."""
+    """How long (µs) the windows of a table wait for late records, and how long they are at most."""
 
     lateness: int
     longest: int
 
 
 def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:
-    """That no source was read."""
+    """For a plan without a source: nothing was read."""
     return {}
 
 
 def reached_in(mark: Mark, table: str) -> Mapping[str, int]:
-    """Of each source, the first position that a table of records did not have at a mark."""
+    """For each source, the first position that a table of records did not hold at a mark."""
     return mark.booked if table == LEDGER else mark.reached
 
 
@@ -49,18 +49,19 @@ class LivePlan:
 
     Args:
         tables: every output table by name.
-        checkpoints: where the job keeps what it goes on from.
-        snapshots: how many a whole checkpoint has.
+        checkpoints: the folder of the job's checkpoints.
+        snapshots: how many snapshots a complete checkpoint has.
         attempts: how often records were replayed before, by source and position.
-        start: where it begins.
-        launch: which launch of the job it is.
-        number: the launch's number; a later one has a greater number.
-        owner: the state that the tables are of.
+        start: the place where the job begins.
+        launch: the id of this launch, checked before every write.
+        number: the launch's number; a later launch has a greater number.
+        owner: the state that owns the tables.
         grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
-        waiting: of each table of windows.
-        reached: of a checkpoint's source, the first position of each source in the ledger that was not read.
-        lease: s that a writer may have been stopped and still write: less than its engine takes to replace it.
-        retention: of tables, how long (s) their rows stay; those of others stay for ever.
+        waiting: how long the windows of each table wait and are.
+        reached: takes a checkpoint's `source`; returns, for each source in the ledger, the first position not read.
+        lease: seconds for which a writer may have been stopped and still write: less than its engine takes to replace
+            it.
+        retention: how long (s) the rows of a table stay; in other tables they stay for ever.
         bulletin: the status of the run.
     """
 
@@ -81,27 +82,27 @@ class LivePlan:
     bulletin: Bulletin = field(default_factory=Bulletin)
 
     def claimed(self, launch: str, *, anew: bool = False) -> tuple["LivePlan", Manifest]:
-        """The plan as one that takes the state over from any other, which may be left over on a lost machine."""
+        """The plan after it has taken the state over from any other launch, such as one left on a lost machine."""
         manifest = self.checkpoints.claim(launch, anew=anew)
         return replace(self, launch=launch, number=manifest.attempt, owner=manifest.owner), manifest
 
     def refuse_full(self, manifest: Manifest | None) -> None:
-        """Raises StateRefused if tables hold rows that a start from nothing would take away.
+        """Raises StateRefused if tables hold rows that a start from nothing would delete.
 
         Args:
-            manifest: what the state holds; tables that it began itself are not in question.
+            manifest: the state's manifest; tables that this state began itself are allowed.
         """
         owner = manifest.owner if manifest is not None else None
         held = [place for sink in self.sinks for place in sink.full(owner)]
         if held:
             raise StateRefused(
                 f"{self.checkpoints.state} holds no checkpoint, and tables of this job hold rows ({held[0]}), which a"
-                " start from nothing would take away. Are they another job's? Give this one another path, database or"
-                f" `schema`. Are they its own? Restore its `state`, or let `{BEGIN_ANEW}` empty the tables"
+                " start from nothing would delete. If they are another job's, give this one another path, database or"
+                f" `schema`; if they are its own, restore its `state`, or let `{BEGIN_ANEW}` empty the tables"
             )
 
     def begin(self, manifest: Manifest) -> Place:
-        """Empties every table: a job that begins from nothing has no rows yet. Gives where it begins."""
+        """Empties every table, since a job that begins from nothing has no rows yet; returns where it begins."""
         began = Manifest.new(self.checkpoints.identity)
         place = replace(began.at, topics=self.positions())
         new = replace(
@@ -121,20 +122,18 @@ class LivePlan:
         return place
 
     def positions(self) -> positions.Positions:
-        """Where sinks that store in transactions end before the job begins."""
+        """Where the sinks that store in transactions end before the job begins."""
         return positions.begin(self.sinks, self.checkpoints.state)
 
     def settle(self, manifest: Manifest) -> Manifest:
-        """Takes the tables, makes folders show what is live, and begins those of sinks that are new."""
+        """Takes the tables, makes folders show the live files, and begins the tables of new sinks."""
         files = self.adopted(manifest)
         is_known = any(folder in manifest.files for folder in files)
         for sink in self.sinks:
-            # What wrote format 2 wrote down neither; later, what is not written down is a sink that is new.
+            # Format 2 recorded neither; in later formats, a sink without a record is new.
             is_new = self._is_new(sink, manifest) and (manifest.files or manifest.databases)
             if is_new and (held := sink.full(None if is_known else manifest.owner)):
-                raise StateRefused(
-                    f"{held[0]}, a table of a sink that is new, holds rows; give the job another database"
-                )
+                raise StateRefused(f"{held[0]}, a table of a new sink, holds rows; give the job another database")
         if files != manifest.files:
             manifest = self.checkpoints.commit(manifest, replace(manifest, files=files))
         self.show(manifest, manifest.attempt)
@@ -171,10 +170,10 @@ class LivePlan:
         *,
         ahead: bool = False,
     ) -> Manifest:
-        """Takes checkpoints and files back to a place on the job's line; a new history begins there.
+        """Rolls checkpoints and files back to a place on the job's line; a new history begins there.
 
         Args:
-            ahead: whether the place may be one that the job has not come to.
+            ahead: whether the place may be one that the job has not reached.
 
         Raises:
             StateRefused: if the place is not on the line.
@@ -183,7 +182,7 @@ class LivePlan:
         if not holds(manifest.line, place) or (is_ahead and not ahead):
             raise StateRefused(
                 f"{self.checkpoints.state}: the checkpoint {place.name} of history {place.history or 'first'} was"
-                " abandoned: the job was taken back to before it, and is in another history now"
+                " abandoned: the job was rolled back past it, and is in another history now"
             )
         kept = [entry for entry in manifest.checkpoints if entry.name <= place.name]
         files = _together(sink.rolled_back(manifest.files, place.name, attempt) for sink in self.sinks)
@@ -202,9 +201,9 @@ class LivePlan:
         return after
 
     def switch(self, manifest: Manifest, line: Line) -> Manifest:
-        """Goes over to a line that the job has left, as far as files still can: back to where the lines parted.
+        """Switches to a line that the job has left; files are rolled back to where the lines parted.
 
-        What the other line stored in files after that place is gone.
+        What the line switched to stored in files after that place is gone.
         """
         place = parting(manifest.line, line)
         manifest = self.roll_back(manifest, place, manifest.attempt) if place is not None else manifest
@@ -221,14 +220,14 @@ class LivePlan:
         *,
         expired: Mapping[str, Mark],
     ) -> None:
-        """The tables were made again up to the newest checkpoint; nothing can go on from any other place any more.
+        """Records that the tables were made again up to the newest checkpoint, the only place to resume from now.
 
         Args:
-            snapshots: the checkpoint's, made again; None: nothing goes on from it, and they stay.
+            snapshots: the snapshots of the checkpoint, made again; None: the stored ones stay.
             files: the live files of each folder.
             totals: the sums of the ledger's columns.
             reasons: how many dead letters there are, by reason.
-            expired: of each table whose rows are gone, up to where.
+            expired: for each table whose rows expired, the mark up to which they did.
         """
         began = Manifest.new(manifest.identity)
         checkpoint = replace(newest, history=began.at.history, totals=totals, reasons=reasons)
@@ -248,11 +247,11 @@ class LivePlan:
         self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
 
     def take_out(self, watermark: int, reached: Mapping[str, int]) -> None:
-        """Takes out of tables by their keys what was stored after a place.
+        """Deletes by key the rows that were stored after a place.
 
         Args:
-            watermark: up to where event time had passed there (µs).
-            reached: of each source, the position of the first record that was not read there.
+            watermark: the event time (µs) that had passed at the place.
+            reached: for each source, the position of the first record that had not been read there.
         """
         for sink in self.sinks:
             if sink.stores_at_once:
@@ -260,7 +259,7 @@ class LivePlan:
                 sink.roll_back(known, self.fence())
 
     def expire(self, expired: Mapping[str, Mark], attempt: int) -> None:
-        """Takes out of tables by their keys what they had stored up to marks."""
+        """Deletes by key the rows that tables had stored up to marks."""
         for sink in self.sinks:
             marks = {table: expired[table] for table in sink.tables if table in expired}
             if sink.stores_at_once and marks:
@@ -270,37 +269,37 @@ class LivePlan:
                 sink.expire(known, self.fence(attempt))
 
     def _known(self, table: str, watermark: int, reached: Mapping[str, int]) -> Known:
-        """The rows of a table that a place knows."""
+        """The rows of a table that were known at a place."""
         if table in POSITIONS:
             return Known(position=POSITIONS[table], reached=reached)
         waits = self.waiting[table]
         return Known(watermark, waits.lateness, waits.longest)
 
     def last_closed(self) -> int | None:
-        """Up to where event time had passed (µs) by closed windows that were stored at once; None: none closed."""
+        """The event time (µs) that the closed windows stored at once prove to have passed; None: none closed."""
         ends = [sink.last_closed([table]) for sink in self.sinks for table in sink.tables if table in self.waiting]
         lateness = max((waits.lateness for waits in self.waiting.values()), default=0)
         return max((end + lateness for end in ends if end is not None), default=None)
 
     def show(self, manifest: Manifest, attempt: int, check: Callable[[], None] | None = None) -> None:
-        """Makes the folders of sinks show what the manifest names.
+        """Makes the folders of sinks show the files that the manifest names.
 
         Args:
-            check: raises an error if another may write by now; by default, if another launch may.
+            check: raises an error if another writer has taken over; by default, if another launch has.
         """
         for sink in self.sinks:
             sink.show(manifest.files, self.showing(manifest, attempt, check))
 
     def showing(self, manifest: Manifest, attempt: int, check: Callable[[], None] | None = None) -> Showing:
-        """Who changes what folders show."""
+        """The identity of the writer that changes folders."""
         return Showing(manifest.owner, attempt, check or self.check)
 
     def check(self) -> None:
-        """Raises TakenOver if another launch may write by now."""
+        """Raises TakenOver if another launch has taken over."""
         self.checkpoints.current(self.launch)
 
     def fence(self, attempt: int | None = None) -> Fence:
-        """Who writes tables by their keys."""
+        """The identity of the writer of tables by key."""
         return Fence(self.owner, self.number, attempt)
 
     def _taking(self, *, begins: bool) -> Fence:
@@ -311,7 +310,7 @@ class LivePlan:
         return Writing(self.sinks)
 
     def widen(self) -> None:
-        """Adds the columns to tables that the job was given while it ran."""
+        """Adds to tables the columns of figures that joined the running job."""
         for sink in self.sinks:
             if sink.stores_at_once:
                 sink.store({table: [] for table in sink.tables}, self.fence())
@@ -324,14 +323,14 @@ class LivePlan:
         self.bulletin.show(table, rows)
 
     def store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]], attempt: int) -> None:
-        """Upserts dead letters and ledger into the sinks that stored all other rows at once."""
+        """Upserts dead letters and the ledger into the sinks that store rows at once."""
         for sink in self.sinks:
             books = {table: contents[table] for table in POSITIONS if table in sink.tables and contents[table]}
             if sink.stores_at_once and books:
                 sink.store(books, self.fence(attempt))
 
     def take_over(self, sink: Sink, rows: Mapping[str, pa.Table], stored: Stored) -> Files:
-        """Makes tables of a sink again, which has lost them."""
+        """Makes tables again in a sink that has lost them."""
         return sink.restored(rows, stored, self._taking(begins=True))
 
 

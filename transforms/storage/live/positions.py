@@ -1,4 +1,4 @@
-"""Sinks that store in transactions: the rows of each checkpoint once, and its position in the next checkpoint."""
+"""Sinks that store in transactions: the rows of each checkpoint once, and the checkpoint holds their position."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ from transforms.storage.error import as_sink_error
 from transforms.storage.sink import Position, Sink, Transactions
 
 BEGAN: Final = "topics.json"
-"""In the job's state: where the sinks ended when the job began, before which nothing is its own."""
+"""A file in the job's state: where the sinks ended when the job began; what comes before is not the job's."""
 
 Positions: TypeAlias = Sequence[Position]
-"""Of each sink with a position, in the order of the job file."""
+"""One for each sink that has a position, in the order of the job file."""
 
 
 def begin(sinks: Sequence[Sink], state: str) -> Positions:
-    """Where sinks end when a job begins from nothing; kept, for it may have to begin again.
+    """Where sinks end when a job begins from nothing; stored, since the job may have to begin again.
 
     Raises:
         SinkError: if a sink or the disk refuses.
@@ -47,16 +47,16 @@ def begin(sinks: Sequence[Sink], state: str) -> Positions:
 
 
 def forget(state: str) -> None:
-    """The job begins from nothing: where its sinks ended before counts no more."""
+    """Forgets where the sinks ended before: the job begins from nothing."""
     with suppress(FileNotFoundError):
         Path(state, BEGAN).unlink()
 
 
 @dataclass
 class Writing:
-    """The transactions of a live job in one process: each row once, whatever is done again.
+    """The transactions of a live job in one process: each row is stored once, even if a step is repeated.
 
-    Before each checkpoint `turn` says which one was the last, and after it `kept` that there is another.
+    Before each checkpoint, `turn` names the last one; after it, `kept` names the new one.
     """
 
     sinks: Sequence[Sink]
@@ -65,20 +65,20 @@ class Writing:
     """The checkpoint that the transactions follow; None: none is open."""
     _before: Place = field(default_factory=Place)
     _reached: list[Position] = field(default_factory=list)
-    """How far each sink is with what this turn stores, as far as it was stored."""
+    """The position of each sink that has stored this turn."""
 
     def turn(self, before: Place) -> None:
-        """What is published from now on follows the checkpoint `before`."""
+        """Begins a turn: what is published next follows the checkpoint `before`."""
         self._before, self._reached = before, []
 
     def publish(self, contents: Mapping[str, Iterable[pa.RecordBatch]]) -> Positions:
         """Stores the final rows of a turn.
 
         Returns:
-            How far the sinks are; it belongs into the checkpoint.
+            How far the sinks are, which the checkpoint must hold.
 
         Raises:
-            SinkError: if a sink refuses; done again with the same rows, each is stored once.
+            SinkError: if a sink refuses; if it is repeated with the same rows, each is stored once.
         """
         if self._at is None or not self._at.is_at(self._before):
             self._resume()
@@ -87,11 +87,11 @@ class Writing:
         return self._reached
 
     def kept(self, place: Place) -> None:
-        """There is a checkpoint of what was stored."""
+        """Notes that the checkpoint `place` holds what was stored."""
         self._at = place
 
     def _resume(self) -> None:
-        """Resumes from a checkpoint that this process did not write: what was stored since is not stored again."""
+        """Resumes from a checkpoint that this process did not write; rows stored since are not stored again."""
         self.close()
         opened = (transactions for sink in self.sinks if (transactions := sink.transactions()) is not None)
         for position, transactions in zip(self._before.topics, opened, strict=True):
@@ -100,7 +100,7 @@ class Writing:
         self._at = self._before
 
     def close(self) -> None:
-        """Ends what is open; the process that resumes looks up what was stored."""
+        """Closes all transactions; the process that resumes reads back what was stored."""
         while self._open:
             self._open.pop().close()
         self._at = None

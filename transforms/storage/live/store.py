@@ -1,4 +1,4 @@
-"""Live storing, as Beam runs it: rows as they come, and a checkpoint behind all that was stored before it."""
+"""Live storing, as Beam runs it: rows as they come, and a checkpoint after all that was stored before it."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,14 +34,14 @@ from transforms.time.tick import (
 )
 
 PATIENCE_SECONDS: Final = 900.0
-"""How long a sink may be out of reach until the job gives up."""
+"""How long a sink may be unreachable before the job gives up."""
 
 
 def patiently(action: Callable[[], Any], bulletin: Bulletin, patience: float = PATIENCE_SECONDS) -> Any:
-    """Does something to a sink until it works: a database may be restarting, a disk full.
+    """Repeats an action on a sink until it works: a database may be restarting, or a disk full.
 
     Raises:
-        SinkError: what the sink says, when it could not be written for `patience` seconds, or never will.
+        SinkError: the sink's error, if it could not be written for `patience` seconds, or if a retry cannot help.
     """
     began, pause, trouble = time.monotonic(), 0.1, ""
     while True:
@@ -60,7 +60,7 @@ def patiently(action: Callable[[], Any], bulletin: Bulletin, patience: float = P
 
 
 class StoreRowsFn(beam.DoFn):
-    """Parcels of rows into databases, at once; and every parcel that a checkpoint needs on."""
+    """Stores parcels of rows in databases at once, and passes on every parcel that a checkpoint needs."""
 
     def __init__(self, plan: LivePlan):
         self._plan = plan
@@ -81,7 +81,7 @@ class StoreRowsFn(beam.DoFn):
 
         if label["kind"] == ROWS:
             patiently(store, self._plan.bulletin)
-            # Files hold final rows only; what may still change has no checkpoint to wait for.
+            # Files hold final rows only, so provisional rows do not wait for a checkpoint.
             batch = batch.filter(batch["final"])
         if label["kind"] != ROWS or (label["table"] in self._wait and batch.num_rows):
             yield batch
@@ -99,9 +99,9 @@ class LabelFn(beam.DoFn):
 
 
 class KeepFn(beam.DoFn):
-    """Parcels and ticks, all of key 0, to the ticks that a checkpoint was written at.
+    """Parcels and ticks, all of key 0, to the ticks at which a checkpoint was written.
 
-    Which one was the last is part of its state, for an engine that takes this state back to an earlier one.
+    Its state holds the last checkpoint, since an engine may restore an earlier state.
     """
 
     WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
@@ -164,7 +164,7 @@ class KeepFn(beam.DoFn):
 
 
 class SaveFn(beam.DoFn):
-    """Snapshots to files of a folder, whose paths it gives."""
+    """Writes snapshots to files of a folder; emits their paths."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -178,13 +178,13 @@ class SaveFn(beam.DoFn):
 
 @dataclass(eq=False, kw_only=True)
 class StoreLive(beam.PTransform):
-    """Stores what a live job makes, and keeps checkpoints behind it.
+    """Stores what a live job makes, and then keeps checkpoints.
 
     In: a dictionary with `parcels` of rows and snapshots, `dead_letters` and `ledger` as batches, and `ticks`.
     Out: the ticks at which a checkpoint was written.
 
     Args:
-        seeds: parcels that a checkpoint has left for the next one.
+        seeds: parcels that the last checkpoint left for the next one.
     """
 
     plan: LivePlan

@@ -1,1 +1,1 @@
-"""Tables as folders of Parquet files: published whole by a bounded run, grown by a live job."""
+"""Tables as folders of Parquet files: a bounded run publishes them whole, a live job adds files."""

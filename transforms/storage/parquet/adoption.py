@@ -1,4 +1,4 @@
-"""Parquet folders that a job's manifest does not know: of the version before, moved, new, or another's."""
+"""Parquet folders that a job's manifest does not name: written by an earlier version, moved, new, or another job's."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from transforms.storage.parquet import growing as parquet_log
 
 
 def has_rows_of_others(folder: str, owner: str | None) -> bool:
-    """Whether a Parquet folder holds rows that are not those of `owner`."""
+    """Whether a Parquet folder holds rows that do not belong to `owner`."""
     manifest = parquet.read_manifest(folder)
     if owner is not None and manifest.get("owner") == owner:
         return False
@@ -17,16 +17,16 @@ def has_rows_of_others(folder: str, owner: str | None) -> bool:
 
 
 def moved_from(folder: str, others: Iterable[str]) -> str | None:
-    """Of folders that are not the job's any more, the one that was moved here: its last two names are the same."""
+    """Of folders that the job no longer has, the one that was moved here: its last two names are the same."""
     found = [other for other in others if other.rsplit("/", 2)[-2:] == folder.rsplit("/", 2)[-2:]]
     return found[0] if len(found) == 1 else None
 
 
 def files_in(folder: str, job: str, manifest: Manifest) -> list[str]:
-    """The files of a folder that the manifest does not know: those of before the manifest knew any, or none.
+    """The live files of a folder that the manifest does not name: written by an older version, or none.
 
     Raises:
-        StateRefused: if it holds rows that are not of the job's line.
+        StateRefused: if it holds rows that are not on the job's line.
     """
     found = parquet.read_manifest(folder)
     names = list(found.get("files", []))
@@ -34,6 +34,6 @@ def files_in(folder: str, job: str, manifest: Manifest) -> list[str]:
         return parquet_log.rewound(folder, names, manifest.at.name, manifest.attempt)
     if names and parquet.rows_in(folder) > 0:
         raise StateRefused(
-            f"{folder}, a sink that is new, holds rows of {found.get('job')}; give this job another path, or empty it"
+            f"{folder}, a new sink, holds rows of {found.get('job')}; give this job another path, or empty it"
         )
     return []

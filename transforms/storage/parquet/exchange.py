@@ -1,4 +1,4 @@
-"""Two folders that change places in one step, where the file system can: Linux's renameat2 with RENAME_EXCHANGE."""
+"""Exchanges two folders in one step, if the file system can: Linux's renameat2 with RENAME_EXCHANGE."""
 
 import ctypes
 import errno
@@ -12,10 +12,10 @@ _CANNOT: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV, errno.
 
 
 def exchanged(one: str, other: str) -> bool:
-    """Makes two folders change places; False: this system, or their file system, cannot, and nothing has changed.
+    """Exchanges two folders; False: this system or their file system cannot, and nothing has changed.
 
     Raises:
-        OSError: if it can, and one of them is not there.
+        OSError: if one of them does not exist.
     """
     rename = _renameat2()
     if rename is None:

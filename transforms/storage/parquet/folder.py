@@ -1,8 +1,8 @@
-"""Parquet folders: published whole, by rename, after everything was written beside them.
+"""Parquet folders: published whole, by rename, after everything was written next to them.
 
 `prepare` copies staged files into a hidden folder next to the live ones; the journal of the publication records them;
-`finish` makes them live and may be repeated: after a crash anywhere in between, the next start does so.
-A manifest in each folder names the live files, so that nothing else is ever removed.
+`finish` makes them live and may be repeated: after a crash in between, the next start does so.
+A manifest in each folder names the live files, so nothing else is ever removed.
 """
 
 import json
@@ -28,14 +28,14 @@ from transforms.storage.tables import Table
 
 MANIFEST: Final = "_manifest.json"
 REMOTE_SECONDS: Final = 20.0
-"""How long a filesystem past this machine may take to answer."""
+"""How long a remote filesystem may take to answer."""
 _OURS: Final = re.compile(
     r"part-\d{5}-\d{8}T\d{12}\.parquet"  # of a bounded run
     r"|(?:part|pack|tail)-(?P<tick>\d{12})(?:-\d+){0,2}\.parquet|tail\.parquet"  # of a live job
 )
-"""Names of our files; other writers' parts, such as Spark's, have other ones."""
+"""Names of our files; the files of other writers, such as Spark, have other names."""
 _LOOKS: Final = 5
-"""How often a folder is looked at whose files go while they are read."""
+"""How often a folder is read again if its files vanish during the reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Folder:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Folder":
-        """What a journal holds of it."""
+        """The value that a journal holds."""
         return Folder(**{**content, "files": tuple(content["files"])})
 
 
@@ -62,17 +62,17 @@ def check(path: str, job: str) -> None:
     def work() -> None:
         try:
             _check(path, job)
-        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+        except BaseException as error:  # noqa: BLE001  # the waiting thread raises it again
             failures.append(error)
 
     thread = threading.Thread(target=work, name="check", daemon=True)
     thread.start()
     thread.join(REMOTE_SECONDS)
-    if thread.is_alive():  # some filesystems try again for many minutes
+    if thread.is_alive():  # some filesystems retry for many minutes
         raise SinkError(f"{path} cannot be reached: no answer in {REMOTE_SECONDS:g} s")
     if failures and isinstance(failures[0], SinkError):
         raise failures[0]
-    if failures:  # drivers have exceptions of their own
+    if failures:  # drivers raise their own exceptions
         raise SinkError(f"{path} cannot be reached: {sentence('', failures[0]).removeprefix(': ')}") from failures[0]
     return None
 
@@ -83,7 +83,7 @@ def _check(path: str, job: str) -> None:
         if is_local(system):
             durable.check_folder(inside)
         try:
-            system.info(inside)  # exists() of some filesystems takes whatever goes wrong for an absence
+            system.info(inside)  # exists() of some filesystems takes any failure for absence
         except FileNotFoundError:
             return
         manifest = read_manifest(path)
@@ -92,14 +92,14 @@ def _check(path: str, job: str) -> None:
             raise SinkError(f"{path} belongs to the job {owner}; give this job another path")
         live = set(manifest.get("files", []))
         foreign = [name for name in _parquet_files(system, inside) if name not in live]
-        # Files of ours that a killed publication left behind have our form of name; it goes on at the next start.
+        # A killed publication leaves files with names of our form; the next start completes it.
         foreign = [name for name in foreign if not is_ours(name)]
         if foreign:
             raise SinkError(f"{path} holds {foreign[0]}, which Streamgauge did not write; give the job another path")
 
 
 def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job: str) -> Folder:
-    """Copies staged files beside the live ones; an empty table has one file without rows."""
+    """Copies staged files next to the live ones; an empty table gets one file without rows."""
     incoming = f"{path}/.incoming-{run}"
     names = tuple(f"part-{index:05d}-{run}.parquet" for index in range(max(len(receipts), 1)))
     try:
@@ -112,7 +112,7 @@ def prepare(path: str, table: Table, receipts: Sequence[Receipt], run: str, job:
                 writing(f"{incoming}/{name}") as file,
             ):
                 shutil.copyfileobj(staged, file, 1 << 20)
-        # Here, and not when the files become live: from then on nothing may need room on the disk.
+        # Here, not when the files become live: from then on no step may need space on the disk.
         with writing(f"{incoming}/{MANIFEST}") as file:
             file.write(json.dumps({"job": job, "run": run, "files": list(names)}, indent=1).encode())
     except OSError as error:
@@ -143,7 +143,7 @@ def _finish(folder: Folder) -> None:
     for name in folder.files:
         if system.exists(f"{incoming}/{name}"):
             rename(system, f"{incoming}/{name}", f"{inside}/{name}")
-    # The manifest never names a file that is not there: it changes after the new ones came, before the old ones go.
+    # The manifest never names a missing file: it changes after the new files appear and before the old ones go.
     if system.exists(f"{incoming}/{MANIFEST}"):
         rename(system, f"{incoming}/{MANIFEST}", f"{inside}/{MANIFEST}")
     if is_local(system):
@@ -157,7 +157,7 @@ def _finish(folder: Folder) -> None:
 
 
 def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
-    """The live rows of a table's folder; an empty table where there is none and a schema says which columns.
+    """The live rows of a table's folder; if there is no table, an empty one with the columns of `schema`, if given.
 
     Raises:
         SinkError: if a file cannot be read, is damaged, or is gone.
@@ -170,20 +170,20 @@ def read(path: str, schema: pa.Schema | None = None) -> pa.Table:
             return schema.empty_table()
         try:
             tables = [read_file(f"{path}/{name}") for name in files]
-        except FileNotFoundError as error:  # a live job may have packed it meanwhile
+        except FileNotFoundError as error:  # a live job may have packed the file meanwhile
             gone = error
             continue
         except (OSError, pa.ArrowException) as error:
             raise SinkError(sentence(path, error)) from error
         if schema is None:
             return pa.concat_tables(tables, promote_options="default")
-        # What was stored before a job was given another statistic has no column for it.
+        # Rows stored before a statistic joined the job have no column for it.
         return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(schema.names)
     raise SinkError(sentence(path, gone)) from gone
 
 
 def read_file(path: str) -> pa.Table:
-    """The rows of a Parquet file, whose pages are what their checksums say.
+    """The rows of a Parquet file, whose page checksums are verified.
 
     Raises:
         OSError, pa.ArrowException: if it cannot be read, or is damaged.
@@ -193,7 +193,7 @@ def read_file(path: str) -> pa.Table:
 
 
 def rows_in(path: str) -> int:
-    """How many rows the live files of a table's folder hold, those that are gone aside."""
+    """How many rows the live files of a table's folder hold, not counting missing files."""
     rows = 0
     for name in read_manifest(path).get("files", []):
         with suppress(FileNotFoundError), fsspec.open(f"{path}/{name}", "rb") as file:
@@ -205,7 +205,7 @@ def read_manifest(path: str) -> Mapping[str, Any]:
     """The manifest of a table's folder; empty where there is none.
 
     Raises:
-        SinkError: if it is somebody else's file of that name.
+        SinkError: if another program wrote the file of that name.
     """
     system, inside = fsspec.core.url_to_fs(path)
     if not system.exists(f"{inside}/{MANIFEST}"):
@@ -222,7 +222,7 @@ def read_manifest(path: str) -> Mapping[str, Any]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a name is one that a live job or a bounded run gives.
+    """Whether a name has the form that live jobs and bounded runs give.
 
     >>> is_ours("part-000000000004-1.parquet"), is_ours("part-00000-1f.snappy.parquet")
     (True, False)
@@ -231,13 +231,13 @@ def is_ours(name: str) -> bool:
 
 
 def tick_of(name: str) -> int:
-    """The tick that a live job named a file by; -1: by none, as those of a bounded run."""
+    """The tick in the name of a live job's file; -1: the name has none, as in a bounded run."""
     found = _OURS.fullmatch(name)
     return int(found["tick"]) if found and found["tick"] else -1
 
 
 def names_in(system: Any, inside: str) -> list[str]:
-    """The names in a folder; none where there is no folder."""
+    """The names in a folder; none if there is no folder."""
     if not system.isdir(inside):
         return []
     return [os.path.basename(entry.rstrip("/")) for entry in system.ls(inside, detail=False)]
@@ -248,13 +248,13 @@ def _parquet_files(system: Any, inside: str) -> list[str]:
 
 
 def is_local(system: Any) -> bool:
-    """Whether a filesystem is this machine's."""
+    """Whether a filesystem is local."""
     return "file" in (system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,))
 
 
 @contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write to, of any filesystem; a local one takes its place in one step, and a power cut leaves it there.
+    """A file to write to, on any filesystem; a local one appears in one step and survives a power cut.
 
     Raises:
         OSError: if the filesystem refuses.

@@ -1,12 +1,12 @@
 """Parquet folders that grow: a live job adds a file at each checkpoint that has rows, named by its tick.
 
-Which files are live stands in the job's manifest. A file is written beside the others under a hidden name that no
-other attempt uses, and gets its own name by `Showing`, once the manifest names it: what a folder shows is what counts.
-Small files are packed together; a packed file says which of its rows are of which tick, for an engine may be taken
-back to where it was long ago.
+The job's manifest says which files are live. A file is first written under a hidden name that no other attempt uses.
+Once the manifest names it, `Showing` gives it its own name: what a folder shows is what counts. Small files are packed
+together; a packed file says which rows belong to which tick, since an engine may be rolled back to a place of long
+ago.
 
-A folder is changed in one step where the file system can exchange two; elsewhere a reader that lists the
-folder in the moment of a change may see a packed file beside those that it replaces. A writer that was stopped between
+A folder changes in one step if the file system can exchange two folders. Elsewhere a reader that lists the folder
+during a change may see a packed file together with the files that it replaces. A writer that was stopped between
 writing and showing, and was overtaken, finds its hidden file gone.
 """
 
@@ -50,11 +50,11 @@ _LISTED_SECONDS: Final = 5.0
 _MOST_FILES: Final = 32
 _LARGE_BYTES: Final = 64 << 20
 _TICKS: Final = b"streamgauge.ticks"
-"""In a file: its ticks in the order of their rows, and how many rows each has."""
+"""A file's metadata: its ticks in the order of their rows, and how many rows each has."""
 
 
 def hidden(name: str) -> str:
-    """What a file is called that lies beside the live ones: no pattern of Parquet files finds it.
+    """The hidden name of a file until it is live: no pattern for Parquet files matches it.
 
     >>> hidden("part-000000000004-1.parquet")
     '.part-000000000004-1.parquet.next'
@@ -63,12 +63,12 @@ def hidden(name: str) -> str:
 
 
 def append(path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int) -> list[str]:
-    """Writes the rows of a tick beside the live files, as one file; gives its name, or none if there are no rows."""
+    """Writes the rows of a tick as one hidden file; returns its name, or none if there are no rows."""
     return _put(path, table, batches, f"part-{tick:012d}-{attempt}.parquet", tick)
 
 
 def put_tail(path: str, table: Table, rows: pa.RecordBatch, tick: int, attempt: int) -> list[str]:
-    """Writes rows that may still grow beside the live files: at each tick they take the place of those before."""
+    """Writes rows that may still grow as one hidden file: at each tick they replace the rows before."""
     return _put(path, table, [rows], f"tail-{tick:012d}-{attempt}.parquet", tick)
 
 
@@ -78,7 +78,7 @@ def is_tail(name: str) -> bool:
 
 
 def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
-    """The files with the rows of ticks up to `tick` only: packed files are cut, the cut ones lie beside the others."""
+    """The files with the rows of ticks up to `tick` only; cut packed files are written as hidden files."""
     kept: list[str] = []
     with as_sink_error(path):
         for name in files:
@@ -92,7 +92,7 @@ def rewound(path: str, files: Sequence[str], tick: int, attempt: int) -> list[st
 
 
 def without(path: str, files: Sequence[str], through: int, tick: int, attempt: int) -> list[str]:
-    """The files without the rows of ticks up to `through`; what is left of a packed file lies beside the others."""
+    """The files without the rows of ticks up to `through`; the rest of a packed file is written as a hidden file."""
     kept: list[str] = []
     with as_sink_error(path):
         for name in files:
@@ -106,7 +106,7 @@ def without(path: str, files: Sequence[str], through: int, tick: int, attempt: i
 
 
 def packed(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str]:
-    """The files with the small ones in one, which lies beside the others, once there are many small ones."""
+    """The files, in which many small ones are replaced by one that holds their rows, written as a hidden file."""
     with as_sink_error(path):
         system, inside = fsspec.core.url_to_fs(path)
         settled = [name for name in files if not is_tail(name)]
@@ -124,13 +124,13 @@ def packed(path: str, files: Sequence[str], tick: int, attempt: int) -> list[str
 
 @dataclass(frozen=True)
 class Showing:
-    """Who changes what folders show.
+    """Changes what folders show, for one writer.
 
     Args:
-        job: the name that owns the folders.
-        owner: the state that does.
-        attempt: names the writer among those of the job.
-        check: raises an error if another may write by now; asked after looking at a folder, before changing it.
+        job: the name of the job that owns the folders.
+        owner: the state that owns them.
+        attempt: identifies the writer among those of the job.
+        check: raises an error if another writer has taken over; called after reading a folder, before changing it.
     """
 
     job: str
@@ -139,16 +139,16 @@ class Showing:
     check: Callable[[], None] = lambda: None
 
     def show(self, path: str, files: Sequence[str]) -> None:
-        """Makes a folder show exactly these files; doing it again changes nothing.
+        """Makes a folder show exactly these files; a repetition changes nothing.
 
         Raises:
-            TableLost: if one of them is gone.
-            SinkError: if the file system refuses; doing it again finishes it.
+            TableLost: if one of them is missing.
+            SinkError: if the file system refuses; a repetition completes the change.
         """
         with as_sink_error(path):
             system, inside = fsspec.core.url_to_fs(path)
             there = set(_names(system, inside))
-            # What an overtaken writer may yet want to show is beside, and goes: it fails where it finds it gone.
+            # Hidden files that an overtaken writer may still want to show are removed, so that it fails.
             beside = sorted(name for name in there if name.startswith(".") and _is_beside(name))
             gone = [name for name in files if name not in there and hidden(name) not in there]
             new = [name for name in files if name not in there]
@@ -159,7 +159,7 @@ class Showing:
             sweep(path)
             if len(new) + len(old) > 1 and is_local(system) and self._exchange(inside, files, new):
                 return
-            # The manifest never names a file that is not there: it changes after the new ones came, before the old go.
+            # The manifest never names a missing file: it changes after the new files appear and before the old ones go.
             for name in new:
                 rename(system, f"{inside}/{hidden(name)}", f"{inside}/{name}")
             if new or old or read_manifest(path) != self._manifest(files):
@@ -199,7 +199,7 @@ class Showing:
         if not exchanged(aside, folder):
             shutil.rmtree(aside, ignore_errors=True)
             return False
-        # It stays for a while: whoever has begun to list it finds it whole.
+        # The old folder stays for a while, so that a reader that has begun to list it finds it whole.
         os.rename(aside, f"{_beside(folder, _OLD)}{self.attempt}-{time.monotonic_ns()}")
         durable.keep_entries(os.path.dirname(folder))
         return True
@@ -212,7 +212,7 @@ class Showing:
 
 
 def sweep(path: str, age: float = _LISTED_SECONDS) -> None:
-    """Removes folders that were to change places with a local one and did not, and those that did so long ago (s)."""
+    """Removes folders that were never exchanged with a local one, and those exchanged more than `age` seconds ago."""
     system, inside = fsspec.core.url_to_fs(path)
     if not is_local(system):
         return
@@ -226,7 +226,7 @@ def sweep(path: str, age: float = _LISTED_SECONDS) -> None:
 
 
 def _beside(folder: str, what: str) -> str:
-    """How the folders begin that are to change places with a folder, or have done so."""
+    """The prefix of the folders that will be exchanged with a folder, or were."""
     return os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{what}-")
 
 
@@ -238,7 +238,7 @@ def _like(folder: str, other: str) -> None:
 
 
 def _is_beside(name: str) -> bool:
-    """Whether a file is one that a live job has written beside the others, or has begun to."""
+    """Whether a live job has written a file under a hidden name, or has begun to."""
     if not name.startswith("."):
         return False
     plain = name[1:].removesuffix(".new")
@@ -253,7 +253,7 @@ def read(path: str, files: Sequence[str], schema: pa.Schema) -> pa.Table:
     """The rows of live files.
 
     Raises:
-        TableLost: if one is gone or damaged.
+        TableLost: if one is missing or damaged.
     """
     with as_sink_error(path):
         tables = [_read(path, name) for name in files]
@@ -271,7 +271,7 @@ def _put(path: str, table: Table, batches: Iterable[pa.RecordBatch], name: str, 
 
 
 def _cut(path: str, name: str, suffix: str, stays: Callable[[int], bool]) -> list[str]:
-    """The rows of a packed file that are of certain ticks, as a file of their own, if it has any."""
+    """Writes the rows of certain ticks in a packed file as a file of their own, if there are any."""
     rows = _read(path, name)
     kept, pieces, start = [], [], 0
     for each, count in _ticks_in(name, rows):
@@ -299,13 +299,13 @@ def _read(path: str, name: str) -> pa.Table:
 
 @contextmanager
 def _reading(path: str, name: str) -> Iterator[None]:
-    """Says which file is gone or damaged."""
+    """Names the file in the error if it is missing or damaged."""
     try:
         yield
     except FileNotFoundError:
         raise TableLost(_is_gone(path, name)) from None
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno:  # the disk refuses; Arrow's own errors have no number
+        if isinstance(error, OSError) and error.errno:  # the disk refuses; errors of Arrow itself have no number
             raise
         raise TableLost(
             f"{path}/{name}: is damaged: {str(error).splitlines()[0]}; make the table again with `rebuild`"
@@ -320,7 +320,7 @@ def _size(system: Any, inside: str, name: str) -> int:
 
 
 def _ticks_in(name: str, rows: pa.Table) -> list[tuple[int, int]]:
-    """Whose rows a file holds, in their order: ticks, and how many rows each has."""
+    """The ticks of a file in the order of its rows, and how many rows each has."""
     return _ticks_of(name, rows.schema, rows.num_rows)
 
 

@@ -20,14 +20,14 @@ from transforms.storage.tables import LEDGER, Table
 
 
 class ShowsFolders(Protocol):
-    """Who makes folders show their live files."""
+    """Makes folders show their live files."""
 
     def show(self, path: str, files: Sequence[str]) -> None:
         """Makes a folder show exactly these files."""
 
 
 class GrowingFolders(Protocol):
-    """What `transforms.storage.parquet.growing` does, and whatever stands for file systems in its place."""
+    """The functions of `transforms.storage.parquet.growing`, or of a stand-in for file systems."""
 
     def append(
         self, path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int
@@ -54,7 +54,7 @@ class ParquetSink(Sink):
 
     Args:
         folder_of: the folder of each table.
-        path: the folder that holds them; None: the only one is named by itself.
+        path: the folder that holds them; None: there is one table, in a folder that is given directly.
     """
 
     folder_of: Mapping[str, str]
@@ -66,7 +66,7 @@ class ParquetSink(Sink):
 
     @property
     def growing(self) -> GrowingFolders:
-        """What adds files to folders."""
+        """Adds files to folders."""
         return growing
 
     @classmethod
@@ -79,7 +79,7 @@ class ParquetSink(Sink):
 
     @classmethod
     def of_one(cls, path: str, job: str, table: Table) -> "ParquetSink":
-        """The sink of a single table, in a folder that is named by itself."""
+        """The sink of a single table, in a folder that is given directly."""
         return cls(job=job, tables={table.name: table}, folder_of={table.name: path})
 
     @classmethod
@@ -169,7 +169,7 @@ class ParquetSink(Sink):
     def show(self, files: Files, showing: Showing) -> None:
         shows = self.growing.Showing(self.job, showing.owner, showing.attempt, showing.check)
         for folder in self.folders:
-            if folder in files:  # else it is that of a new sink, which begins with a launch
+            if folder in files:  # otherwise the folder is that of a new sink, which begins with a launch
                 shows.show(folder, files[folder])
 
     def rolled_back(self, files: Files, tick: int, attempt: int) -> Files:

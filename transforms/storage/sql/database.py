@@ -13,16 +13,16 @@ from transforms.storage.sql.spec import SCHEMA_PATTERN
 
 CONNECT_PATIENCE: Final = timedelta(seconds=5)
 LOCK_PATIENCE: Final = timedelta(seconds=30)
-"""How long somebody else may hold a lock before we give up."""
+"""How long another connection may hold a lock before we give up."""
 
 IDLE_PATIENCE: Final = timedelta(seconds=20)
-"""How long PostgreSQL waits for the next statement of a transaction until it undoes it."""
+"""How long PostgreSQL waits for the next statement of a transaction before it rolls the transaction back."""
 
 TESTED: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
-"""Databases whose equality is ours: elsewhere 'k' and 'k ', or 'a' and 'A', may be one key, and one of them lost."""
+"""Databases with our equality: in others 'k' and 'k ', or 'a' and 'A', may be one key, and one row would be lost."""
 
 EXTRAS: Final = {"psycopg": "streamgauge[postgres]", "adbc_driver_sqlite": "streamgauge"}
-"""Which extra brings a driver; other drivers have a distribution of their own name."""
+"""The extra that installs a driver; other drivers are distributions of the same name."""
 
 _SEARCH_PATH: Final = "-csearch_path="
 
@@ -31,15 +31,15 @@ CONNECT_TIMEOUT_OPTION: Final = {
     "psycopg2": "connect_timeout",
     "pg8000": "timeout",
 }
-"""What each driver calls its patience; others keep their own."""
+"""Each driver's option for its connection timeout; other drivers keep their default."""
 
 
 def parsed(url: str) -> sa.URL:
     """The parts of a url; `postgresql://` means psycopg.
 
     Raises:
-        SqlSinkError: when it has no such parts. The message does not hold the url: without its parts nobody knows
-            which of it is the password.
+        SqlSinkError: if it has no such parts. The message does not quote the url: without parts, the password in it
+            cannot be found.
     """
     try:
         parts = sa.make_url(url)
@@ -58,7 +58,7 @@ def in_schema(url: str, schema: str) -> str:
     """The url of a database of PostgreSQL, with a schema that holds the tables.
 
     Raises:
-        ValueError: if it is the url of another database, or names a schema itself.
+        ValueError: if the url is of another database, or already names a schema.
     """
     parts = parsed(url)
     if parts.get_backend_name() != "postgresql":
@@ -71,22 +71,22 @@ def in_schema(url: str, schema: str) -> str:
 
 
 def schema_of(url: sa.URL) -> str | None:
-    """The one schema that a url names; None: it names none, or several."""
+    """The only schema that a url names; None: it names none, or several."""
     found = re.search(rf"{_SEARCH_PATH}({SCHEMA_PATTERN})(?: |$)", str(url.query.get("options", "")))
     return found[1] if found else None
 
 
 def open_engine(url: sa.URL, *, lock_patience: timedelta = LOCK_PATIENCE) -> sa.Engine:
-    """An engine without a pool: a connection that is closed is gone, and with it everything uncommitted.
+    """An engine without a pool: closing a connection ends it, and everything uncommitted is gone.
 
     Raises:
-        SqlSinkError: when the dialect or its driver is not installed.
+        SqlSinkError: if the dialect or its driver is not installed.
     """
     with translated(url):
         if url.get_backend_name() not in TESTED:
             raise Refusal(
                 f"{url.get_backend_name()} is not supported: this version publishes to {' and '.join(TESTED.values())},"
-                " which are tested to tell keys apart as it does"
+                " which are tested to compare keys as it does"
             )
         if url.get_backend_name() == "sqlite" and url.get_driver_name() != "pysqlite":
             raise Refusal(f"the driver {url.get_driver_name()} is not supported: write sqlite:///PATH")
@@ -117,7 +117,7 @@ def connect(dialect: sa.Dialect, record: object, arguments: list[Any], options: 
 
 
 def missing_driver(module: str) -> Refusal:
-    """Says what to install."""
+    """A refusal that says what to install."""
     return Refusal(f"the Python package {module!r} is needed: pip install '{EXTRAS.get(module, module)}'")
 
 
@@ -137,7 +137,7 @@ def sqlite_file(url: sa.URL) -> Path | None:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether nothing is there; something that we may not look at is not missing."""
+    """Whether a path does not exist; a path without permission to look at it is not missing."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,7 @@
-"""A table in the words of one database: column types, and what its unique index stands on.
+"""A table in the terms of one database: column types, and the expressions of its unique index.
 
-Unique indexes take two nulls for different, so the key's index is built such that nulls are equal and yet
-nothing else becomes equal to a null.
+A unique index treats two nulls as different, so the key's index is built so that nulls are equal, and nothing else is
+equal to a null.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
     parameter syntax.
 
     Raises:
-        Refusal: for names that the database would cut off.
+        Refusal: for names that the database would truncate.
     """
     check_names(table, dialect)
     target = sa.Table(
@@ -55,7 +55,7 @@ def define(table: SqlTable, dialect: sa.Dialect) -> sa.Table:
 
 
 def present_columns(connection: sa.Connection, target: sa.Table) -> list[str] | None:
-    """The columns that the database's table of this name has; None when it has no such table."""
+    """The columns of the database's table of this name; None: there is no such table."""
     if not sa.inspect(connection).has_table(target.name):
         return None
     nothing: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(target).where(sa.false())
@@ -64,7 +64,7 @@ def present_columns(connection: sa.Connection, target: sa.Table) -> list[str] | 
 
 
 def check_names(table: SqlTable, dialect: sa.Dialect) -> None:
-    """Raises Refusal for a name that is longer than the database keeps: PostgreSQL would cut it off silently."""
+    """Raises Refusal for a name that is longer than the database keeps: PostgreSQL would truncate it silently."""
     limit = dialect.max_identifier_length
     for name in (table.name, *table.schema.names):
         if dialect.name == "postgresql" and len(name.encode()) > POSTGRESQL_NAME_BYTES:
@@ -95,7 +95,7 @@ def key_columns(table: SqlTable, target: sa.Table) -> list[sa.Column[Any]]:
 
 
 def key_index(table: SqlTable, target: sa.Table, dialect: sa.Dialect) -> Sequence[sa.ColumnElement[Any]]:
-    """What the key's index stands on, and therefore what ON CONFLICT has to name."""
+    """The expressions of the key's index, which ON CONFLICT has to name."""
     columns = key_columns(table, target)
     if dialect.name == "sqlite":
         return [without_null(column) if column.nullable else column for column in columns]
@@ -114,9 +114,9 @@ def without_null(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
 
 
 def shortened(column: sa.Column[Any], budget: int) -> sa.ColumnElement[Any]:
-    """For PostgreSQL: the column while it is short, else its beginning and its SHA-256, so that any key fits an index.
+    """For PostgreSQL: the column if it is short, else its beginning and its SHA-256, so that any key fits an index.
 
-    What is shortened is longer than anything that is not, so the two never meet. Null stays null.
+    A shortened value is longer than any unshortened one, so the two are never equal. Null stays null.
     """
     most: sa.ColumnElement[int] = sa.literal_column(
         str(max((budget - DIGEST_BYTES) // 4, 1))
@@ -134,8 +134,8 @@ def shortened(column: sa.Column[Any], budget: int) -> sa.ColumnElement[Any]:
 
 
 def in_byte_order(part: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A part of PostgreSQL's index, text by its bytes: faster, and no upgrade of a language's order breaks the index.
+    """A part of PostgreSQL's index, text in byte order: it is faster, and no upgrade of a collation breaks the index.
 
-    In ON CONFLICT the order stays away: there PostgreSQL takes it for a part of the expression and finds no index.
+    ON CONFLICT must not name the order: PostgreSQL would take it as part of the expression and find no index.
     """
     return Grouping(sa.collate(part, "C")) if isinstance(part.type, sa.Text) else part

@@ -1,10 +1,10 @@
-"""What can go wrong with a SQL sink, said in one message that holds no secret.
+"""Failures of a SQL sink, each in one message without secrets.
 
 SqlSinkError          what callers catch
 ├─ made by `translated` from SQLAlchemy's errors and from
 │  Refusal            our own reasons, raised where neither url nor table is known
-├─ SqlOvertaken       made from Overtaken: another launch of a live job may write by now
-└─ SqlTableGone       made from Gone: a table of a live job is not there any more
+├─ SqlOvertaken       made from Overtaken: another launch of a live job has taken over
+└─ SqlTableGone       made from Gone: a table of a live job no longer exists
 """
 
 from collections.abc import Iterator
@@ -16,37 +16,37 @@ import sqlalchemy as sa
 
 from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
 
-LONGEST_REASON: Final = 400  # characters; a driver may append its whole statement
+LONGEST_REASON: Final = 400  # characters; a driver may append a whole statement
 SECRET_OPTIONS: Final = ("pass", "secret", "token", "key", "credential")
 
 
 class Refusal(Exception):
-    """What went wrong, without url and table; never leaves this package."""
+    """A failure without its url and table; it never leaves this package."""
 
     becomes: type[SqlSinkError] = SqlSinkError
 
 
 class Overtaken(Refusal):
-    """Another launch or attempt may write."""
+    """Another launch or attempt has taken over."""
 
     becomes = SqlOvertaken
 
 
-GONE: Final = "it is gone, and what this job stored in it; restore it, or make it again with `rebuild`"
+GONE: Final = "it is gone, with what this job stored in it; restore it, or make it again with `rebuild`"
 
 
 class Gone(Refusal):
-    """A table is not there any more."""
+    """A table no longer exists."""
 
     becomes = SqlTableGone
 
 
 @contextmanager
 def translated(url: sa.URL, table: str | None = None) -> Iterator[None]:
-    """Turns whatever a database says inside the block into a SqlSinkError; other exceptions pass as they are.
+    """Turns every error of the database in the block into a SqlSinkError; other exceptions pass unchanged.
 
-    Errors are not chained: drivers' exceptions hold statements, values of records and connection strings,
-    and a logged traceback prints every exception of its chain.
+    Errors are not chained: exceptions of drivers hold statements, values of records and connection strings, and a
+    logged traceback prints every exception of its chain.
     """
     try:
         yield
@@ -62,9 +62,9 @@ def shown(url: sa.URL) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What a driver has to say, in one line: its first message without the record that it complains about."""
+    """The driver's reason in one line: its first message, without the record that it quotes."""
     original = getattr(error, "orig", None) or error
-    # psycopg's text goes on with DETAIL and CONTEXT, which quote the row.
+    # psycopg's text continues with DETAIL and CONTEXT, which quote the row.
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
     words = " ".join(str(primary or original).split())
     return words if len(words) <= LONGEST_REASON else words[:LONGEST_REASON] + " …"

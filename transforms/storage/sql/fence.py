@@ -1,7 +1,7 @@
-"""Who may write a live job's tables: a small table, `streamgauge_writers`, says it of each, and every transaction asks.
+"""The right to write a live job's tables: the table `streamgauge_writers` records it, and every transaction checks it.
 
-A launch takes the tables; from then on a transaction of an earlier launch is refused, however long it was stopped. The
-answer and the rows are of one transaction, which other transactions on the same tables wait for.
+A launch takes the tables; then every transaction of an earlier launch is refused, however long it was stopped. The
+check and the rows are in one transaction, for which other transactions on the same tables wait.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Gone, Overtaken, translated
 from transforms.storage.sql.table import WRITERS, SqlTable
 
-_OF_ANOTHER: Final = "another job, or this one with another state, has begun it"
-_OF_ANOTHER_LAUNCH: Final = "another launch of this job goes on with it"
+_OF_ANOTHER: Final = "another job, or this job with another state, has begun it"
+_OF_ANOTHER_LAUNCH: Final = "another launch of this job has taken it over"
 
 
 def writers() -> sa.Table:
-    """The table of who may write."""
+    """The table of writers."""
     return sa.Table(
         WRITERS,
         sa.MetaData(),
@@ -33,13 +33,13 @@ def writers() -> sa.Table:
 def guard_all(
     connection: sa.Connection, tables: Iterable[SqlTable], fence: Fence | None, *, replace: bool = False
 ) -> None:
-    """Returns if the tables may be written; takes them if the fence says so. To be asked within the transaction.
+    """Returns if the tables may be written; takes them if the fence says so. Call it within the transaction.
 
-    Without a fence a bounded run writes: tables that it replaces are no live job's any more.
+    Without a fence, a bounded run writes: the tables that it replaces no longer belong to a live job.
 
     Raises:
-        SqlOvertaken: if another launch or attempt may write them by now.
-        SqlTableGone: if the table of who may write is not there any more.
+        SqlOvertaken: if another launch or attempt has taken them over.
+        SqlTableGone: if the table of writers no longer exists.
     """
     if fence is None:
         if replace:
@@ -62,10 +62,10 @@ def guard(connection: sa.Connection, name: str, row: Any, fence: Fence) -> None:
     """Returns if a table may be written; takes it if the fence says so.
 
     Args:
-        row: what stands of it in the table of writers.
+        row: its row in the table of writers; None: it has none.
 
     Raises:
-        Overtaken: if another launch or attempt may write it by now.
+        Overtaken: if another launch or attempt has taken it over.
     """
     ours = writers()
     mine = ours.c.name == name
@@ -88,14 +88,14 @@ def guard(connection: sa.Connection, name: str, row: Any, fence: Fence) -> None:
 
 
 def forget(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
-    """The tables are no live job's any more: a bounded run has replaced them."""
+    """Removes the tables from the table of writers: a bounded run has replaced them."""
     ours = writers()
     if sa.inspect(connection).has_table(WRITERS):
         connection.execute(sa.delete(ours).where(ours.c.name.in_([table.name for table in tables])))
 
 
 def full(connection: sa.Connection, table: SqlTable, owner: str | None) -> bool:
-    """Whether a table holds rows that are not those of `owner`."""
+    """Whether a table holds rows that do not belong to `owner`."""
     target = define(table, connection.dialect)
     if present_columns(connection, target) is None:
         return False

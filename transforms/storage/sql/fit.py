@@ -1,4 +1,4 @@
-"""What a database cannot do, told from the url alone: nothing is connected to."""
+"""What a database cannot do, determined from the url alone, without a connection."""
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ NAMED_BY_SQLITE: Final = "sqlite_"
 
 POSTGRESQL_PORT: Final = 5432
 POSTGRESQL_ROW_BYTES: Final = 8_160
-"""What a page holds of one row; a long value takes 18 bytes of it, and lies elsewhere."""
+"""The bytes of a page for one row; a long value takes 18 of them and is stored elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a database holds at most, and how it compares names.
+    """The limits of a database, and how it compares names.
 
     Args:
-        columns: of a table.
-        key: columns that an index may stand on.
-        reserved: columns that every table has already.
-        folds: whether names that differ in nothing but the case of ASCII letters are one.
+        columns: the most columns of a table.
+        key: the most columns of an index.
+        reserved: columns that every table already has.
+        folds: whether names that differ only in the case of ASCII letters are the same.
     """
 
     name: str
@@ -50,7 +50,7 @@ LIMITS: Final = {
     ),
     "sqlite": Limits(name="SQLite", columns=2_000, key=2_000, folds=True),  # sqlite.org/limits.html
 }
-"""The databases that are tested to hold equal what is equal, and nothing else; any other is refused by name."""
+"""The databases that are tested to compare values as we do; any other is refused by name."""
 
 
 def unusable(url: str) -> str | None:
@@ -93,7 +93,7 @@ def file_of(url: str) -> str | None:
 
 
 def place_of(url: str) -> Hashable | None:
-    """What is equal for urls of one database, however they are spelt; None: it is no url of one."""
+    """A value that is equal for all urls of one database, however they are spelt; None: it is not such a url."""
     try:
         parts = parsed(url)
     except SqlSinkError:
@@ -106,12 +106,12 @@ def place_of(url: str) -> Hashable | None:
 
 
 def misfits(url: str, tables: Iterable[SqlTable]) -> Iterator[tuple[str, str]]:
-    """The tables that the database of `url` would refuse, each with the reason; none if the url is no good itself."""
+    """The tables that the database of `url` would refuse, each with the reason; none if the url itself is wrong."""
     try:
         parts = parsed(url)
         dialect = parts.get_dialect()()
     except (SqlSinkError, sa.exc.SQLAlchemyError, ImportError):
-        return  # a bad url, or a missing driver, is told elsewhere
+        return  # a bad url, or a missing driver, is reported elsewhere
     limits = LIMITS.get(parts.get_backend_name())
     if limits is None:
         return
@@ -151,7 +151,7 @@ def _too_much(table: SqlTable, limits: Limits) -> Iterator[str]:
 
 
 def _row_bytes(types: Sequence[pa.DataType]) -> int:
-    """The bytes of a row of PostgreSQL's with values of the greatest size."""
+    """The bytes of a PostgreSQL row with values of the greatest size."""
     size = 0
     for kind in types:
         if kind == pa.bool_():

@@ -24,7 +24,7 @@ from transforms.storage.sql.upsert import upsert
 
 OLDEST_VERSION: Final = (15,)
 POSITION: Final = "position"
-"""Where a staged row stood in what was given: the later of two rows of one key counts."""
+"""The place of a staged row in the input: of two rows of one key, the later one counts."""
 
 
 def publish(
@@ -37,7 +37,7 @@ def publish(
         if version < OLDEST_VERSION:
             raise Refusal(f"PostgreSQL 15 or newer is needed, this server is {'.'.join(map(str, version))}")
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE.total_seconds():.0f}s'")
-        # A client that is stopped holds its locks no longer than this: who follows it need not wait for it.
+        # A stopped client holds its locks no longer than this, so its successor need not wait for it.
         idle = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_PATIENCE.total_seconds():.0f}s'"
         connection.exec_driver_sql(idle)
         make_schema(connection)
@@ -51,7 +51,7 @@ def publish(
         for table, staging in staged.items():
             with translated(engine.url, table.name):
                 target = claim(connection, table, replace=replace, begins=fence is None or fence.begins)
-                if replace:  # not TRUNCATE: readers go on with the old rows until the commit
+                if replace:  # not TRUNCATE: readers see the old rows until the commit
                     connection.execute(sa.delete(target))
                 statement = upsert(table, target, last_of_each_key(table, staging), engine.dialect)
                 written[table.name] = connection.execute(statement).rowcount
@@ -59,7 +59,7 @@ def publish(
 
 
 def make_schema(connection: sa.Connection) -> None:
-    """Makes the schema that the url names, if it is not there."""
+    """Makes the schema that the url names, if it is missing."""
     name = schema_of(connection.engine.url)
     if name is None or connection.scalar(sa.select(sa.func.to_regnamespace(name))) is not None:
         return
@@ -68,7 +68,7 @@ def make_schema(connection: sa.Connection) -> None:
 
 
 def lock(connection: sa.Connection, tables: Iterable[SqlTable]) -> None:
-    """Lets publications of the same tables take turns; in one order, so that they cannot block each other."""
+    """Lets publications of the same tables take turns; it locks in one order, so that they cannot deadlock."""
     names = sorted(table.name for table in tables)
     ours = [name for name in (REGISTRY, WRITERS) if not sa.inspect(connection).has_table(name)]
     names = [*ours, *names]  # two first runs would both create them
@@ -92,7 +92,7 @@ def stage(connection: sa.Connection, number: int, table: SqlTable, batches: Iter
             for place, field in enumerate(table.schema)
         ),
         sa.Column(POSITION, sa.BigInteger),
-        schema="pg_temp",  # no table of the user's can be meant
+        schema="pg_temp",  # so no table of the user is meant
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
     )
@@ -107,13 +107,13 @@ def stage(connection: sa.Connection, number: int, table: SqlTable, batches: Iter
 
 
 def staging_type(type_: pa.DataType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-    """The column type of a staged column; text in byte order, which sorts faster than a language's."""
+    """The type of a staged column; text is in byte order, which sorts faster than a collation."""
     staged = sql_type(type_, dialect)
     return sa.Text(collation="C") if isinstance(staged, sa.Text) else staged
 
 
 def load(connection: sa.Connection, staging: sa.Table, batch: pa.RecordBatch) -> None:
-    """Brings a batch into the staging table: by COPY with psycopg, by INSERT with other drivers."""
+    """Writes a batch into the staging table: by COPY with psycopg, by INSERT with other drivers."""
     if connection.dialect.driver != "psycopg":
         names = batch.schema.names
         rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
@@ -143,9 +143,9 @@ def csv_of(batch: pa.RecordBatch) -> bytes:
 
 
 def last_of_each_key(table: SqlTable, staging: sa.Table) -> sa.Select[Any]:
-    """Of the staged rows of one key the last final one, or the last; ON CONFLICT takes a key only once.
+    """Of the staged rows of each key, the last final one, or else the last; ON CONFLICT accepts a key only once.
 
-    They come in the key's order, which fills the index faster.
+    They are in the key's order, which fills the index faster.
     """
     key = [staging.c[f"c{place}"] for place in table.key_places]
     order = [staging.c[POSITION].desc()]

@@ -24,15 +24,15 @@ FETCH_ROWS: Final = 50_000
 
 
 def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
-    """Returns when the database can be reached and written to, without changing anything.
+    """Returns if the database can be reached and written to; changes nothing.
 
     Args:
-        tables: those that would be published; none of them may be somebody else's.
+        tables: the tables to be published; none of them may be a table that Streamgauge did not make.
 
     Waits for about five seconds at most, with the drivers of PostgreSQL and SQLite.
 
     Raises:
-        SqlSinkError: when it cannot.
+        SqlSinkError: if it cannot.
     """
     parts = parsed(url)
     file = sqlite_file(parts)
@@ -41,7 +41,7 @@ def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
             there = next(path for path in (file, *file.parents) if not is_missing(path))
             if there != file and not there.is_dir():
                 raise Refusal(f"{there} is not a folder")
-            for path in {there, file.parent if there == file else there}:  # a journal comes to stand beside the file
+            for path in {there, file.parent if there == file else there}:  # SQLite writes its journal next to the file
                 if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                     raise Refusal(f"{path} cannot be written to")
             if there != file:  # connecting would create it
@@ -71,7 +71,7 @@ def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
 def publish(
     url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None = None
 ) -> dict[str, int]:
-    """Writes all tables in one transaction: afterwards all of them are as asked, or all as they were.
+    """Writes all tables in one transaction: afterwards all of them are as requested, or all are unchanged.
 
     Running it twice with the same rows leaves the same tables. Missing tables are created; readers see the old rows
     until the end.
@@ -90,9 +90,9 @@ def publish(
         of one key count at least once.
 
     Raises:
-        SqlOvertaken: when another launch may write by now; nothing was written.
-        SqlTableGone: when a table that the live job wrote is not there any more; nothing was written.
-        SqlSinkError: when nothing was written, with the reason. What the iterables raise passes as it is, and then
+        SqlOvertaken: if another launch has taken over; nothing was written.
+        SqlTableGone: if a table that the live job wrote no longer exists; nothing was written.
+        SqlSinkError: if nothing was written, with the reason. What the iterables raise passes unchanged, and then
             nothing was written either.
     """
     parts = parsed(url)
@@ -113,19 +113,19 @@ def publish(
 
 
 def roll_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
-    """Takes out of tables what a live job has stored after a place, in one transaction.
+    """Deletes from tables what a live job has stored after a place, in one transaction.
 
     Raises:
-        SqlSinkError: when nothing has changed, with the reason.
+        SqlSinkError: if it fails, with the reason; nothing has changed.
     """
     _take_out(taking_back.roll_back, url, tables, fence)
 
 
 def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
-    """Takes out of tables what a live job had stored up to a place, in one transaction.
+    """Deletes from tables what a live job had stored up to a place, in one transaction.
 
     Raises:
-        SqlSinkError: when nothing has changed, with the reason.
+        SqlSinkError: if it fails, with the reason; nothing has changed.
     """
     _take_out(taking_back.expire, url, tables, fence)
 
@@ -146,7 +146,7 @@ def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:
     """The end (µs) of the last final window of tables; None: there is none.
 
     Raises:
-        SqlSinkError: when the database cannot be read.
+        SqlSinkError: if the database cannot be read.
     """
     with _reading(url) as connection:
         if connection is None:
@@ -157,10 +157,10 @@ def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:
 
 
 def full(url: str, tables: Iterable[SqlTable], owner: str | None) -> list[str]:
-    """The tables that hold rows which are not those of the live job whose state is `owner`.
+    """The tables with rows that do not belong to the live job with the state `owner`.
 
     Raises:
-        SqlSinkError: when the database cannot be read.
+        SqlSinkError: if the database cannot be read.
     """
     with _reading(url) as connection:
         if connection is None:
@@ -172,7 +172,7 @@ def is_there(url: str, table: SqlTable) -> bool:
     """Whether a database has a table.
 
     Raises:
-        SqlSinkError: when the database cannot be read.
+        SqlSinkError: if the database cannot be read.
     """
     with _reading(url, table.name) as connection:
         return connection is not None and present_columns(connection, define(table, connection.dialect)) is not None
@@ -180,7 +180,7 @@ def is_there(url: str, table: SqlTable) -> bool:
 
 @contextmanager
 def _reading(url: str, table: str | None = None) -> Iterator[sa.Connection | None]:
-    """A connection to read by; None: it would be to a SQLite file that is not there, and connecting would make it."""
+    """A connection for reading; None: the SQLite file does not exist, and a connection would make it."""
     parts = parsed(url)
     file = sqlite_file(parts)
     if file is not None and is_missing(file):
@@ -194,7 +194,7 @@ def _reading(url: str, table: str | None = None) -> Iterator[sa.Connection | Non
 def _transaction(url: sa.URL) -> Iterator[sa.Connection]:
     engine = open_engine(url)
     with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":  # Python's sqlite3 would begin at the first change only
+        if engine.dialect.name == "sqlite":  # Python's sqlite3 would begin only at the first change
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
 
@@ -202,14 +202,14 @@ def _transaction(url: sa.URL) -> Iterator[sa.Connection]:
 def read(url: str, table: SqlTable) -> pa.Table:
     """The rows of a table, in the types of `table.schema`, ordered by key, nulls last.
 
-    The order is that of Arrow (text by code point), so it is the same from every database. Other columns that the
-    table may have are left out.
+    The order is that of Arrow (text by code point), so it is the same for every database. Other columns of the
+    table are left out.
 
     Returns:
-        No rows when there is no such table.
+        No rows if there is no such table.
 
     Raises:
-        SqlSinkError: when the database cannot be read, or the table lacks a column.
+        SqlSinkError: if the database cannot be read, or the table lacks a column.
     """
     with _reading(url, table.name) as connection:
         if connection is None:
@@ -229,7 +229,7 @@ def read(url: str, table: SqlTable) -> pa.Table:
 
 
 def batch_of(rows: Sequence[sa.Row[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as the driver gives them, as Arrow."""
+    """Rows of the driver as Arrow."""
     columns = zip(*rows, strict=True)
     return pa.record_batch(
         [from_stored(values, type_) for values, type_ in zip(columns, schema.types, strict=True)], schema=schema

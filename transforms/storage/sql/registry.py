@@ -1,8 +1,8 @@
-"""Which tables of a database are ours: a small table, `streamgauge_tables`, holds the layout of each.
+"""The tables of a database that are ours: a small table, `streamgauge_tables`, holds the layout of each.
 
-A job whose statistics changed makes tables of other columns, and one that was given more of them while it runs adds
-columns to the tables that it has. Only a table that is written down here, and still has the columns written down, may
-be dropped for that; any other table belongs to somebody else.
+A job whose statistics changed makes tables with other columns; a running job that statistics join adds columns to its
+tables. Only a table that is recorded here, and still has the recorded columns, may be dropped for that; any other table
+is not ours.
 """
 
 import json
@@ -27,20 +27,20 @@ def registry() -> sa.Table:
 
 
 def layout_of(table: SqlTable) -> str:
-    """All that decides how the table is made, as text that can be compared."""
+    """Everything that determines how the table is made, as text that can be compared."""
     columns = [[field.name, str(field.type), field.nullable] for field in table.schema]
     return json.dumps({"columns": columns, "key": table.key}, ensure_ascii=False)
 
 
 def words(layout: str) -> str:
-    """A layout as one reads it in a message."""
+    """A layout in the words of a message."""
     parts = json.loads(layout)
     columns = [f"{name} {type_}" + ("" if nullable else " not null") for name, type_, nullable in parts["columns"]]
     return f"the key {', '.join(parts['key'])} and the columns {', '.join(columns)}"
 
 
 def grown_layout(known: str, wanted: str) -> str | None:
-    """A layout with the columns that it lacks added behind the others; None: it differs in more than these."""
+    """A layout with missing columns added at the end; None: the layouts differ in more than these."""
     before, after = json.loads(known), json.loads(wanted)
     missing = [column for column in after["columns"] if column not in before["columns"]]
     columns = [*before["columns"], *missing]
@@ -52,9 +52,9 @@ def grown_layout(known: str, wanted: str) -> str | None:
 
 
 def is_on_its_way(present: list[str], known: str, grown: str | None) -> bool:
-    """Whether a table has the columns of a layout, or some of those already that are being added to it.
+    """Whether a table has the columns of a layout, and possibly some of the columns that are being added.
 
-    Where ALTER TABLE commits, a process that is killed behind it leaves such a table.
+    In databases where ALTER TABLE commits, a process that is killed after it leaves such a table.
     """
     columns = [name for name, *_ in json.loads(known)["columns"]]
     coming = [name for name, *_ in json.loads(grown)["columns"]][len(columns) :] if grown else []
@@ -62,7 +62,7 @@ def is_on_its_way(present: list[str], known: str, grown: str | None) -> bool:
 
 
 class AddColumn(sa.schema.ExecutableDDLElement):
-    """ALTER TABLE … ADD, which SQLAlchemy has no element for."""
+    """ALTER TABLE … ADD, for which SQLAlchemy has no element."""
 
     inherit_cache = False
 
@@ -78,7 +78,7 @@ def _add_column(element: AddColumn, compiler: Any, **_: Any) -> str:
 
 
 def refuse_foreign(connection: sa.Connection, table: SqlTable) -> None:
-    """Raises Refusal if a table of that name is there and is not ours; changes nothing."""
+    """Raises Refusal if a table of that name exists and is not ours; changes nothing."""
     present = present_columns(connection, define(table, connection.dialect))
     if present is not None:
         has_registry = sa.inspect(connection).has_table(REGISTRY)
@@ -91,7 +91,7 @@ def refuse_foreign(connection: sa.Connection, table: SqlTable) -> None:
 def _refuse_unless_ours(present: list[str], known: str | None, grown: str | None) -> None:
     if known is None or not is_on_its_way(present, known, grown):
         raise Refusal(
-            f"a table of this name is there and was not made by Streamgauge (its columns are {', '.join(present)});"
+            f"a table of this name exists and was not made by Streamgauge (its columns are {', '.join(present)});"
             " it is left as it is: rename it, or give the aggregation another name"
         )
 
@@ -99,14 +99,14 @@ def _refuse_unless_ours(present: list[str], known: str | None, grown: str | None
 def claim(connection: sa.Connection, table: SqlTable, *, replace: bool, begins: bool = True) -> sa.Table:
     """The table in the database, made if it is missing, and made again if its layout changed and `replace`.
 
-    To a table that is not replaced, columns are added that may be null, if they are all that it lacks.
+    A table that is not replaced gets the columns that it lacks, if these may be null and nothing else differs.
 
     Args:
         begins: whether it may be missing.
 
     Raises:
-        Gone: when it is missing and must not be.
-        Refusal: when a table of that name is not ours, or is of another layout and `replace` is false.
+        Gone: if it is missing and must not be.
+        Refusal: if a table of that name is not ours, or has another layout and `replace` is false.
     """
     target = define(table, connection.dialect)
     ours = registry()
@@ -130,7 +130,7 @@ def claim(connection: sa.Connection, table: SqlTable, *, replace: bool, begins: 
             return target
         if not replace:
             raise Refusal(
-                f"the table was made by another version of the job: it has {words(str(known))}, and is now to have"
+                f"the table was made by another version of the job: it has {words(str(known))}, and should now have"
                 f" {words(wanted)}; drop it, or publish the whole job again"
             )
         target.drop(connection)

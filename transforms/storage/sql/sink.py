@@ -1,4 +1,4 @@
-"""Databases as a sink: rows go there by their key as soon as they are known, and a fence says who may write."""
+"""Databases as a sink: rows are stored by key as soon as they are known, and a fence guards the right to write."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ from transforms.storage.tables import Table
 
 
 class Database(Protocol):
-    """What `transforms.storage.sql.publication` does, and whatever stands for a database in its place."""
+    """The functions of `transforms.storage.sql.publication`, or of a stand-in for a database."""
 
     def publish(
         self, url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None
@@ -48,7 +48,7 @@ class SqlSink(Sink):
 
     @property
     def database(self) -> Database:
-        """What reads and writes."""
+        """The functions that read and write."""
         return publication
 
     @classmethod
@@ -58,7 +58,7 @@ class SqlSink(Sink):
 
     @classmethod
     def resolved(cls, spec: SqlSinkSpec, folder: str) -> SqlSinkSpec:
-        """The specification with an absolute path and its schema in the URL; one that is refused stays as it is."""
+        """The specification with an absolute path and its schema in the URL; a wrong one stays unchanged."""
         match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:?][^?]*)(\?.*)?", spec.sql.url)
         url = f"{match[1]}{resolved(match[2], folder)}{match[3] or ''}" if match else spec.sql.url
         schema = spec.sql.schema_name
@@ -115,7 +115,7 @@ class SqlSink(Sink):
 
     @property
     def identity(self) -> str:
-        """A digest of the URL, for that holds secrets."""
+        """A digest of the URL, since the URL holds secrets."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     def take(self, fence: Fence, *, empty: bool) -> None:

@@ -7,14 +7,14 @@ from pydantic import Field
 from transforms.specification import Spec
 
 SCHEMA_PATTERN: Final = "[a-z_][a-z0-9_]{0,62}"
-"""Names of schemas that PostgreSQL reads without quotes."""
+"""Names of schemas that need no quotes in PostgreSQL."""
 
 
 class SqlTarget(Spec):
     """A database by its SQLAlchemy URL; secrets come from the environment as `${NAME}`.
 
-    `schema`: of PostgreSQL, the schema that holds the tables, made if it is not there; by default the one that
-    `search_path` names first.
+    `schema`: for PostgreSQL, the schema that holds the tables, which is made if it is missing; by default the first
+    one in `search_path`.
     """
 
     url: str = Field(min_length=1)

@@ -1,10 +1,10 @@
-"""Publishes into a SQLite file at bulk speed: Arrow goes into a staging file, one statement brings it over.
+"""Publishes into a SQLite file at bulk speed: Arrow data goes into a staging file, and one statement moves it over.
 
-The Arrow driver (ADBC) has a SQLite library of its own, and two libraries of one process must not open the same
-file: closing it in one drops the other's locks (sqlite.org/howtocorrupt.html, 2.2.1). So ADBC sees the staging file
-only, and the published file belongs to Python's sqlite3, on one connection, in one transaction.
+The Arrow driver (ADBC) has its own SQLite library, and two libraries of one process must not open the same file:
+closing it in one drops the other's locks (sqlite.org/howtocorrupt.html, 2.2.1). So ADBC opens only the staging file,
+and Python's sqlite3 writes the published file, on one connection, in one transaction.
 
-Readers are locked out for the moment of the commit only, as long as a publication changes less than SPILL_BYTES.
+If a publication changes less than SPILL_BYTES, readers are locked out only during the commit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ def publish(
     written: dict[str, int] = {}
     with staging_folder() as folder, engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # BEGIN and COMMIT are ours
-        connection.exec_driver_sql("PRAGMA schema_version")  # a file that cannot be read says so before the work
+        connection.exec_driver_sql("PRAGMA schema_version")  # an unreadable file fails before the work
         file = Path(folder) / "staging.db"
         for number, (table, batches) in enumerate(tables.items()):
             with translated(engine.url, table.name):
@@ -57,7 +57,7 @@ def publish(
 
 
 def staging_folder() -> TemporaryDirectory[str]:
-    """A folder for the staging file, where TMPDIR says."""
+    """A folder for the staging file, in TMPDIR."""
     try:
         return TemporaryDirectory(prefix="streamgauge-sql-")
     except OSError as error:
@@ -70,8 +70,8 @@ def begin(connection: sa.Connection, staging: Path) -> None:
     connection.exec_driver_sql("PRAGMA threads = 2")  # sorting is half of the work
     connection.exec_driver_sql(f"PRAGMA main.cache_spill = {SPILL_BYTES // PAGE_BYTES}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-    # Writing changed pages early needs readers gone. Waiting for that at every page could go on for ever; without
-    # patience SQLite keeps the pages in memory, and only the commit waits.
+    # To write changed pages early, SQLite must lock readers out, and could wait for that at every page. With a
+    # timeout of 0 it keeps the pages in memory, and only the commit waits.
     busy_timeout(connection, timedelta(0))
 
 
@@ -89,7 +89,7 @@ def stage(file: Path, number: int, table: SqlTable, batches: Iterable[pa.RecordB
     keys = [f"c{place}" for place in range(len(table.schema))]
     try:
         with dbapi.connect(str(file), autocommit=True) as connection, connection.cursor() as cursor:
-            for pragma in ("journal_mode", "synchronous"):  # nobody will want this file after a crash
+            for pragma in ("journal_mode", "synchronous"):  # this file is worthless after a crash
                 cursor.execute(f"PRAGMA {pragma} = OFF").fetchall()
             cursor.execute(f"CREATE TABLE t{number} ({', '.join(keys)})")
             for batch in chunked(table, batches):
@@ -102,10 +102,10 @@ def stage(file: Path, number: int, table: SqlTable, batches: Iterable[pa.RecordB
 def in_key_order(table: SqlTable, number: int) -> sa.Select[Any]:
     """The staged rows by key: filling a table in the order of its index is twice as fast.
 
-    Rows of one key keep the order they came in, and ON CONFLICT takes them one after the other.
+    Rows of one key keep their order, and ON CONFLICT takes them one by one.
     """
     keys = [f"c{place}" for place in range(len(table.schema))]
     staged = sa.table(f"t{number}", *(sa.column(key) for key in keys), schema=STAGING)
     order = [staged.c[f"c{place}"] for place in table.key_places]
-    # Without a WHERE, SQLite's parser takes ON CONFLICT for the ON of a join (sqlite.org/lang_upsert.html).
+    # Without a WHERE, SQLite's parser reads ON CONFLICT as the ON of a join (sqlite.org/lang_upsert.html).
     return sa.select(*staged.c).where(sa.true()).order_by(*order, sa.literal_column("rowid"))

@@ -1,4 +1,4 @@
-"""How values stand in a database: from Arrow to what drivers take, and back.
+"""The form of values in a database: from Arrow to what drivers take, and back.
 
 | Arrow             | PostgreSQL       | SQLite                                                |
 |-------------------|------------------|-------------------------------------------------------|
@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 from transforms.storage.sql.error import Refusal
 from transforms.storage.sql.table import TIMESTAMP, SqlTable, is_list
 
-# What a chunk may hold: enough to drown the cost of a driver's call, little beside a worker's memory.
+# The size of a chunk: large enough to hide the cost of a driver's call, small compared with a worker's memory.
 CHUNK_ROWS: Final = 65_536
 CHUNK_BYTES: Final = 16 << 20
 
-# The years 1 to 9999: what fits the fixed width, and what Python's datetime can hold on the way back.
+# The years 1 to 9999 fit the fixed width, and Python's datetime can hold them on the way back.
 EARLIEST: Final = -62_135_596_800_000_000
 LATEST: Final = 253_402_300_799_999_999
 
@@ -39,7 +39,7 @@ def chunked(table: SqlTable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.R
     """The same rows in the same order, in batches of a good size for a database.
 
     Raises:
-        Refusal: when a batch has other columns than the table.
+        Refusal: if a batch has other columns than the table.
     """
     schema = table.schema.remove_metadata()
     waiting: list[pa.RecordBatch] = []
@@ -62,7 +62,7 @@ def chunked(table: SqlTable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.R
 
 
 def columns_of(schema: pa.Schema) -> str:
-    """The columns as one reads them in a message."""
+    """The columns in the words of a message."""
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
@@ -79,7 +79,7 @@ def to_stored(batch: pa.RecordBatch, *, timestamps_as_text: bool) -> list[pa.Arr
 
 
 def stored_column(column: pa.Array, field: pa.Field, timestamps_as_text: bool) -> pa.Array:
-    """One column, as `to_stored` gives it."""
+    """One column in the form of `to_stored`."""
     if is_list(field.type):
         if field.type.value_type.field(0).type == TIMESTAMP:
             check_years(column.flatten().field("value"), field)
@@ -99,7 +99,7 @@ def check_years(column: pa.Array, field: pa.Field) -> None:
 
 def timestamp_texts(column: pa.Array) -> pa.Array:
     """UTC timestamps as text of one width, `2026-01-31 00:00:00.000000+00:00`."""
-    # A window's bounds repeat for every key: formatting each different time once is three times as fast.
+    # The bounds of a window repeat for every key: it is three times as fast to format each distinct time once.
     encoded = column.dictionary_encode()
     texts = encoded.dictionary.cast(pa.timestamp("us")).cast(pa.string())
     return pc.binary_join_element_wise(texts, "+00:00", "").take(encoded.indices)
@@ -113,7 +113,7 @@ def json_of(items: list[dict[str, Any]] | None) -> str | None:
 
 
 def json_scalar(value: object) -> str:
-    """What JSON has no word for: times as SQLite's text, bytes as base64."""
+    """Values that JSON lacks: times as SQLite's text, bytes as base64."""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="microseconds")
     if isinstance(value, bytes):
@@ -122,7 +122,7 @@ def json_scalar(value: object) -> str:
 
 
 def from_stored(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    """Values of one column, as a driver gives them, as Arrow; the inverse of `to_stored`."""
+    """A driver's values of one column as Arrow; the inverse of `to_stored`."""
     if is_list(type_):
         item = type_.value_type.field(0).type
         return pa.array([None if value is None else items_of(value, item) for value in values], type_)
@@ -132,7 +132,7 @@ def from_stored(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 
 def items_of(text: str, type_: pa.DataType) -> list[dict[str, Any]]:
-    """The items of a JSON text, with values that Arrow can make `type_` of."""
+    """The items of a JSON text, with values that Arrow can convert to `type_`."""
     items: list[dict[str, Any]] = json.loads(text)
     for item in items:
         if item is None or item["value"] is None:

@@ -6,10 +6,10 @@ from typing import Final
 import pyarrow as pa
 
 REGISTRY: Final = "streamgauge_tables"
-"""The table in which the tables made by this package are written down; no other may have its name."""
+"""The table that records the tables made by this package; no other may have its name."""
 
 WRITERS: Final = "streamgauge_writers"
-"""The table that says who may write them; no other may have its name."""
+"""The table that records which launch may write them; no other may have its name."""
 
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
 SCALARS: Final = (pa.int64(), pa.float64(), pa.bool_(), pa.string(), TIMESTAMP, pa.binary())
@@ -21,8 +21,8 @@ class SqlTable:
 
     Args:
         name: stored literally, whatever characters it holds; compared as the database compares names.
-        key: the columns that tell rows apart. A null in one of them is a value like any other: two rows with
-            nulls in the same places and equal values elsewhere are the same row.
+        key: the columns that identify a row. A null in one of them is a value like any other: two rows with nulls in
+            the same places and equal values elsewhere are the same row.
         schema: int64, float64, bool, string, timestamp[us, UTC], binary, and list<struct<value, count: int64>>
             of these. Columns that are not nullable become NOT NULL.
 
@@ -40,7 +40,7 @@ class SqlTable:
     schema: pa.Schema
 
     def __post_init__(self) -> None:
-        if not self.name or self.name.lower() in (REGISTRY, WRITERS):  # SQLite takes names without case
+        if not self.name or self.name.lower() in (REGISTRY, WRITERS):  # SQLite ignores case in names
             raise ValueError(f"name must not be empty, {REGISTRY!r} or {WRITERS!r}, is {self.name!r}")
         columns: list[str] = self.schema.names
         for identifier in (self.name, *columns):
@@ -61,18 +61,18 @@ class SqlTable:
 
     @property
     def key_places(self) -> list[int]:
-        """Where the key's columns stand in the schema, in the key's order."""
+        """The places of the key's columns in the schema, in the key's order."""
         return [self.schema.get_field_index(name) for name in self.key]
 
     @property
     def final_place(self) -> int | None:
-        """Where the column that marks final rows stands, if there is one."""
+        """The place of the column that marks final rows, if there is one."""
         place: int = self.schema.get_field_index("final")
         return place if place >= 0 and "final" not in self.key and self.schema.field(place).type == pa.bool_() else None
 
 
 def is_list(type_: pa.DataType) -> bool:
-    """Whether values of this type are lists, which SQL holds as JSON."""
+    """Whether values of this type are lists, which SQL stores as JSON."""
     return bool(pa.types.is_list(type_))
 
 

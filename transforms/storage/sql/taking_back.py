@@ -1,4 +1,4 @@
-"""What a live job stored after a place is taken out of a database's tables, as it goes back, or up to one."""
+"""Deletes rows of a live job from a database: those stored after a place, to roll back; those up to it, to expire."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,10 +18,10 @@ _TIME: Final = pa.field("time", TIMESTAMP)
 def roll_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
     """Deletes the rows of a table that were stored after a place.
 
-    Of windows, those stay that had closed there, and provisional ones that had ended.
+    Windows that had closed there stay, and so do provisional windows that had ended.
 
     Raises:
-        Gone: if the table is not there.
+        Gone: if the table does not exist.
     """
     target, columns = _columns_of(connection, table)
     if known.position:
@@ -34,7 +34,7 @@ def roll_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
         sa.and_(final, end <= closed),
         sa.and_(sa.not_(final), end > closed, end <= ended),
     )
-    # No window that starts before this was open there: the key's index finds the others.
+    # No window that starts earlier was open there; the key's index finds the later ones.
     earliest = _time(known.watermark - known.lateness - known.longest, connection.dialect)
     connection.execute(sa.delete(target).where(start >= earliest, sa.not_(stays)))
 
@@ -43,7 +43,7 @@ def expire(connection: sa.Connection, table: SqlTable, known: Known) -> None:
     """Deletes the rows of a table that were stored up to a place.
 
     Raises:
-        Gone: if the table is not there.
+        Gone: if the table does not exist.
     """
     target, columns = _columns_of(connection, table)
     if known.position:
@@ -55,10 +55,10 @@ def expire(connection: sa.Connection, table: SqlTable, known: Known) -> None:
 
 
 def _columns_of(connection: sa.Connection, table: SqlTable) -> tuple[sa.Table, dict[str, sa.Column[Any]]]:
-    """A table that is there, and its columns by name.
+    """An existing table, and its columns by name.
 
     Raises:
-        Gone: if it is not.
+        Gone: if it does not exist.
     """
     target = define(table, connection.dialect)
     if present_columns(connection, target) is None:
@@ -73,7 +73,7 @@ def _had_been_read(columns: Mapping[str, sa.Column[Any]], known: Known) -> sa.Co
 
 
 def last_closed(connection: sa.Connection, table: SqlTable) -> int | None:
-    """The end (µs) of the last window of a table that is final; None: there is none."""
+    """The end (µs) of the last final window of a table; None: there is none."""
     target = define(table, connection.dialect)
     columns = {column.name: column for column in target.c}
     end = connection.scalar(sa.select(sa.func.max(columns["window_end"])).where(columns["final"]))
@@ -83,6 +83,6 @@ def last_closed(connection: sa.Connection, table: SqlTable) -> int | None:
 
 
 def _time(micros: int, dialect: sa.Dialect) -> Any:
-    """A moment as the database holds it, within the years that it can hold."""
+    """A time in the database's form, limited to the years that it can hold."""
     moment = pa.array([min(max(micros, EARLIEST), LATEST)], pa.int64()).cast(TIMESTAMP)
     return stored_column(moment, _TIME, dialect.name == "sqlite")[0].as_py()

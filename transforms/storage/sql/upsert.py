@@ -1,6 +1,6 @@
-"""One statement that brings staged rows into their table, for databases that have INSERT … ON CONFLICT.
+"""One statement that moves staged rows into their table, for databases that have INSERT … ON CONFLICT.
 
-A staging table has the columns c0, c1, … of the target in the same order, so that names stay out of drivers.
+A staging table has the columns c0, c1, … of the target in the same order, so drivers never see the names.
 """
 
 from typing import Any
@@ -16,9 +16,9 @@ from transforms.storage.sql.table import SqlTable
 def upsert(
     table: SqlTable, target: sa.Table, chosen: sa.Select[Any], dialect: sa.Dialect
 ) -> PostgresqlInsert | SqliteInsert:
-    """INSERT the chosen rows; a row of the same key is replaced, unless it is final and the new one is not."""
+    """Inserts the chosen rows; a row of the same key is replaced, unless it is final and the new one is not."""
     insert = (SqliteInsert if dialect.name == "sqlite" else PostgresqlInsert)(target)
-    # A table of keys alone sets a column to what it is, so that the row counts as written.
+    # A table of only keys sets a column to its own value, so that the row counts as written.
     values = [column.key for column in target.c if column.name not in table.key] or [f"c{table.key_places[0]}"]
     rows = insert.from_select([column.key for column in target.c], chosen).execution_options(preserve_rowcount=True)
     conflict = list(key_index(table, target, dialect))

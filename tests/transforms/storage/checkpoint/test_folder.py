@@ -142,8 +142,8 @@ def test_the_state_of_another_job_is_refused_with_what_differs(tmp_path: Path) -
         with pytest.raises(StateRefused) as refused:
             CheckpointFolder(str(tmp_path), identity).read()
         assert str(refused.value) == (
-            f"{tmp_path}: was written by a job with another `{part}`; give this job another `state` and other sinks, or"
-            " let `--begin-anew` empty its tables and begin with what its source still holds"
+            f"{tmp_path}: its checkpoints belong to a job with different `{part}`; give this job another `state` and"
+            " other sinks, or let `--begin-anew` empty its tables and begin with what its source still holds"
         )
 
 
@@ -185,7 +185,7 @@ def test_the_state_of_the_version_before_is_read_and_goes_on(tmp_path: Path) -> 
 
 def test_a_launch_that_was_left_over_must_not_write(tmp_path: Path) -> None:
     folder = CheckpointFolder(str(tmp_path))
-    with pytest.raises(NotShared, match="the same one for who launches and for every worker"):
+    with pytest.raises(NotShared, match="the same folder for the process that launches and for every worker"):
         folder.current("first")
     folder.claim("first")
     first = folder.current("first")

@@ -54,7 +54,7 @@ def test_a_launch_that_was_overtaken_writes_nothing(sink: Sink) -> None:
     publish(sink, [window(10)], Fence("job", 1))
     publish(sink, [], taken(2))
     for stale in (Fence("job", 1), Fence("job", 1, 7), taken(1), taken(1, begins=False)):
-        with pytest.raises(SqlOvertaken, match="another launch of this job goes on with it"):
+        with pytest.raises(SqlOvertaken, match="another launch of this job has taken it over"):
             publish(sink, [window(20)], stale)
     publish(sink, [window(30)], Fence("job", 2))
     assert [row["window_end"] for row in sink.read(WINDOWS)] == [window(10)["window_end"], window(30)["window_end"]]
@@ -95,7 +95,7 @@ def test_a_table_that_is_gone_is_not_made_again(sink: Sink) -> None:
     publish(sink, [window(10)], Fence("job", 1))
     sink.execute("drop table a")
     for fence in (Fence("job", 1), taken(2, begins=False)):
-        with pytest.raises(SqlTableGone, match=r"it is gone, and what this job stored in it; .* `rebuild`"):
+        with pytest.raises(SqlTableGone, match=r"it is gone, with what this job stored in it; .* `rebuild`"):
             publish(sink, [window(20)], fence)
     sink.execute("drop table streamgauge_writers")
     with pytest.raises(SqlTableGone, match="streamgauge_writers"):

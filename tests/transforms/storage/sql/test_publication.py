@@ -244,7 +244,7 @@ def test_a_table_of_somebody_else_is_not_touched(sink: Sink, replace: bool) -> N
     sink.publish(BY_CARRIER, [], replace=True)
     sink.execute("create table plain (k text, n bigint)")
     sink.execute("insert into plain values ('theirs', 1)")
-    with pytest.raises(SqlSinkError, match="'plain': a table of this name is there and was not made by Streamgauge"):
+    with pytest.raises(SqlSinkError, match="'plain': a table of this name exists and was not made by Streamgauge"):
         sink.publish(PLAIN, plain(a=1), replace=replace)
     assert sink.execute("select * from plain") == [("theirs", 1)]
 
@@ -317,6 +317,6 @@ def test_a_table_of_somebody_else_is_told_when_the_sink_is_looked_at(sink: Sink)
     sql.check(sink.url, [PLAIN, BY_CARRIER])
     sink.execute('create table "plain" (theirs integer)')
     sql.check(sink.url, [BY_CARRIER])
-    with pytest.raises(SqlSinkError, match="'plain': a table of this name is there and was not made by Streamgauge"):
+    with pytest.raises(SqlSinkError, match="'plain': a table of this name exists and was not made by Streamgauge"):
         sql.check(sink.url, [BY_CARRIER, PLAIN])
     assert sink.execute('select count(*) from "plain"') == [(0,)]
