@@ -154,6 +154,16 @@ def test_a_file_fits_in_a_head_and_says_what_it_is(path: Path) -> None:
     assert "from __future__ import annotations" not in text, "it switches Beam's type check off"
 
 
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_function_fits_in_a_head(path: Path) -> None:
+    """Without its signature and docstring; compiled loops may be longer, for calls between them are not inlined."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "compiled" not in path.parts:
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1
+            assert lines <= 40, f"{relative(path)}:{node.lineno} {node.name} has {lines} lines"
+
+
 def test_no_public_function_or_class_lacks_its_contract() -> None:
     bare = []
     for path in FILES:

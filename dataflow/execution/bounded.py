@@ -72,7 +72,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
     from dataflow.graph import BoundedRun, build
     from dataflow.source import source_of
     from runners import direct
-    from transforms.storage.publish import Outcome, finish_interrupted
+    from transforms.storage.publish import finish_interrupted
 
     started = time.monotonic()
     began = datetime.now(timezone.utc)
@@ -101,15 +101,23 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
             raise as_failure(error) from error
         finally:
             clean_staging(job.state, keep=_has_dead_letters_to_show(job.state, name))
-        outcome = Outcome.read(job.state)
-        if outcome is None or outcome.run != name:
-            raise JobFailed(
-                f"the run ended, and {job.state} knows nothing of its tables: it must be the same folder for the"
-                " process that submits and for every worker"
-            )
-    ran = Ran(outcome.status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
+        status = _status_of(job.state, name)
+    ran = Ran(status, time.monotonic() - started, direct.name(flags), datetime.now(timezone.utc))
     ran.write(job.state)
     return ran
+
+
+def _status_of(state: str, run: str) -> str:
+    """How a run ended."""
+    from transforms.storage.publish import Outcome
+
+    outcome = Outcome.read(state)
+    if outcome is None or outcome.run != run:
+        raise JobFailed(
+            f"the run ended, and {state} knows nothing of its tables: it must be the same folder for the process that"
+            " submits and for every worker"
+        )
+    return outcome.status
 
 
 def _run(pipeline: Any) -> None:

@@ -160,7 +160,6 @@ def _place(folder: CheckpointFolder) -> Place | None:
 def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
     from dataflow.source import source_of
-    from runners.prism import PrismFailed
     from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
@@ -197,10 +196,17 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if failures:
-        failure = as_failure(failures[0])
-        if isinstance(failures[0], PrismFailed) and isinstance(failure, JobFailed):
-            raise RunnerFailed(str(failures[0]).splitlines()[0][:200]) from failures[0]
-        raise failure from failures[0]
+        raise _failure_of(failures[0]) from failures[0]
+
+
+def _failure_of(error: BaseException) -> Exception:
+    """The failure that ends the job, or RunnerFailed if only the runner failed."""
+    from runners.prism import PrismFailed
+
+    failure = as_failure(error)
+    if isinstance(error, PrismFailed) and isinstance(failure, JobFailed):
+        return RunnerFailed(str(error).splitlines()[0][:200])
+    return failure
 
 
 def watch(

@@ -73,14 +73,7 @@ def launch(
         plan, manifest = claimed(plan, anew=anew)
         return LiveRun(replace(plan, start=plan.begin(manifest)), following, cursor, overlay.repairs)
     checkpoint, kept = _whole(plan, manifest, say)
-    positioned = [sink for sink in plan.sinks if sink.has_position]
-    if len(checkpoint.topics) != len(positioned):
-        kinds = " or ".join(name for name, kind in SINKS.items() if kind.has_position)
-        raise StateRefused(
-            f"{job.state}: the checkpoint holds the positions of {len(checkpoint.topics)} sinks, and the job has"
-            f" {len(positioned)} sinks with positions; to add or remove a sink of the kind {kinds}, give the job"
-            " another `state`"
-        )
+    _refuse_other_positions(plan, checkpoint)
     cursor = resume_cursor(job, manifest, checkpoint)
     follows_damage = manifest.is_behind
     plan, manifest = claimed(plan)
@@ -88,7 +81,7 @@ def launch(
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or source.grows:  # two readings of a topic may differ in which records are late
+    if is_back or plan.grows:  # two readings of a topic may differ in which records are late
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
         plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
@@ -100,6 +93,17 @@ def launch(
         f"resuming from the checkpoint at chunk {checkpoint.chunk:,}, taken {time.time() - checkpoint.taken:,.0f} s ago"
     )
     return LiveRun(plan, following, cursor, overlay.repairs, seeds, carried_in(kept), manifest.since)
+
+
+def _refuse_other_positions(plan: LivePlan, checkpoint: Checkpoint) -> None:
+    positioned = [sink for sink in plan.sinks if sink.has_position]
+    if len(checkpoint.topics) != len(positioned):
+        kinds = " or ".join(name for name, kind in SINKS.items() if kind.has_position)
+        raise StateRefused(
+            f"{plan.checkpoints.state}: the checkpoint holds the positions of {len(checkpoint.topics)} sinks, and the"
+            f" job has {len(positioned)} sinks with positions; to add or remove a sink of the kind {kinds}, give the"
+            " job another `state`"
+        )
 
 
 def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tuple[Checkpoint, list[pa.RecordBatch]]:

@@ -46,6 +46,21 @@ class _Source:
         return spread
 
 
+def _tables(
+    view: AggregationView, table_ranks: IntArray, model_ranks: IntArray
+) -> dict[str | None, tuple[pa.Table, IntArray, npt.NDArray[np.bool_]]]:
+    """The aggregation's own table (None) and that of each model: the ranks of its rows, and which of them are read."""
+    tables: dict[str | None, tuple[pa.Table, IntArray, npt.NDArray[np.bool_]]] = {
+        None: (view.table, table_ranks, table_ranks >= 0)
+    }
+    if view.models_table is not None:
+        names = view.models_table["model"]
+        for model in view.models:
+            is_model = pc.fill_null(pc.equal(names, model), False).to_numpy()
+            tables[model] = (view.models_table, model_ranks, is_model & (model_ranks >= 0))
+    return tables
+
+
 def align(
     view: AggregationView,
     figures: Sequence[FigureId],
@@ -63,14 +78,7 @@ def align(
         model_ranks: likewise for each row of the models' table.
         window_limit: how many windows of a key to keep, at least 1.
     """
-    tables: dict[str | None, tuple[pa.Table, IntArray, npt.NDArray[np.bool_]]] = {
-        None: (view.table, table_ranks, table_ranks >= 0)
-    }
-    if view.models_table is not None:
-        names = view.models_table["model"]
-        for model in view.models:
-            is_model = pc.fill_null(pc.equal(names, model), False).to_numpy()
-            tables[model] = (view.models_table, model_ranks, is_model & (model_ranks >= 0))
+    tables = _tables(view, table_ranks, model_ranks)
     positions = {source: np.flatnonzero(is_wanted) for source, (_, _, is_wanted) in tables.items()}
     ranks = np.concatenate([tables[source][1][rows] for source, rows in positions.items()])
     starts, ends = (

@@ -58,7 +58,6 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     """Submits a job, waits until it runs, and records it; a failure leaves neither a job nor a record."""
     from dataflow.execution.restore import launch, rejoin, rolled_back_to
     from runners import flink, flink_jar
-    from runners.flink_rest import Flink, FlinkJobFailed
     from transforms.collection.control import STOP, ask
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
@@ -84,21 +83,28 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
     with recorded(job.state, record):
         try:
             flink.submit(proto, options, target, record.job, parallelism, savepoint.path if savepoint else None)
-            try:
-                Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
-            except FlinkJobFailed as error:
-                raise type(error)(f"{error}; its Python runs in {flink.environment_of(start.flags)}") from None
+            _wait_until_it_runs(record, start.flags)
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
-            if drain:
-                # The sources of a job on Flink never end, even after their last record.
+            awaits = drain or (wait and _owes(start))
+            if awaits:
                 _see_it_live(job, record, kept)
+            if drain:  # the sources of a job on Flink never end, even after their last record
                 _cancel(record)
-            elif wait and _owes(start):
-                _see_it_live(job, record, kept)
+            elif awaits:
                 say(f"its first checkpoint is kept, {time.monotonic() - began:.1f} s after the command")
         except BaseException:
             _cancel(record)
             raise
+
+
+def _wait_until_it_runs(record: Submission, flags: Sequence[str]) -> None:
+    from runners import flink
+    from runners.flink_rest import Flink, FlinkJobFailed
+
+    try:
+        Flink(record.cluster).wait_until_it_runs(record.job, flink.RUNNING_SECONDS)
+    except FlinkJobFailed as error:
+        raise type(error)(f"{error}; its Python runs in {flink.environment_of(flags)}") from None
 
 
 def _record(

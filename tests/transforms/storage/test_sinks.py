@@ -46,7 +46,7 @@ DEFAULT: Mapping[str, Any] = vars(Sink)
         (kind(continued=DEFAULT["continued"]), "the sink whole must define continued"),
         (kind(restored=DEFAULT["restored"], whole=DEFAULT["whole"]), "the sink whole must define whole, restored"),
         (kind(has_position=True), "the sink whole must define transactions"),
-        (kind(stores_at_once=True), "the sink whole must define take, store, take_back, expire, last_closed"),
+        (kind(stores_at_once=True), "the sink whole must define take, store, roll_back, expire, last_closed"),
         (kind(places=DEFAULT["places"]), "the sink whole must define places"),
     ],
 )

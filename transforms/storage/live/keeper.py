@@ -109,12 +109,8 @@ class Keeper:
         if self._kept is not None and self._has_kept(manifest):
             self._follow(manifest)  # the last try failed after the manifest had changed
             return self._kept, self._carried
-        waited = Waited.of(parcels, plan.tables)
-        if len(waited.snapshots) != plan.snapshots:
-            raise AssertionError(f"tick {tick.name} has {len(waited.snapshots)} snapshots, must have {plan.snapshots}")
-        now = datetime.now(timezone.utc)
+        waited = self._waited(tick, parcels)
         contents = waited.contents
-        contents[DEAD_LETTERS] = [stamped(letters, now, plan.attempts) for letters in contents[DEAD_LETTERS]]
         book = ledger.merge(contents[LEDGER])
         done, growing = ledger.divide(book) if plan.grows else (book, book.slice(0, 0))
         taken = time.time()
@@ -123,17 +119,10 @@ class Keeper:
         files = self._written(manifest, tick, contents, done, growing, expired)
         contents[LEDGER] = [book] if book.num_rows else []
         plan.store_books(contents, self._number)
-        reached = self._writing.publish(contents)
-        place = Place(tick.name, reached, manifest.line[-1].history)
+        place = Place(tick.name, self._writing.publish(contents), manifest.line[-1].history)
         fresh = ledger.totals(ledger.merge(waited.fresh))
         reasons = Counter(reason for letters in contents[DEAD_LETTERS] for reason in letters["reason"].to_pylist())
-        books = _books_of(manifest)
-        checkpoint = Checkpoint(
-            *(tick.name, tick.chunk, tick.watermark, tick.source, taken, tick.watermark == END, reached),
-            history=place.history,
-            totals={name: books[0].get(name, 0) + count for name, count in fresh.items()} if books else None,
-            reasons=dict(books[1] + reasons) if books else {},
-        )
+        checkpoint = _checkpoint_at(place, tick, taken, _books_of(manifest), fresh, reasons)
         carried = [parcel(growing, ROWS, table=LEDGER, carried=True)] if growing.num_rows else []
         checkpoint = folder.put(checkpoint, [*waited.snapshots, *carried], self._number)
         after = replace(
@@ -153,6 +142,17 @@ class Keeper:
         plan.bulletin.set(checkpoint=taken)
         self._follow(manifest)
         return place, carried
+
+    def _waited(self, tick: Tick, parcels: Iterable[pa.RecordBatch]) -> "Waited":
+        """What waited for a checkpoint, dead letters with when they failed."""
+        waited, now = Waited.of(parcels, self._plan.tables), datetime.now(timezone.utc)
+        if len(waited.snapshots) != self._plan.snapshots:
+            raise AssertionError(
+                f"tick {tick.name} has {len(waited.snapshots)} snapshots, must have {self._plan.snapshots}"
+            )
+        letters = waited.contents[DEAD_LETTERS]
+        waited.contents[DEAD_LETTERS] = [stamped(batch, now, self._plan.attempts) for batch in letters]
+        return waited
 
     @property
     def _number(self) -> int:
@@ -229,6 +229,29 @@ class Keeper:
         if _books_of(manifest) is None:  # their sums are known only from their rows
             stays = {table: seconds for table, seconds in stays.items() if table not in POSITIONS}
         return expiring(manifest.marks, stays, manifest.expired, now, _oldest(manifest))
+
+
+def _checkpoint_at(
+    place: Place,
+    tick: Tick,
+    taken: float,
+    books: tuple[Mapping[str, int], Counter[str]] | None,
+    fresh: Mapping[str, int],
+    reasons: Counter[str],
+) -> Checkpoint:
+    """The checkpoint of a tick.
+
+    Args:
+        books: the totals up to the checkpoint before; None: unknown.
+        fresh: what the ledger counts since then.
+        reasons: the dead letters since then.
+    """
+    return Checkpoint(
+        *(tick.name, tick.chunk, tick.watermark, tick.source, taken, tick.watermark == END, place.topics),
+        history=place.history,
+        totals={name: books[0].get(name, 0) + count for name, count in fresh.items()} if books else None,
+        reasons=dict(books[1] + reasons) if books else {},
+    )
 
 
 def _oldest(manifest: Manifest) -> int:
