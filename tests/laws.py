@@ -19,7 +19,8 @@ from transforms.aggregation.measure import Measure
 from transforms.aggregation.summary import SLICE, Summary, key_column
 from transforms.record.batch import EVENT_TIME, POSITION
 from transforms.record.coder import RecordBatchCoder
-from transforms.time.event_time import TIMESTAMP, Window, microseconds
+from transforms.specification import microseconds
+from transforms.time.event_time import TIMESTAMP, Window
 
 KEY = "k"
 SLICE_LENGTH = timedelta(hours=1)

@@ -203,7 +203,7 @@ def registry() -> Iterator[str]:
         )
         (folder / "config.yml").write_text(settings)
         with (folder / "log").open("wb") as log:
-            command = ["docker-registry", "serve", folder / "config.yml"]
+            command = ["docker-registry", "serve", str(folder / "config.yml")]
             process = subprocess.Popen([*_WATCHED, *command], stdout=log, stderr=log)
         try:
             until(

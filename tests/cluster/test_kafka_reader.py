@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import NewPartitions
+from confluent_kafka.cimpl import NewPartitions
 
 from tests.cluster.broker import PASSWORD, USER, Broker, broker
 from tests.cluster.topics import produce, send, shared_broker, transaction

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from operator import le
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -73,8 +75,8 @@ def test_rows_of_a_checkpoint_are_keyed_json_in_topics_of_their_own(server: Brok
 def test_values_may_be_avro_that_our_own_source_reads(server: Broker) -> None:
     with registry() as kept:
         name = name_of()
-        target = {"brokers": server.address, "topic": f"{name}.{{table}}", "format": "avro"}
-        target = KafkaTarget.model_validate({**target, "schema_registry": {"url": kept.url}})
+        written = {"brokers": server.address, "topic": f"{name}.{{table}}", "format": "avro"}
+        target = KafkaTarget.model_validate({**written, "schema_registry": {"url": kept.url}})
         begun: Position | None = None
         for _ in range(2):  # the second finds its keys, whatever the values are
             writer = KafkaWriter(target, {"t": Table("t", ("k",), SCHEMA)}, job=name)
@@ -275,7 +277,7 @@ def test_a_broker_killed_in_the_middle_costs_nothing() -> None:
                 until(
                     lambda: done[0],
                     f"{enough:,} rows",
-                    lambda rows, enough=enough: rows >= enough,
+                    partial(le, enough),
                     seconds=90,
                     said=lambda: str(failures[-1:]),
                 )

@@ -129,8 +129,9 @@ def _serve(connection: socket.socket) -> None:
     signal.set_wakeup_fd(writes)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     children: set[int] = set()
+    waited: list[socket.socket | int] = [connection, reads]
     while True:
-        ready, _, _ = select.select([connection, reads], [], [])
+        ready, _, _ = select.select(waited, [], [])
         if reads in ready:
             os.read(reads, 4096)
         for child in list(children):
@@ -168,8 +169,8 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    for number, file in enumerate(files):
-        os.dup2(file, number)
+    for descriptor, file in enumerate(files):
+        os.dup2(file, descriptor)
     os.closerange(3, 256)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])

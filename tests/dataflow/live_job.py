@@ -91,7 +91,7 @@ def newest(folder: Path) -> dict[str, Any]:
     content = versions.content(str(folder / ".streamgauge/live" / MANIFEST))
     if not content["checkpoints"]:
         raise FileNotFoundError("no checkpoint yet")
-    return content["checkpoints"][-1]  # type: ignore[no-any-return]
+    return content["checkpoints"][-1]
 
 
 def kept_up_to(folder: Path) -> int:

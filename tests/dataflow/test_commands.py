@@ -197,8 +197,8 @@ def references(schema: Any) -> Iterator[str]:
 
 def fits(value: Any, schema: Any, root: Any) -> bool:
     """Whether a value fits a JSON schema, as far as ours goes (draft 2020-12)."""
-    kinds = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool}
-    numbers = {"integer": int, "number": (int, float)}
+    kinds: dict[str, type] = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool}
+    numbers: dict[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float)}
     if "$ref" in schema:
         return fits(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
     if "anyOf" in schema or "oneOf" in schema:
@@ -242,7 +242,7 @@ def test_schema_prints_a_json_schema_that_takes_what_a_job_file_may_hold(tmp_pat
         {"execution": {"range": "64KB", "shards": 3}},
     ):
         assert fits({**example, **good}, schema, schema), good
-    for bad in (
+    misfits: list[dict[str, Any]] = [
         {"extra": 1},
         {"sinks": []},
         {"sinks": [{"parket": {"path": "x"}}]},
@@ -250,7 +250,8 @@ def test_schema_prints_a_json_schema_that_takes_what_a_job_file_may_hold(tmp_pat
         {"aggregations": [{**aggregation, "window": {"size": "1 day"}}]},
         {"aggregations": [{**aggregation, "window": {"session_gap": "5m"}}]},
         {"source": {"kafka": {"topic": "t"}}},
-    ):
+    ]
+    for bad in misfits:
         assert not fits({**example, **bad}, schema, schema), bad
 
 

@@ -145,6 +145,7 @@ def line_of(job: Path, place: str) -> int | None:
             node = node.value[int(part)]
             line = node.start_mark.line + 1
             continue
+        assert isinstance(node, yaml.MappingNode)
         found = [(key, value) for key, value in node.value if key.value == part]
         if not found:
             return line

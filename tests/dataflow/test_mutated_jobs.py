@@ -38,7 +38,7 @@ WHOLE: Final = changed(
     state="state",
     execution={"shards": 2, "range": "1MiB", "checkpoint": "10s"},
 )
-ODD: Final = [
+ODD: Final[list[object]] = [
     *(None, True, False, 0, -1, 5, 2**63, 0.5, float("nan"), float("inf"), "", " ", "~", "~/x", "..", "/", "//", "\0"),
     *("s3://", "s3://b/x", "gs://b", "foo://x", "file://", "file:///", "file://h/x", "file:x", "a::b", "hdfs://h/x"),
     *("sqlite://", "sqlite:///", "sqlite:///..", "sqlite:////", "postgresql://", "mysql://h/x", "://", "x://@:/"),

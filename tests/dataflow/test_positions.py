@@ -27,7 +27,7 @@ def rows(*places: tuple[str, int]) -> pa.Table:
 
 
 def found(reached: Any, table: pa.Table, before: Checkpoint | None, after: Checkpoint) -> list[tuple[str, int]]:
-    kept = inside(SimpleNamespace(reached=lambda: reached), table, "position", before, after)  # type: ignore[arg-type]
+    kept = inside(SimpleNamespace(reached=lambda: reached), table, "position", before, after)
     return list(zip(kept["source"].to_pylist(), kept["position"].to_pylist(), strict=True))
 
 

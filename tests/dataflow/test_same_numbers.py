@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,7 @@ JOB: Mapping[str, Any] = {
     ],
     "sinks": [{"parquet": {"path": "out"}}],
 }
+COMPRESSIONS: dict[str, Literal["gzip", "zstd"] | None] = {"": None, ".gz": "gzip", ".zst": "zstd"}
 KEYS = ["window_start", "window_end", "key", "flag", "model"]
 
 
@@ -89,7 +90,7 @@ def records() -> pd.DataFrame:
 def write(frame: pd.DataFrame, folder: Path, format_: str, packed: str = "") -> str:
     folder.mkdir(exist_ok=True)
     name = f"data.{format_}{packed}"
-    compression = {"": None, ".gz": "gzip", ".zst": "zstd"}[packed]
+    compression = COMPRESSIONS[packed]
     if format_ == "jsonl":
         frame.to_json(folder / name, orient="records", lines=True, double_precision=15, compression=compression)
     elif format_ == "csv":

@@ -54,7 +54,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 def mounted(folder: Path, options: str) -> bool:
     """Mounts a disk in memory, if that is permitted."""
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

@@ -175,5 +175,5 @@ class Simulation:
                 raise Wrong(f"{sink.kind} {table}: rows went before their time")
             if table == LEDGER:
                 for row in rows:
-                    if ledger.imbalance(row):  # type: ignore[arg-type]
+                    if ledger.imbalance(row):
                         raise Wrong(f"the ledger does not close: {row}")

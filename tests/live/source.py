@@ -10,6 +10,7 @@ from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Portion
 from transforms.collection.follow import FollowFn, Following
 from transforms.collection.log.feed import portion_of
+from transforms.process.progress import Bulletin
 from transforms.specification import microseconds
 
 
@@ -20,7 +21,7 @@ class Source(FollowFn):
         aggregations = [aggregation.spec for aggregation in study.job.aggregations]
         windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
         self.following = Following("", pace=0.0, linger=0.0, windows=windows)
-        super().__init__(self.following, self)
+        super().__init__(self.following, self, Bulletin())
         self.study = study
         self.cursor = cursor
         self.progress = -(1 << 62)

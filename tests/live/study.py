@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +102,8 @@ class Study:
     def parsed(self) -> tuple[Flush, Sequence[Progress]]:
         """The whole log as lives read it, and how far it had come after each chunk."""
         watermark = self.watermark_of(self.job)
-        recorded = type("Recorded", (Recorded, type(watermark)), {}).model_validate(watermark.model_dump())
+        recording = cast(type[Recorded], type("Recorded", (Recorded, type(watermark)), {}))
+        recorded = recording.model_validate(watermark.model_dump())
         return self.parser(recorded).parse(self.log, Progress()), recorded.after
 
     def cut(self, chunks: Sequence[Chunk], before: Progress) -> Flush:

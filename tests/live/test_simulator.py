@@ -198,9 +198,9 @@ class Greedy(Life):
 
     def timeline_fn(self, timeline: Any, number: int) -> TimelineFn:
         class GreedyFn(TimelineFn):
-            def process(self, element: Any, timestamp: Any, *states: Any) -> None:
+            def process(self, element: Any, timestamp: Any = None, *states: Any, **named: Any) -> None:
                 is_partial = label_of(element[1])["kind"] == PARTIAL
-                super().process(element, Timestamp(0) if is_partial else timestamp, *states)
+                super().process(element, Timestamp(0) if is_partial else timestamp, *states, **named)
 
         return GreedyFn(timeline, number)
 

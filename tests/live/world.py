@@ -18,8 +18,9 @@ from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 from transforms.storage.parquet.sink import ParquetSink
-from transforms.storage.sink import Sink
+from transforms.storage.sink import Fence, Known, Sink
 from transforms.storage.sql.sink import SqlSink
+from transforms.storage.sql.table import SqlTable
 from transforms.storage.tables import Table
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]
@@ -82,8 +83,11 @@ class World:
 
     # A database.
 
-    def publish(self, url: str, tables: Mapping[Any, Sequence[pa.RecordBatch]], *, replace: bool, fence: Any) -> None:
-        """One transaction of the database."""
+    def publish(
+        self, url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None
+    ) -> None:
+        """One transaction of the database, of a live job."""
+        assert fence is not None
         self._guard(tables, fence)
         for table, batches in tables.items():
             rows = {} if replace else dict(self.tables.get(table.name, {}))
@@ -99,12 +103,12 @@ class World:
             self.tables[table.name] = rows
         self.changed()
 
-    def roll_back(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
+    def roll_back(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
         """One transaction that takes rows out, row by row, as the documentation says it."""
         self._guard(tables, fence)
         for table, known in tables.items():
 
-            def stays(row: Mapping[str, Any], known: Any = known) -> bool:
+            def stays(row: Mapping[str, Any], known: Known = known) -> bool:
                 if known.position:
                     return bool(row[known.position] < known.reached.get(row["source"], -1))
                 end = int(row["window_end"].timestamp() * 1e6)
@@ -114,7 +118,7 @@ class World:
             self.tables[table.name] = {key: row for key, row in self.tables[table.name].items() if stays(row)}
         self.changed()
 
-    def expire(self, url: str, tables: Mapping[Any, Any], fence: Any) -> None:
+    def expire(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
         """One transaction that takes out what has been there for long; the manifest has given it up before."""
         self._guard(tables, fence)
         for table, known in tables.items():
@@ -122,7 +126,7 @@ class World:
             if mark is None or not _is_given_up(known, mark):
                 raise Wrong(f"{table.name}: rows go that the manifest has not given up")
 
-            def goes(row: Mapping[str, Any], known: Any = known) -> bool:
+            def goes(row: Mapping[str, Any], known: Known = known) -> bool:
                 if known.position:
                     return bool(row[known.position] < known.reached.get(row["source"], -1))
                 end = int(row["window_end"].timestamp() * 1e6)
@@ -131,12 +135,12 @@ class World:
             self.tables[table.name] = {key: row for key, row in self.tables[table.name].items() if not goes(row)}
         self.changed()
 
-    def _guard(self, tables: Iterable[Any], fence: Any) -> None:
+    def _guard(self, tables: Iterable[SqlTable], fence: Fence) -> None:
         for table in tables:
             if fence.takes:
                 if self.fences and self.writers.get(table.name, ("", 0, 0))[1] > fence.launch:
                     raise TakenOver("another launch has taken the database")
-                self.writers[table.name] = (fence.owner, fence.launch, fence.attempt)
+                self.writers[table.name] = (fence.owner, fence.launch, fence.attempt or 0)
             elif self.fences:
                 owner, launch, attempt = self.writers[table.name]
                 if (owner, launch) != (fence.owner, fence.launch) or (fence.attempt or attempt) < attempt:
@@ -250,7 +254,7 @@ class Database(SqlSink):
         return self.world
 
 
-def _is_given_up(known: Any, mark: Mark) -> bool:
+def _is_given_up(known: Known, mark: Mark) -> bool:
     if known.position:
         return all(first <= mark.reached.get(source, -1) for source, first in known.reached.items())
     return bool(known.watermark <= mark.watermark)

@@ -72,7 +72,7 @@ class CountUpFn(beam.DoFn):
         self._call_seconds = call_seconds
         self._pace = pace
 
-    @beam.DoFn.unbounded_per_element()
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]  # Beam has no types for it
     def process(
         self,
         key: int,
@@ -107,7 +107,7 @@ class CloseFn(beam.DoFn):
         held.add(element[1])
         close.set(Timestamp(element[1] + 1), dynamic_timer_tag=str(element[1]))
 
-    @on_timer(CLOSE)
+    @on_timer(CLOSE)  # type: ignore[untyped-decorator]  # Beam has no types for it
     def closed(
         self, key: Any = beam.DoFn.KeyParam, at: Any = beam.DoFn.TimestampParam, held: Any = beam.DoFn.StateParam(OPEN)
     ) -> Iterator[tuple[int, int]]:

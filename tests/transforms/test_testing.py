@@ -23,7 +23,7 @@ def test_literal_rows_become_a_batch_with_positions_and_event_times() -> None:
 
 
 def test_a_table_holds_its_rows_in_any_order_and_any_form() -> None:
-    rows = [{"k": None, "x": 3.0 * (1 + 1e-13)}, {"k": "b", "x": None}, {"n": 1}]
+    rows: list[dict[str, object]] = [{"k": None, "x": 3.0 * (1 + 1e-13)}, {"k": "b", "x": None}, {"n": 1}]
     for form in (TABLE, TABLE.to_batches(), TABLE.to_batches()[0]):
         assert_table(form, rows)
     holds(rows)(TABLE.to_batches())

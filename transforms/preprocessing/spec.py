@@ -1,5 +1,6 @@
 """The steps of preprocessing as the job file writes them: each is a mapping with one name."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -96,7 +97,7 @@ class ApplySpec(Spec):
     apply: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
-STEPS: Final = {
+STEPS: Final[Mapping[str, type[Spec]]] = {
     "trim": TrimSpec,
     "drop_nulls": DropNullsSpec,
     "fill": FillSpec,

@@ -24,8 +24,9 @@ def said(data: bytes, cuts: list[int], *, greeted: bool = False) -> list[Said]:
     merged: list[Said] = []
     for begin, end in pairwise([0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]):
         for each in intake.receive(data[begin:end]):
-            if isinstance(each, LinesSent) and merged and isinstance(merged[-1], LinesSent):
-                each = LinesSent(merged[-1].data + each.data, merged.pop().count + each.count)
+            if isinstance(each, LinesSent) and merged and isinstance(last := merged[-1], LinesSent):
+                merged.pop()
+                each = LinesSent(last.data + each.data, last.count + each.count)
             merged.append(each)
         assert intake.unfinished <= MAX_LINE
     return merged

@@ -8,7 +8,10 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
+from operator import le
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +27,8 @@ from tests.dataflow.jobs import Ended, finished, start, streamgauge
 from tests.waiting import until
 from transforms.record.payload import as_json
 
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstandard.compress}
+
 
 def send(port: int, *arguments: str | Path) -> Ended:
     handler = signal.getsignal(signal.SIGTERM)
@@ -35,8 +40,8 @@ def send(port: int, *arguments: str | Path) -> Ended:
 
 def write(folder: Path, name: str, data: bytes) -> Path:
     path = folder / name
-    packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, lambda data: data)(data)
-    path.write_bytes(packed)
+    pack = PACKINGS.get(path.suffix)
+    path.write_bytes(data if pack is None else pack(data))
     return path
 
 
@@ -225,7 +230,7 @@ def test_a_signal_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
             sender = start(*arguments, "--rate", "100")
             before = len(logged(collector.log).get("s", []))
             enough = before + 10
-            until(lambda: len(logged(collector.log).get("s", [])), "ten more", lambda n, enough=enough: n >= enough)
+            until(lambda: len(logged(collector.log).get("s", [])), "ten more", partial(le, enough))
             sender.send_signal(number)
             ended = finished(sender)
             assert ended.code == 130

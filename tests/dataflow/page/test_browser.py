@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def page(tmp_path: Path, window: Window) -> Iterator[Page]:
 
 def label(window: Window) -> str:
     return str(window.run("return document.querySelector('#chart [role=img]').getAttribute('aria-label')"))
+
+
+def says(window: Window, words: str) -> bool:
+    return words in label(window)
 
 
 def test_rows_appear_as_windows_close(page: Page, window: Window) -> None:
@@ -57,7 +62,7 @@ def test_a_tab_remembers_fewer_windows_of_a_key_the_more_keys_there_are(page: Pa
     keys = [f"k{number}" for number in range(5000)]
     for hour in range(24):
         page.close(hour, *keys, mean=float(hour))
-        window.wait(lambda latest=f"latest {hour}.": latest in label(window))
+        window.wait(partial(says, window, f"latest {hour}."))
     points = int(window.run("return document.querySelector('#chart .chart-box').dataset.points"))
     assert 3 * 20 <= points <= 3 * 22, "24 were sent"
 

@@ -33,14 +33,15 @@ def metrics(page: Page) -> dict[tuple[str, ...], float]:
     answer, text = page.get("/metrics")
     assert answer.status == 200
     assert "text/plain" in str(answer.headers["Content-Type"])
-    found = {}
+    found: dict[tuple[str, ...], float] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
         assert family.type in ("counter", "gauge")
         for sample in family.samples:
             labels = dict(sample.labels)
             assert labels.pop("job") == "live"
-            found[(sample.name.removeprefix("streamgauge_"), *labels.values())] = sample.value
+            name = (sample.name.removeprefix("streamgauge_"), *labels.values())
+            found[name] = sample.value
     return found
 
 

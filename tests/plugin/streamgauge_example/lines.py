@@ -63,7 +63,7 @@ class LinesSink(Sink):
     # A bounded run.
 
     def prepare(self, staged: Staged, run: str) -> list[Mapping[str, Any]]:
-        entries = []
+        entries: list[Mapping[str, Any]] = []
         for name, folder in self._folders.items():
             file = f"run-{run}.jsonl"
             rows = _write(Path(folder, file), read_staged(staged[name]))

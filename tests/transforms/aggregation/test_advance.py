@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key, in_many_steps, plain_rows
 from transforms.aggregation.timeline import TimelineState
 from transforms.record.coder import RecordBatchCoder
+from transforms.specification import ColumnType
 
 WINDOWS = [
     {"size": "1h"},
@@ -23,7 +24,7 @@ WINDOWS = [
     {"calendar": "day", "time_zone": "Europe/Berlin"},
     {"calendar": "month", "time_zone": "Asia/Kathmandu"},
 ]
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "windowed": {"target": "y", "features": ["x", "z"]},
     "lasting": {"target": "y", "features": ["x", "z"], "memory": "all"},
     "fading": {"target": "y", "features": ["z"], "memory": "all", "forgetting_factor": 0.9},
@@ -32,7 +33,7 @@ MODELS = {
 
 def with_models(window: dict[str, str]) -> Aggregation:
     statistics = {"x": ["count", "mean", "p50", "first", "last"], "k": ["top2"]}
-    columns = {"k": "string", "x": "float64", "y": "float64", "z": "float64"}
+    columns: dict[str, ColumnType] = {"k": "string", "x": "float64", "y": "float64", "z": "float64"}
     return aggregation(columns, key=["k"], window=window, statistics=statistics, models=MODELS)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key, plain_rows
 from transforms.aggregation.live import decode_state, encode_state
 from transforms.aggregation.timeline import Timeline
+from transforms.specification import ColumnType
 
 MODELS = {"lasting": {"target": "x", "features": ["z"], "memory": "all", "forgetting_factor": 0.9}}
 WINDOWS = [
@@ -25,7 +26,7 @@ LATENESS = [HOUR // 2, 3 * HOUR, 2 * DAY]
 
 
 def over(**window: str) -> Aggregation:
-    columns = {"k": "string", "x": "int64", "z": "int64"}
+    columns: dict[str, ColumnType] = {"k": "string", "x": "int64", "z": "int64"}
     statistics = {"x": ["count", "sum", "max", "last"]}
     return aggregation(columns, key=["k"], window=window, statistics=statistics, models=MODELS)
 

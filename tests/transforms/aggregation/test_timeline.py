@@ -14,7 +14,8 @@ from transforms.specification import microseconds, parse_duration
 from transforms.time.event_time import EARLIEST, LATEST
 
 STATISTICS = ["count", "missing", "sum", "min", "max", "p50", "distinct", "first", "last", "top2"]
-TOLERANCES = {"x_sum": {"rel": 1e-12, "abs": 1e-12}, "x_p50": {"rel": 0.01000001}}
+TOLERANCES: dict[str, tuple[float, float | None]] = {"x_sum": (1e-12, 1e-12), "x_p50": (0.01000001, None)}
+"""Of figures, how far they may be off: relative, and absolute."""
 
 
 def over(**window: str) -> Aggregation:
@@ -67,7 +68,7 @@ def assert_same(of: Aggregation, frame: pd.DataFrame, batch_rows: int | None, si
         assert (got[name]["revision"], got[name]["final"]) == (0, True)
         for column, value in row.items():
             if value is not None and column in TOLERANCES:
-                value = pytest.approx(value, **TOLERANCES[column])
+                value = pytest.approx(value, *TOLERANCES[column])
             assert got[name][column] == value, f"{name} {column}"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from transforms.collection.files.ranges import list_ranges
-from transforms.collection.files.read import FileReader
+from transforms.collection.files.read import FileReader, Format
 from transforms.collection.parsing.csv_lines import parse_csv
 from transforms.collection.parsing.json_lines import parse_json
 from transforms.collection.parsing.lines import Lines
@@ -60,8 +60,9 @@ def read(
     return [parsed for part in list_ranges(spec, base, range_bytes) for parsed in reader.read(part)]
 
 
-def format_of(path: str) -> str:
-    return next(name for name in ("parquet", "jsonl", "csv") if f".{name}" in path)
+def format_of(path: str) -> Format:
+    formats: tuple[Format, ...] = ("parquet", "jsonl", "csv")
+    return next(name for name in formats if f".{name}" in path)
 
 
 def good(parsed: Parsed | Iterable[Parsed]) -> Good:

@@ -16,7 +16,7 @@ import zstandard
 
 from tests.transforms.collection.outcome import TIME, column, count, format_of, read, schema_of
 from transforms.collection.files.ranges import FileRange, list_ranges
-from transforms.collection.files.read import FileReader
+from transforms.collection.files.read import FileReader, Format
 from transforms.collection.parsing.parsed import Parsed
 from transforms.collection.spec import FilesSpec
 from transforms.errors import SourceError
@@ -119,7 +119,7 @@ def listed(tmp_path: Path) -> tuple[Path, list[FileRange]]:
     return path, list_ranges(FilesSpec(paths=("a.jsonl",), format="jsonl"), str(tmp_path), 4000)
 
 
-def read_on(parts: list[FileRange], format_: str = "jsonl") -> list[int]:
+def read_on(parts: list[FileRange], format_: Format = "jsonl") -> list[int]:
     return column([parsed for _, parsed in FileReader(format_, SCHEMA).read_all(parts)], TIME)
 
 
@@ -194,7 +194,7 @@ def test_whatever_changes_a_compressed_or_parquet_file_is_an_error(name: str, tm
         if name.endswith("parquet"):
             pq.write_table(pa.table({TIME: range(100)}), path, row_group_size=30)
         else:
-            path.write_bytes({".gz": gzip.compress, ".zst": zstandard.compress}[path.suffix](rows(0, 1000)))
+            path.write_bytes(PACKINGS[path.suffix.removeprefix(".")](rows(0, 1000)))
         os.utime(path, (LONG_AGO, LONG_AGO))
         parts = list_ranges(FilesSpec(paths=(name,), format=format_of(name)), str(tmp_path), 4000)
         change(path)

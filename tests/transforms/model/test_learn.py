@@ -12,8 +12,9 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key
 from transforms.record.batch import EVENT_TIME
+from transforms.specification import ColumnType
 
-COLUMNS = {"k": "string", "x": "float64", "z": "int64", "y": "float64"}
+COLUMNS: dict[str, ColumnType] = {"k": "string", "x": "float64", "z": "int64", "y": "float64"}
 WINDOWS: list[dict[str, str]] = [
     {"size": "1d"},
     {"size": "6h", "every": "2h"},

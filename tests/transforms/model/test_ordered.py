@@ -18,8 +18,9 @@ from tests.more_kinds import more_kinds
 from transforms.aggregation.summary import Summary
 from transforms.model.learn import ModelMeasure
 from transforms.model.ordered import InOrder
+from transforms.specification import ColumnType
 
-COLUMNS = {"k": "string", "x": "float64"}
+COLUMNS: dict[str, ColumnType] = {"k": "string", "x": "float64"}
 WINDOWS: list[dict[str, str]] = [
     {"size": "1d"},
     {"size": "6h", "every": "2h"},
@@ -104,7 +105,10 @@ def test_a_model_is_that_of_its_windows_records_one_by_one(window: dict[str, str
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_models_that_time_closes_step_by_step_are_the_same(window: dict[str, str], seed: int) -> None:
-    models = {"m": {"kind": "smoothed", "column": "x"}, "lasting": {"target": "x", "features": ["z"], "memory": "all"}}
+    models: dict[str, dict[str, Any]] = {
+        "m": {"kind": "smoothed", "column": "x"},
+        "lasting": {"target": "x", "features": ["z"], "memory": "all"},
+    }
     of = aggregation({**COLUMNS, "z": "float64"}, key=["k"], window=window, models=models)
     frame = bursts(seed)
     frame["z"] = np.arange(len(frame)) % 7.0

@@ -19,7 +19,11 @@ COLUMNS = {"at": "timestamp", "k": "string?", "x": "float64?"}
 def test_steps_give_batches_dead_letters_and_a_ledger() -> None:
     rows = [{"at": NOON, "k": " a ", "x": 1.0}, {"at": NOON, "k": "b", "x": None}, {"at": NOON, "k": "-", "x": 2.0}]
     batch = sg.batch_of(rows, event_time="at", schema=COLUMNS)
-    steps = [{"trim": "k"}, {"drop_nulls": "x"}, {"derive": {"y": "CAST(replace(k, 'a', '7') AS BIGINT)"}}]
+    steps: list[dict[str, Any]] = [
+        {"trim": "k"},
+        {"drop_nulls": "x"},
+        {"derive": {"y": "CAST(replace(k, 'a', '7') AS BIGINT)"}},
+    ]
     clean = sg.Preprocess(steps=steps, columns=COLUMNS)
     assert clean.columns_after == {"at": "timestamp", "k": "string", "x": "float64", "y": "int64"}
     with testing.TestPipeline(runner=FnApiRunner()) as pipeline:

@@ -18,7 +18,7 @@ from transforms.record import dead_letter
 from transforms.testing import holds
 
 COLUMNS = {"at": "timestamp", "k": "string", "x": "float64?"}
-RECORDS = [
+RECORDS: list[dict[str, object]] = [
     {"at": "2024-01-01T00:00:00Z", "k": "a", "x": 1.0},
     {"at": "2024-01-01T00:00:01Z", "k": "b", "x": None},
     {"at": "2024-01-01T00:00:02Z", "k": "a", "x": 3.5},

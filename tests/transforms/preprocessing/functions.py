@@ -1,5 +1,7 @@
 """Functions that a job could apply, good and bad ones."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -44,11 +46,12 @@ def half_on_three(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def texts_on_three(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(f=[None if value is pd.NA else "x" if value == 3 else value for value in frame["i"]])
+    values: list[Any] = [None if value is pd.NA else "x" if value == 3 else value for value in frame["i"]]
+    return frame.assign(f=values)
 
 
 def nulls(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(i=None, f=None, s=None, b=None, t=pd.NaT)
+    return frame.assign(i=None, f=None, s=None, b=None, t=pd.NaT)  # type: ignore[arg-type]  # the stubs of pandas leave NaT out
 
 
 def naive_times(frame: pd.DataFrame) -> pd.DataFrame:

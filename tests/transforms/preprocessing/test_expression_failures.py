@@ -80,14 +80,15 @@ def test_an_expression_that_fails_whatever_the_row_fails_on_every_row(sql: str, 
 @pytest.mark.parametrize("sql", ["hash(s)", "f::BIGINT", "i::DOUBLE::FLOAT"])
 def test_failures_do_not_depend_on_the_batch(sql: str) -> None:
     rng = random.Random(3)
-    columns = {
+    columns: dict[str, list[Any]] = {
         "s": [rng.choice(["a", "b", None, "", str(rng.random())]) for _ in range(300)],
         "f": [rng.choice([1.5, None, 1e300, -1.0]) for _ in range(300)],
         "i": [rng.choice([1, None, LARGEST]) for _ in range(300)],
     }
     whole, failed = results(sql, **columns)
     for size in (1, 64, 100):
-        pieces, lost = [], {}
+        pieces: list[Any] = []
+        lost: dict[int, str] = {}
         for start in range(0, 300, size):
             part = {name: values[start : start + size] for name, values in columns.items()}
             found, why = results(sql, **part)

@@ -19,7 +19,7 @@ def value_of(sql: str, **columns: list[Any]) -> list[Any]:
     """What an expression gives for every row, where it fails on none."""
     values, failed = evaluate(check_expression(sql, COLUMNS), batch(**columns))
     assert not failed
-    return values.to_pylist()  # type: ignore[no-any-return]
+    return values.to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,13 @@ def test_a_frame_changed_in_place_is_a_copy() -> None:
 
 
 def test_columns_may_come_back_as_nulls_alone() -> None:
-    given = {"i": [1, 2], "f": [1.0, 2.0], "s": ["a", "b"], "b": [True, False], "t": [MOMENT, MOMENT]}
+    given: dict[str, list[Any]] = {
+        "i": [1, 2],
+        "f": [1.0, 2.0],
+        "s": ["a", "b"],
+        "b": [True, False],
+        "t": [MOMENT, MOMENT],
+    }
     found, failed = applied("nulls", **given)
     assert not failed
     assert rows(found, *COLUMNS) == [(None,) * 5] * 2

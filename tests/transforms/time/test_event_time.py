@@ -20,6 +20,7 @@ LENGTHS = st.sampled_from(["1ms", "250ms", "1s", "7m", "1h", "5h", "1d", "30d", 
 @given(st.lists(INSTANTS, min_size=1, max_size=20), LENGTHS)
 def test_a_slice_holds_its_instants_and_is_aligned_to_the_epoch(instants: list[int], size: str) -> None:
     window = Window(size=size)
+    assert window.size is not None
     length = window.size // timedelta(microseconds=1)
     starts = window.slices(as_timestamps(np.array(instants)))
     assert starts.tolist() == [instant - instant % length for instant in instants]

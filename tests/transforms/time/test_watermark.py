@@ -79,7 +79,7 @@ def test_a_silent_source_stops_holding_it_and_holds_it_again_when_it_returns() -
 
 def test_when_all_are_silent_it_goes_on_by_the_time_that_somebody_listened() -> None:
     start = [(0, {"a": 100 * SECOND})]
-    silent = [(10 * SECOND, {})] * 6
+    silent: list[tuple[int, dict[str, int]]] = [(10 * SECOND, {})] * 6
     assert [mark.watermark // SECOND for mark in after(spec(), start + silent)] == [95, 95, 95, 95, 105, 115, 125]
     in_one = after(spec(), [*start, (60 * SECOND, {})])
     assert in_one[-1].watermark // SECOND == 125

@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import Protocol
 
 import pyarrow as pa
 
 from transforms.errors import TakenOver
-from transforms.process.pulse import Pulse
 from transforms.process.pulse import pulse as pulse_of_process
 from transforms.record import ledger
 from transforms.storage.checkpoint.expiry import Mark, expiring, with_mark
@@ -34,6 +34,16 @@ from transforms.time.tick import ROWS, SNAPSHOT, Tick, content_of, label_of, par
 from transforms.time.watermark import END
 
 
+class Beating(Protocol):
+    """What a lease asks of a pulse."""
+
+    def clock(self) -> float:
+        """Seconds, which never go back."""
+
+    def stopped(self, since: float) -> float:
+        """The longest stop, in s, that ended after `since`; 0 if there was none."""
+
+
 class Lease:
     """The right to write. It ends if the process was stopped for so long that its engine may have replaced it.
 
@@ -42,7 +52,7 @@ class Lease:
         pulse: the pulse of the process.
     """
 
-    def __init__(self, seconds: float, pulse: Pulse | None = None):
+    def __init__(self, seconds: float, pulse: Beating | None = None):
         self._seconds = seconds
         self._pulse = pulse if pulse is not None or seconds == FOREVER else pulse_of_process()
         self.begin()

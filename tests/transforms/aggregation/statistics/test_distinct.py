@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from tests.columns import figure, figures
+from transforms.aggregation.accumulator import Arrival
 from transforms.aggregation.groups import group
-from transforms.aggregation.measure import Arrival
 from transforms.aggregation.measure import accumulator as accumulator_of
 from transforms.aggregation.statistics.distinct import EXACT
+from transforms.specification import ColumnType
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 999, 1_000])
@@ -25,7 +26,12 @@ def test_groups_answer_like_pandas() -> None:
     chance = np.random.default_rng(17)
     frame = pd.DataFrame({"k": chance.choice(["a", "b", "ö"], 4_000), "x": chance.integers(-400, 400, 4_000)})
     want = frame.groupby("k")["x"].nunique()
-    for kind, values in (("int64", frame.x), ("float64", frame.x * 0.1), ("string", frame.x.astype(str))):
+    columns: dict[ColumnType, pd.Series] = {
+        "int64": frame.x,
+        "float64": frame.x * 0.1,
+        "string": frame.x.astype(str),
+    }
+    for kind, values in columns.items():
         got = figures("distinct", kind, list(values), "distinct", keys=list(frame.k), batch_rows=700)
         assert {key: count for key, (count,) in got.items()} == want.to_dict()
 

@@ -147,7 +147,8 @@ def test_values_of_any_magnitude_have_the_sum_and_mean_of_exact_arithmetic(
     values: list[float], batch_rows: int
 ) -> None:
     total, mean = figures("moments", "float64", values, "sum", "mean", batch_rows=batch_rows)[None]
-    exact, size = sum(map(Fraction, values)), sum(abs(Fraction(value)) for value in values)
+    exact = sum(map(Fraction, values), Fraction())
+    size = sum((abs(Fraction(value)) for value in values), Fraction())
     slack = Fraction(8 * EPSILON) * size + Fraction(SMALLEST) * len(values)
     assert abs(Fraction(mean) * len(values) - exact) <= slack
     # Only a sum beyond the largest double is null, whatever it passed on the way.

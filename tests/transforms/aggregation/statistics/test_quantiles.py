@@ -2,10 +2,12 @@
 
 import math
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,14 +44,15 @@ def test_any_finite_values_are_answered_within_one_percent(values: list[float], 
 def test_distributions_are_answered_within_one_percent(shape: str, batch_rows: int | None) -> None:
     chance = np.random.default_rng(29)
     size = 20_001
-    values = {
+    shapes: dict[str, Callable[[], npt.NDArray[np.float64]]] = {
         "normal": lambda: chance.normal(0, 1, size),
         "lognormal": lambda: chance.lognormal(0, 4, size),
         "pareto": lambda: chance.pareto(0.5, size),
         "at 1e8": lambda: chance.normal(1e8, 1, size),
         "two-sided": lambda: chance.lognormal(0, 9, size) * chance.choice([-1, 1], size),
         "integers": lambda: chance.poisson(3, size).astype(float),
-    }[shape]()
+    }
+    values = shapes[shape]()
     got = figures("quantiles", "float64", values, *PERCENTILES, batch_rows=batch_rows)[None]
     for statistic, answer in zip(PERCENTILES, got, strict=True):
         assert_close(answer, order_statistic(values, statistic))

@@ -45,9 +45,10 @@ class SlowConsumer:
     def incremental_assign(self, parts: list[TopicPartition]) -> None:
         for part in parts:
             self.assigned.add(part.partition)
-            about = {"topic": TOPIC, "partition": part.partition}
             for offset in range(part.offset, self.sent):
-                self.to_give.append(Message(**about, offset=offset, value=good(offset), timestamp=(1, offset)))
+                self.to_give.append(
+                    Message(TOPIC, part.partition, offset=offset, value=good(offset), timestamp=(1, offset))
+                )
 
     def consume(self, most: int, timeout: float) -> list[Message]:
         count = min(most, self.fetched)

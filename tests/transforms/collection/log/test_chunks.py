@@ -58,7 +58,7 @@ def parse(of: ChunkParser, log: Sequence[Chunk], sizes: Sequence[int]) -> tuple[
 
 
 def cut(chance: Random, count: int) -> list[int]:
-    sizes = []
+    sizes: list[int] = []
     while sum(sizes) < count:
         sizes.append(chance.randint(1, count - sum(sizes)))
     return sizes

@@ -133,18 +133,10 @@ def test_values_keep_to_the_rules_of_every_format(server: RegistryServer) -> Non
     }
     schema = {**EVENT, "fields": [*EVENT["fields"], *({"name": name, "type": kind} for name, kind in kinds.items())]}
     server.register(5, schema)
-    wanted = {
-        "d": "float64",
-        "u": "string",
-        "day": "timestamp",
-        "ms": "int64",
-        "e": "string",
-        "f": "float64",
-        "b": "bool",
-    }
+    wanted = schema_of(d="float64", u="string", day="timestamp", ms="int64", e="string", f="float64", b="bool")
     name = uuid.UUID(int=5)
     fields = {"d": Decimal("-12.30"), "u": name, "day": NOON.date(), "ms": NOON, "e": "B", "f": 0.5, "b": True}
-    (batch,) = parse(of(server, schema_of(**wanted)), event(5, schema, **fields)).batches
+    (batch,) = parse(of(server, wanted), event(5, schema, **fields)).batches
     (row,) = batch.to_pylist()
     assert (row["d"], row["u"], row["e"], row["f"], row["b"]) == (-12.3, str(name), "B", 0.5, True)
     assert row["day"] == datetime(2024, 2, 29, tzinfo=timezone.utc)

@@ -30,12 +30,12 @@ class Case:
 
 def number(text: str, *becomes: Any, parquet: Any = None) -> Case:
     values = None if parquet is None else parquet if isinstance(parquet, pa.Array) else pa.array([parquet])
-    return Case(text, text, values, becomes)  # type: ignore[arg-type]
+    return Case(text, text, values, becomes)
 
 
 def text(value: str, *becomes: Any) -> Case:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\0", "\\u0000")
-    return Case(f'"{quoted}"', '"' + value.replace('"', '""') + '"', pa.array([value]), (value, *becomes))  # type: ignore[arg-type]
+    return Case(f'"{quoted}"', '"' + value.replace('"', '""') + '"', pa.array([value]), (value, *becomes))
 
 
 CASES: Final = {
@@ -123,7 +123,7 @@ def test_csv_follows_the_table(kind: str) -> None:
 def test_parquet_follows_the_table(kind: str, tmp_path: Path) -> None:
     schema = schema_of({TIME: "int64", "v": f"{kind}?"})
     cases = {name: case for name, case in CASES.items() if case.parquet is not None}
-    found = {}
+    found: dict[str, Any] = {}
     for name, case in cases.items():
         pq.write_table(pa.table({TIME: pa.array([0]), "v": case.parquet}), tmp_path / "one.parquet")
         found |= _by_case({name: case}, read(tmp_path / "one.parquet", schema), kind)

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from typing import Any
 
 import fastavro
 import pyarrow as pa
@@ -27,9 +28,11 @@ def server() -> Iterator[RegistryServer]:
         yield kept
 
 
-def decoded(server: RegistryServer, message: bytes) -> object:
+def decoded(server: RegistryServer, message: bytes) -> dict[str, Any]:
     schema = json.loads(server.schemas[int.from_bytes(message[1:5], "big")]["schema"])
-    return fastavro.schemaless_reader(io.BytesIO(message[5:]), fastavro.parse_schema(schema), None)
+    record = fastavro.schemaless_reader(io.BytesIO(message[5:]), fastavro.parse_schema(schema), None)
+    assert isinstance(record, dict)
+    return record
 
 
 def test_rows_come_back_as_they_were(server: RegistryServer) -> None:

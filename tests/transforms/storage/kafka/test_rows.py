@@ -58,7 +58,7 @@ def test_nulls_stay_nulls_in_key_and_value_and_years_before_the_epoch_are_times(
 
 
 def test_provisional_rows_are_left_out() -> None:
-    rows = [(NOON, "a", 1, 0.0, [], False), (NOON, "b", 1, 0.0, [], True)]
+    rows: list[tuple[object, ...]] = [(NOON, "a", 1, 0.0, [], False), (NOON, "b", 1, 0.0, [], True)]
     assert [json.loads(key)["carrier"] for key, _ in keyed_messages(TABLE, [batch(*rows), batch(rows[0])])] == ["b"]
 
 

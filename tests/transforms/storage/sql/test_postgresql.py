@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from transforms.errors import SqlSinkError
 from transforms.storage import sql
-from transforms.storage.sql import SqlTable, postgresql
+from transforms.storage.sql import SqlTable, postgresql, registry
 from transforms.storage.sql.database import in_schema, parsed
 
 from .conftest import PLAIN, Sink, batches_of, message_of, plain
@@ -173,7 +173,7 @@ def test_a_publication_that_stops_in_the_middle_holds_nobody_up(
     """Its process was stopped while it held the locks; the server undoes it, and who follows need not wait for it."""
     monkeypatch.setattr(postgresql, "IDLE_PATIENCE", timedelta(seconds=1))
     in_the_middle, goes_on = threading.Event(), threading.Event()
-    true_claim = postgresql.claim
+    true_claim = registry.claim
 
     def stopped(connection: sa.Connection, table: SqlTable, **options: bool) -> sa.Table:
         target = true_claim(connection, table, **options)

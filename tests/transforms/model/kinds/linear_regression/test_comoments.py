@@ -35,7 +35,7 @@ def test_any_parts_give_the_exact_products(offset: float, rows: list[tuple[float
     columns = np.array(rows).T + offset
     n, weight, pivot, delta, factor = CoMoments(3).arrays(measured([pa.array(c) for c in columns], parts))
     exact = [[Fraction(value) for value in column] for column in columns.tolist()]
-    means = [sum(column) / len(rows) for column in exact]
+    means = [sum(column, Fraction()) / len(rows) for column in exact]
     centred = [[value - mean for value in column] for column, mean in zip(exact, means, strict=True)]
     full = CoMoments(3).products(factor)[0]
     assert (n[0], weight[0]) == (len(rows), len(rows))

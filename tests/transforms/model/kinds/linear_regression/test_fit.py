@@ -67,7 +67,13 @@ def some(seed: int, size: int = 300, features: int = 3) -> tuple[Numbers, Number
     return x, x @ np.arange(1.0, features + 1) - 4 + chance.normal(0, 0.5, size)
 
 
-OPTIONS = [{}, {"fit_intercept": False}, {"alpha": 2.5}, {"alpha": 2.5, "fit_intercept": False}, {"alpha": 1e4}]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"fit_intercept": False},
+    {"alpha": 2.5},
+    {"alpha": 2.5, "fit_intercept": False},
+    {"alpha": 1e4},
+]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
@@ -208,7 +214,8 @@ def test_what_overflows_is_null_without_a_warning(options: dict[str, Any], scale
     with np.errstate(invalid="ignore"):
         scaled = x * scale
     for parts in (1, 2, 5):
-        with warnings.catch_warnings(action="error"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
             got = columns(fitted(scaled, y, parts, **options), specification(features, **options))
         coefficients = [got[f"coefficient_x{i}"].to_pylist()[0] for i in range(features)]
         assert got["n"].to_pylist() == [5]
@@ -224,7 +231,8 @@ def test_a_row_of_the_table_becomes_a_scikit_learn_estimator(options: dict[str, 
     row = {name: values.to_pylist()[0] for name, values in columns(fitted(x, y, **options), spec).items()}
     model, want = estimator(row, spec), reference(x, y, **options)
     assert type(model) is type(want)
-    with warnings.catch_warnings(action="ignore"):  # rows without names, to a model that knows its features' names
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows without names, to a model that knows its features' names
         assert model.predict(x) == pytest.approx(want.predict(x), rel=1e-9)
         assert model.score(x, y) == pytest.approx(want.score(x, y), rel=1e-9)
 

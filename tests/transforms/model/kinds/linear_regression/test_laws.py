@@ -19,9 +19,13 @@ from transforms.model.learn import ModelMeasure
 TINY = 5e-324
 
 
+def specification(features: int) -> LinearRegressionSpec:
+    names = tuple(f"x{i}" for i in range(features))
+    return LinearRegressionSpec(kind="linear_regression", target="y", features=names)
+
+
 def subject(features: int) -> Subject:
-    names = [f"x{i}" for i in range(features)]
-    spec = LinearRegressionSpec(kind="linear_regression", target="y", features=tuple(names))
+    spec = specification(features)
     learner = LeastSquares(spec)
     measure = ModelMeasure("m", tuple(LinearRegression(spec).figures), learner)
 
@@ -100,12 +104,12 @@ def test_a_model_is_the_same_in_every_split(intercept: bool, alpha: float, seed:
     laws.assert_any_split_gives_the_one_pass_answer(measured, rows, chance)
     summary = measured.summary
     partials = [summary.summarize(piece) for piece in laws.split_at_random(rows, chance)]
-    spec = measured.measure.learner.spec.model_copy(update={"alpha": alpha, "fit_intercept": intercept})
+    spec = specification(3).model_copy(update={"alpha": alpha, "fit_intercept": intercept})
     fitted = []
     for partial in (laws.merged_at_random(summary, partials, chance), summary.summarize(rows)):
         state = summary.state(laws.in_order(partial), measured.measure)
         fitted.append({name: values.to_pylist() for name, values in columns(fit(state, spec), spec).items()})
     # The intercept is the target's mean less features times coefficients: at an offset it has their digits.
-    tolerance = {"rel": 1e-9, "abs": 1e-9 if intercept else 1e-7}
+    within = 1e-9 if intercept else 1e-7
     for name, values in fitted[1].items():
-        assert fitted[0][name] == pytest.approx(values, **tolerance), name
+        assert fitted[0][name] == pytest.approx(values, rel=1e-9, abs=within), name
