@@ -150,10 +150,10 @@ class World:
     # Folders of files, in place of `transforms.storage.parquet.growing`.
 
     def append(self, path: str, table: Table, batches: Iterable[pa.RecordBatch], tick: int, attempt: int) -> list[str]:
-        return self._put(path, f"part-{tick:012d}-{attempt}", tick, batches)
+        return self._put(path, f"part-{tick:012d}-{attempt}.parquet", tick, batches)
 
     def put_tail(self, path: str, table: Table, rows: pa.RecordBatch, tick: int, attempt: int) -> list[str]:
-        return self._put(path, f"tail-{tick:012d}-{attempt}", tick, [rows])
+        return self._put(path, f"tail-{tick:012d}-{attempt}.parquet", tick, [rows])
 
     def _put(self, path: str, name: str, tick: int, batches: Iterable[pa.RecordBatch]) -> list[str]:
         rows = [(tick, batch) for batch in batches if batch.num_rows]
@@ -173,7 +173,7 @@ class World:
             if len(left) == len(self._batches(path, name)):
                 names.append(name)
             elif left:
-                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}")
+                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}.parquet")
                 self.files[path][names[-1]] = left
                 self.changed()
         return names
@@ -185,7 +185,7 @@ class World:
             if len(left) == len(self._batches(path, name)):
                 names.append(name)
             elif left:
-                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}-{tick}")
+                names.append(f"pack-{max(each for each, _ in left):012d}-{attempt}-{tick}.parquet")
                 self.files[path][names[-1]] = left
                 self.changed()
         return names
@@ -199,7 +199,7 @@ class World:
         settled = [name for name in files if not self.is_tail(name)]
         if len(settled) <= 3:
             return list(files)
-        joined = f"pack-{tick:012d}-{attempt}"
+        joined = f"pack-{tick:012d}-{attempt}.parquet"
         self.files[path][joined] = [entry for name in settled for entry in self._batches(path, name)]
         self.changed()
         return [joined, *filter(self.is_tail, files)]
