@@ -1,7 +1,7 @@
-"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names those that it uses.
+"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names the ones that it uses.
 
 A plugin is an entry point of the group `streamgauge.plugins`: a function without arguments that registers what it adds.
-It is called when the first job file names it, and in no process that runs other jobs.
+It is called when the first job file names it, and never in processes that run only other jobs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ GROUP: Final = "streamgauge.plugins"
 
 
 def load(content: Mapping[str, Any]) -> Iterator[Problem]:
-    """Loads the plugins that the content of a job file names; gives what is wrong with them."""
+    """Loads the plugins that the content of a job file names; yields what is wrong with them."""
     names = content.get("plugins")
     for index, name in enumerate(names if isinstance(names, Sequence) and not isinstance(names, str) else ()):
         found = _installed().get(str(name))
@@ -33,10 +33,10 @@ def _installed() -> Mapping[str, EntryPoint]:
 
 @cache
 def _loaded(entry: EntryPoint) -> str | None:
-    """Loads a plugin, once; gives why it cannot be."""
+    """Loads a plugin, once; returns the reason if that fails."""
     try:
         entry.load()()
-    except Exception as error:  # noqa: BLE001  # whatever somebody else's package raises
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
         return f"the plugin {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
     rebuild()
     return None

@@ -152,7 +152,7 @@ def test_a_state_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, fe
         (changed(JOB, aggregations=[first, JOB["aggregations"][1]]), content, "different `statistics of fixed`"),
         (changed(JOB, aggregations=JOB["aggregations"][:1]), content, "different `aggregations`"),
         (JOB, {**content, "format": 99}, "format 99"),
-        (JOB, {**content, "identity": {**content["identity"], "job": "other"}}, "another `job`"),
+        (JOB, {**content, "identity": {**content["identity"], "job": "other"}}, "different `job`"),
     ):
         write_job(tmp_path, job)
         versions.write(state, versions.numbers_in(state)[-1] + 1, json.dumps(written).encode())
