@@ -3,9 +3,9 @@
 Failure (transforms.errors)
 ├─ JobFileError     2  a job file or a `--set` is wrong
 │  ├─ JobRunning       the same job runs already
-│  └─ WrongFlags       a flag that neither we nor Beam understand
+│  └─ WrongFlags       a flag that neither this program nor Beam understands
 ├─ InferenceError   2  `init` cannot make a job of the data
-├─ UsageError       2  the command line asks for what cannot be
+├─ UsageError       2  the command line asks for something impossible
 ├─ Refused          2  `check` refuses
 ├─ JobFailed        1  anything else that ended a run
 │  └─ RunnerFailed     the program below the job failed
@@ -19,7 +19,7 @@ from transforms.errors import Failure
 
 
 class JobFileError(Failure):
-    """A job file that cannot be used, with everything that is wrong with it: one line a problem."""
+    """A job file that cannot be used; the message has one line for each problem."""
 
     exit_code = 2
 
@@ -33,7 +33,7 @@ class JobRunning(JobFileError):
 
 
 class WrongFlags(JobFileError):
-    """Flags after the job that nothing understands."""
+    """Flags after the job that neither this program nor Beam understands."""
 
 
 class InferenceError(Failure):
@@ -43,7 +43,7 @@ class InferenceError(Failure):
 
 
 class UsageError(Failure):
-    """A command line that asks for what cannot be."""
+    """A command line that asks for something impossible."""
 
     exit_code = 2
 
@@ -59,7 +59,7 @@ class JobFailed(Failure):
 
 
 class RunnerFailed(JobFailed):
-    """The program below the job failed: a fault of its own, or it was killed."""
+    """The program below the job failed by its own fault, or was killed."""
 
 
 def exit_code(error: Exception) -> int | None:
@@ -68,5 +68,5 @@ def exit_code(error: Exception) -> int | None:
 
 
 def _on_one_line(text: str) -> str:
-    """A text without line ends and control characters, which a name may hold and a terminal would act on."""
+    """A text without line ends and control characters; names can contain them, and terminals obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

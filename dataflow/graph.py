@@ -3,8 +3,8 @@
           +-- dead letters, ledger ----------------------------------------------+
 read -----+--> preprocess ---> summarize == by shard ==> close windows ---> store
 
-Bounded, everything is published together at the end; live, windows are stored as they close, and a checkpoint is
-kept behind all that was stored.
+A bounded job publishes everything together at its end. A live job stores windows as they close, and keeps a checkpoint
+after all that was stored.
 """
 
 import os
@@ -43,9 +43,9 @@ Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
 @dataclass(frozen=True)
 class BoundedRun:
-    """One bounded run of a job: its name, when it began, what it reads, and what it reads in other words.
+    """One bounded run of a job: its name, when it began, what it reads, and the repairs of records.
 
-    `ranges` are what it reads of files, `part` of an endless source.
+    `ranges` are the ranges of files that it reads; `part` is its part of an endless source.
     """
 
     name: str
@@ -59,11 +59,11 @@ class BoundedRun:
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One launch of a live job: what it stores, how it follows its source, and what it goes on from.
+    """One launch of a live job: what it stores, how it follows its source, and where it resumes.
 
     Args:
-        carried: parcels that the checkpoint has left for the next one.
-        since: the figures that joined the job while it ran, and from where on they are known.
+        carried: parcels that the checkpoint left for the next one.
+        since: the figures that joined the running job, and the end (µs) of the last window without them.
     """
 
     plan: LivePlan
@@ -76,7 +76,7 @@ class LiveRun:
 
 
 class PreparedRecords(NamedTuple):
-    """Batches that are ready to be counted, and the books of those that are not among them."""
+    """Batches that are ready to be counted, and the dead letters and ledger of all other records."""
 
     batches: Batches
     dead_letters: Mapping[str, Batches]
@@ -89,7 +89,7 @@ def cores() -> int:
 
 
 def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollection:
-    """Adds a whole bounded job to a pipeline; the result is the run's one Outcome."""
+    """Adds a whole bounded job to a pipeline; the result is the run's Outcome."""
     execution = job.spec.execution
     threads = execution.threads or cores()
     records = _records(_collect(pipeline, job, run, threads), job)
@@ -120,7 +120,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
 
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
-    """Adds a whole live job to a pipeline; the result are the ticks at which a checkpoint was kept."""
+    """Adds a whole live job to a pipeline; the results are the ticks at which a checkpoint was kept."""
     job, source, bulletin = bounded(job, run.since), source_of(job), run.plan.bulletin
     feed = source.feed(run.overlay, bulletin)
     read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start, bulletin=bulletin)
@@ -161,7 +161,7 @@ def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -
 
 
 def _records(read: Any, job: Job) -> PreparedRecords:
-    """What was read, cleaned, and of an endless source without what came too late."""
+    """The records that were read and cleaned; for an endless source, without late ones."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
     if job.spec.source.files is not None:
         dead_letters = {"read": read.dead_letters, "preprocess": clean.dead_letters}

@@ -1,6 +1,6 @@
-"""Ctrl-C, noted: libraries that catch everything while they are imported would otherwise swallow it.
+"""Notes Ctrl-C, since libraries that catch everything during their import would swallow it.
 
-The first one is an ordinary KeyboardInterrupt, and is raised again by `check` if nobody saw it; the second ends the
+The first Ctrl-C is an ordinary KeyboardInterrupt, and `check` raises it again if it was swallowed; the second ends the
 process at once.
 """
 
@@ -14,20 +14,20 @@ _listening = False
 
 
 def listen() -> None:
-    """Notes Ctrl-C from here on; for the main thread of a process of our own."""
+    """Notes Ctrl-C from now on; call it in the main thread of our own process."""
     global _listening
     signal.signal(signal.SIGINT, _note)
     _listening = True
 
 
 def leave_at_sigterm() -> None:
-    """Ends the process with 0 at SIGTERM: until a live job has begun, there is nothing to bring to an end."""
+    """Ends the process with 0 at SIGTERM: before a live job has begun, there is nothing to finish."""
     if _listening:
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 def end_at_sigterm() -> None:
-    """Ends the process by SIGTERM again, as by default: what has begun on a cluster was not brought to an end."""
+    """Lets SIGTERM end the process as by default again: a job that has begun on a cluster is not finished."""
     if _listening:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -43,7 +43,7 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @SET
 @click.option("--streaming", is_flag=True, help="Reads an endless source until SIGTERM or Ctrl-C.")
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
-@click.option("--upgrade", is_flag=True, help="With --streaming: takes up statistics that are new in the job file.")
+@click.option("--upgrade", is_flag=True, help="With --streaming: adds statistics that are new in the job file.")
 @click.option("--begin-anew", is_flag=True, help="With --streaming: empties the tables and starts from nothing.")
 @click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the log holds is read.")
 @click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
@@ -61,7 +61,7 @@ def run(
 ) -> None:
     """Runs a job: reads, counts, publishes, reports. Flags that are not ours go to Beam."""
     if streaming:
-        interrupt.leave_at_sigterm()  # what is imported next takes seconds
+        interrupt.leave_at_sigterm()  # the next imports take seconds
 
     from dataflow.commands.run import run_job
     from dataflow.commands.run_live import run_job_live
@@ -136,7 +136,7 @@ def rebuild(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@click.option("--log", required=True, metavar="DIR", help="The folder of the log; it is made if it is not there.")
+@click.option("--log", required=True, metavar="DIR", help="The folder of the log; it is made if it is missing.")
 @click.option("--inspect", "look", is_flag=True, help="Shows what the log holds and whether it is whole, and ends.")
 @click.option("--repair", is_flag=True, help="Makes a damaged log whole without what cannot be read, and ends.")
 @click.option("--forget-reader", metavar="NAME", help="Keeps nothing more for a reader that is gone, and ends.")
@@ -182,7 +182,7 @@ def collect(
 @click.option("--last-line", is_flag=True, help="Sends a last line that no newline ends, too.")
 @click.option("--give-up-after", metavar="TIME", default="5m", show_default=True, help="Without a collector.")
 def send(files: tuple[str, ...], **options: object) -> None:
-    """Sends files to a collector, each record once; called again, it goes on where it was."""
+    """Sends files to a collector, each record once; a repeated call resumes where the last one stopped."""
     from dataflow.commands.send import send_files
 
     send_files(files, **options)  # type: ignore[arg-type]  # Click gives what the options above say
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if arguments is None:
         interrupt.listen()
     try:
-        # Without its standalone mode, Click returns the code of an Exit.
+        # Outside its standalone mode, Click returns the code of an Exit.
         code = cli.main(args=_as_launched(given), prog_name="streamgauge", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo(f"\nInterrupted: {what}, and the next run does what this one did not.", err=True)
         code = interrupt.INTERRUPTED
     except SystemExit:
-        # Click puts another stream there when a reader, such as `head`, has had enough. Nothing of ours exits itself.
+        # Click replaces the stream when a reader, such as `head`, closes the pipe. Our own code never calls exit.
         code = 0 if sys.stdout is not out else FAILED
     except Exception as error:  # noqa: BLE001  # the one place that turns failures into exit codes
         code = _print_failure(error)
@@ -251,7 +251,7 @@ def _as_launched(arguments: list[str]) -> list[str]:
 
 
 def _print_failure(error: Exception) -> int:
-    """Says what went wrong, and returns the exit code for it; a bug of ours shows its traceback."""
+    """Prints a failure and returns its exit code; a bug is raised, so that its traceback shows."""
     from dataflow.errors import exit_code
 
     code, text = exit_code(error), str(error)
@@ -265,12 +265,12 @@ def _print_failure(error: Exception) -> int:
 
 
 def _flush(code: int) -> int:
-    """Writes out what was said; the exit code, which is another one if that fails."""
+    """Flushes the output; returns the exit code, which becomes FAILED if that fails."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError as error:
-            # Whoever read the output may have had enough of it; the interpreter must not try again on its way out.
+            # The reader of the output may have closed the pipe; the interpreter must not flush again at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if not isinstance(error, BrokenPipeError):
                 click.echo(f"error: standard output: {error.strerror}", err=True)
@@ -279,7 +279,7 @@ def _flush(code: int) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """Ends the process at once: its libraries' threads may be at work, and C++ aborts if it is torn down under them."""
+    """Ends the process at once: threads of libraries may still run, and C++ aborts if it is torn down under them."""
     if code != interrupt.INTERRUPTED:
         atexit._run_exitfuncs()
     os._exit(code)

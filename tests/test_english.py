@@ -25,12 +25,7 @@ WRITTEN: Final = {
 }
 """Patterns that stop a reader, and what to write instead."""
 
-PYTHON: Final = (
-    *("transforms/collection", "transforms/preprocessing", "transforms/record", "transforms/time"),
-    *("transforms/process", "transforms/systems", "transforms/location.py", "transforms/specification.py"),
-    *("transforms/errors.py", "dataflow/collector", "dataflow/page", "dataflow/source", "dataflow/inference"),
-    *("dataflow/commands", "runners", "containers"),
-)
+PYTHON: Final = ("dataflow", "transforms", "runners", "containers")
 OTHERS: Final = ("docs", "README.md", "dataflow/page", "containers")
 OTHER_SUFFIXES: Final = (".md", ".js", ".jinja", ".yml", ".yaml", "")
 

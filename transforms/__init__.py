@@ -7,7 +7,7 @@
 | `AggregatePerKey` | closes a row for every window and key: statistics and models |
 | `batch_of` | makes a batch from rows that a pipeline has as dictionaries |
 | `testing` | helps tests: `assert_table`, and `holds` for Beam's `assert_that` |
-| `SpecError` | what was asked for is wrong; raised where it is constructed |
+| `SpecError` | an option is wrong; raised at construction |
 | `SourceError` | a file cannot be read |
 
 Read, aggregate and print:
@@ -25,8 +25,8 @@ with beam.Pipeline() as pipeline:
     tables["hourly"] | beam.Map(lambda rows: print(rows.to_pandas()))
 ```
 
-The folders beneath are the stages and what they share. Each name is imported when it is first used: a command that
-builds no pipeline does not wait for Beam.
+The folders are the stages and what they share. Each name is imported at its first use, so that a command that builds
+no pipeline does not wait for Beam.
 """
 
 from importlib import import_module

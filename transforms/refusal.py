@@ -1,7 +1,7 @@
 """What is wrong with a specification, in sentences that name the field, the rule and the value.
 
-pydantic finds what is wrong with single fields. It speaks of Python's types and of members of unions; here that
-becomes the field, the rule and the value, as they were written.
+pydantic finds what is wrong with single fields. Its messages are about Python's types and members of unions; here
+they become the field, the rule and the value as written.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from transforms.specification import OneOf, Spec
 
 Place = tuple[str | int, ...]
-"""Where a value stands: names and indices."""
+"""The place of a value: names and indices."""
 
 _RULES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping"),
@@ -32,16 +32,16 @@ _STEP_RULES: Final[Mapping[str, str]] = {
 """Steps whose values may be of several types: one rule, instead of one for each of them."""
 
 Choices = Mapping[str, Sequence[str]]
-"""For each kind of error that a list of choices ends with, what there is to choose from."""
+"""For each type of error that a list of choices can give, the choices."""
 
 S = TypeVar("S", bound=BaseModel)
 
 
 class SpecError(ValueError):
-    """What was asked of a transform cannot be done; raised where it is constructed, before anything runs.
+    """The options of a transform are wrong; raised at construction, before anything runs.
 
-    `problems` has a sentence for each thing that is wrong, such as
-    `window.every: must divide window.size (1h), is 7m`; the message has them all, one a line.
+    `problems` has a sentence for each problem, such as
+    `window.every: must divide window.size (1h), is 7m`; the message has all of them, one a line.
     """
 
     def __init__(self, problems: Sequence[str]):
@@ -52,7 +52,7 @@ class SpecError(ValueError):
 def validated(
     model: type[S], content: Mapping[str, Any], tagged: Sequence[str] = (), choices: Choices | None = None
 ) -> S:
-    """The specification that a mapping describes.
+    """The specification in a mapping.
 
     Raises:
         SpecError: with everything that is wrong with it.
@@ -61,7 +61,7 @@ def validated(
         return model.model_validate(content)
     except ValidationError as error:
         found = problems(error, content, content, model, tagged, choices or {})
-        # What may be of several types is wrong for each of them.
+        # A value that may have several types has an error for each of them.
         raise SpecError(list(dict.fromkeys(sentence_at(*problem) for problem in found))) from None
 
 
@@ -78,17 +78,17 @@ def sentence_at(place: Place, sentence: str) -> str:
 def problems(
     error: ValidationError, content: Any, written: Any, root: type[BaseModel], tagged: Sequence[str], choices: Choices
 ) -> Iterator[tuple[Place, str]]:
-    """Everything that pydantic found: its place in the content, and a sentence.
+    """Everything that pydantic found: the place in the content, and a sentence.
 
     Args:
         written: the content as sentences may quote it, without secrets.
         tagged: the fields that hold lists of several kinds of entries.
-        choices: what the kinds of entries are called.
+        choices: the names of the kinds of entries.
     """
     for item in error.errors():
         place = place_of(item, content, tagged)
         if item["type"] == "too_short" and _length(_value(written, place)) >= item["ctx"]["min_length"]:
-            continue  # items that are wrong themselves were not counted
+            continue  # items with errors of their own were not counted
         yield place, _sentence(item, place, written, root, choices)
 
 
@@ -96,7 +96,7 @@ def place_of(item: Any, content: Any, tagged: Sequence[str]) -> Place:
     """The place in the content of a pydantic location, which also names union members and validators."""
     loc = item["loc"]
     if len(loc) > 2 and loc[0] in tagged:
-        loc = (*loc[:2], *loc[3:])  # the third is the tag by which the kind of the entry was found
+        loc = (*loc[:2], *loc[3:])  # the third part is the tag that names the kind of the entry
     place: list[str | int] = []
     for part in loc:
         if (isinstance(content, Mapping) and part in content) or (
@@ -105,12 +105,12 @@ def place_of(item: Any, content: Any, tagged: Sequence[str]) -> Place:
             content = content[part]
             place.append(part)
     if item["type"] == "missing":
-        place.append(loc[-1])  # where it should stand
+        place.append(loc[-1])  # its place if it were there
     return tuple(place)
 
 
 def shown(value: Any) -> str:
-    """A value as a message quotes it.
+    """A value in the form of messages.
 
     >>> shown(None), shown([1, 2]), shown(True)
     ('null', 'a list', 'true')
@@ -126,7 +126,7 @@ def _length(value: Any) -> int:
 
 
 def _value(content: Any, place: Place) -> Any:
-    """What the content has at a place; None where it has nothing."""
+    """The value in the content at a place; None: there is none."""
     for part in place:
         try:
             content = content[part]

@@ -88,10 +88,10 @@ def _plain_number(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_plain_whole, json_schema_input_type=int)]
-"""A whole number as people write it, also as text, which the environment gives: not `yes` or `010`."""
+"""A whole number as it is commonly written, also as text from the environment, but not `yes` or `010`."""
 
 Number = Annotated[float, BeforeValidator(_plain_number, json_schema_input_type=float)]
-"""A number as people write it, also as text: not `yes`."""
+"""A number as it is commonly written, also as text, but not `yes`."""
 
 
 def _plain_size(value: Any) -> Any:
@@ -116,16 +116,16 @@ class Spec(BaseModel):
 
     @classmethod
     def serving(cls, content: Any) -> "type[Spec]":
-        """The specification that a content of its kind is held to: its own, or one that the content names."""
+        """The specification that checks a content: its own, or the one that the content names."""
         return cls
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Of a field: a mapping with one of some names, each of which has a specification of its own.
+    """For a field: a mapping with one of several names, each of which has its own specification.
 
     Args:
-        choices: gives the specifications by name; asked whenever a model with the field is built.
+        choices: returns the specifications by name; called whenever a model with the field is built.
         error: the type of the error for anything else.
         message: the sentence before the names.
     """

@@ -16,7 +16,7 @@ def assert_table(
     *,
     relative: float = 1e-12,
 ) -> None:
-    """Asserts that a table holds the expected rows, in any order; a row names only the columns it cares for.
+    """Asserts that a table holds the expected rows, in any order; a row names only the columns that matter.
 
     Null is equal to null alone.
 
@@ -53,7 +53,7 @@ def holds(expected: Iterable[Row], *, relative: float = 1e-12) -> Callable[[Sequ
         relative: as of `assert_table`.
 
     Returns:
-        A matcher. `assert_that` asks it once for a bounded collection; of an unbounded one it may ask early.
+        A matcher. `assert_that` calls it once for a bounded collection; for an unbounded one it may call it early.
 
     >>> from apache_beam.testing.util import assert_that
     >>> import apache_beam as beam

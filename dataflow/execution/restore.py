@@ -213,7 +213,7 @@ def passed(savepoints: Iterable[Savepoint], line: Line) -> int:
 def mark_of(job: Job) -> Standing | None:
     """Where a job stands now, to be stored with a savepoint; None: it has never been launched.
 
-    A running job may be one step ahead of a savepoint just taken, but never behind it.
+    A running job may be one step ahead of a savepoint just taken, but never less far.
     """
     plan = plan_of(job, ReplayOverlay())
     manifest = plan.checkpoints.root()

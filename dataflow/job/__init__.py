@@ -1,1 +1,1 @@
-"""The job: its file, read and validated, and the plan that it is bound to."""
+"""The job: its file, read and validated, and the plan that is made from it."""

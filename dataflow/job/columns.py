@@ -1,4 +1,4 @@
-"""The columns that a job reads: those that its file names, or those of its Parquet files; and which files have them."""
+"""The columns that a job reads, from the job file or from its Parquet files; and which files have them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,19 +20,19 @@ from transforms.preprocessing.expressions import ExpressionError, columns_of
 
 
 def refuse_missing(spec: JobSpec, folder: str, ranges: Sequence[FileRange]) -> None:
-    """Looks whether files have the columns that the job file names.
+    """Checks that files have the columns that the job file names.
 
     Raises:
-        SourceError: for every column that no file has, or that may not be null and a file has not.
+        SourceError: for every column that no file has, or that may not be null and is missing in a file.
     """
     refuse_absent(spec.files, spec.record.columns or {}, folder, ranges, "record.columns")
 
 
 def columns_of_records(spec: JobSpec, document: Document) -> Mapping[str, Column]:
-    """The columns to read: those the job file names, or those of the Parquet files that it needs.
+    """The columns to read: those that the job file names, or those of the Parquet files that it needs.
 
     Raises:
-        JobFileError: if the first Parquet file does not have what is needed.
+        JobFileError: if the first Parquet file lacks a column that is needed.
         SourceError: if it cannot be read.
     """
     if spec.format != "parquet":
@@ -93,7 +93,7 @@ def _with_event_time(
 
 
 def _needed(spec: JobSpec) -> Iterator[str]:
-    """Every column that the job reads, event time included; names that steps make are among them."""
+    """The names of every column that the job uses, event time and the names that steps make included."""
     yield spec.record.event_time.column
     for step in spec.preprocess:
         yield from _read_by(step)
@@ -124,4 +124,4 @@ def _read_by(step: Any) -> Iterator[str]:
             case steps.SplitSpec():
                 yield from step.split.by
     except ExpressionError:
-        return  # planning the step says what is wrong with it
+        return  # planning the step reports what is wrong with it

@@ -1,4 +1,4 @@
-"""A short name for a content, the same in every run and version: checkpoints and logs hold it."""
+"""A short name for a content, the same in every run and version, since checkpoints and logs store it."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
 """The job file as a document: YAML with line numbers, `${NAME}` from the environment, `--set` on top.
 
-Nothing here knows what a job is. A place is a tuple of names and indices; problems name their place, and the
-document knows the line.
+Nothing here is about jobs. A place is a tuple of names and indices; problems name their place, and the document has
+the line of each place.
 """
 
 import os
@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Content as written and with the environment put in, and the line of every place."""
+    """The content as written, the content with the environment filled in, and the line of every place."""
 
     name: str
     folder: str
@@ -35,13 +35,13 @@ class Document:
         return JobFileError(list(dict.fromkeys(self._format(problem) for problem in placed)), placed)
 
     def value(self, place: Place) -> Any:
-        """What stands at a place as it was written, secrets not put in; None if nothing does."""
+        """The value at a place as it was written, without secrets; None: there is none."""
         return _walk(self.written, place)
 
     def _format(self, problem: Problem) -> str:
         sentence = self._without_secrets(problem)
         for place, name in self.from_command_line.items():
-            # A setting may be above what is wrong, or, where nothing of it stands in the file, below.
+            # A setting may be above the place that is wrong, or below it if the file does not have the place.
             above = problem.place[: len(place)] == place
             if above or (problem.place not in self.lines and place[: len(problem.place)] == problem.place != ()):
                 return f"--set {name}: {sentence if above else dotted(problem.place) + ' ' + sentence}"
@@ -50,11 +50,11 @@ class Document:
         return f"{where}: {dotted(problem.place)}: {sentence}" if problem.place else f"{where}: {sentence}"
 
     def _without_secrets(self, problem: Problem) -> str:
-        """A sentence with `${NAME}` for what the environment gave to the place that it is about."""
+        """A sentence in which `${NAME}` replaces the values that its place has from the environment."""
         sentence = problem.sentence
         for name in sorted(set(_variables(_nearest(self.written, problem.place)))):
             if os.environ.get(name):
-                # A backslash in a replacement means something, but no name has one.
+                # A backslash in a replacement has a meaning, but no name contains one.
                 sentence = re.sub(rf"(?<!\w){re.escape(os.environ[name])}(?!\w)", f"${{{name}}}", sentence)
         return sentence
 
@@ -63,7 +63,7 @@ class Document:
 
 
 def dotted(place: Place) -> str:
-    """A place as people write it.
+    """A place in the notation of messages and settings.
 
     >>> dotted(("aggregations", 0, "window", "every"))
     'aggregations[0].window.every'
@@ -78,7 +78,7 @@ def read_document(path: str, settings: Sequence[str] = ()) -> Document:
     """Reads a job file and applies `--set a.b=value` settings.
 
     Raises:
-        JobFileError: if there is no such file, it is no YAML mapping, or a variable is not set.
+        JobFileError: if there is no such file, it is not a YAML mapping, or a variable is not set.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def read_document(path: str, settings: Sequence[str] = ()) -> Document:
     overridden = {}
     for setting in settings:
         place = _apply(content, setting)
-        overridden[place] = setting.partition("=")[0]  # what it was set to may be a secret
+        overridden[place] = setting.partition("=")[0]  # its value may be a secret
     problems: list[Problem] = []
     substituted = _substitute(content, (), problems)
     folder = str(Path(path).resolve().parent)
@@ -149,7 +149,7 @@ def _substitute(content: Any, place: Place, problems: list[Problem]) -> Any:
 
 
 def _variables(content: Any) -> Iterator[str]:
-    """The names of the environment that a content asks for."""
+    """The environment variables that a content refers to."""
     if isinstance(content, dict | list):
         for value in content.values() if isinstance(content, dict) else content:
             yield from _variables(value)
@@ -158,7 +158,7 @@ def _variables(content: Any) -> Iterator[str]:
 
 
 def _nearest(content: Any, place: Place) -> Any:
-    """What stands at a place, or at the last part of it that is there."""
+    """The value at a place, or at the last part of it that exists."""
     for part in place:
         following = _walk(content, (part,))
         if following is None:

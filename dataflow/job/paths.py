@@ -1,4 +1,4 @@
-"""Every path and URL of a job file: which field holds it, and whether it means what it says."""
+"""Every path and URL of a job file: its field, and whether its text clearly names a location."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,12 +26,12 @@ def paths(spec: JobSpec) -> Iterator[NamedPath]:
 
 
 def mistaken(spec: JobSpec) -> Iterator[Problem]:
-    """Paths and URLs that do not mean what they say, or that this version cannot use where they stand."""
+    """Paths and URLs that do not clearly name a location, or that this version cannot use in their field."""
     for named in paths(spec):
         if (why := mistake(named.text)) is not None:
             yield Problem(named.field, f"{why}, is {shown(named.text)}")
         elif named.stays and not is_local(named.text):
-            rule = f"must be a path of this machine, for this version does not serve {scheme(named.text)}:// here"
+            rule = f"must be a path of this machine: this version does not support {scheme(named.text)}:// here"
             yield Problem(named.field, f"{rule}, is {shown(named.text)}")
         elif named.written and (why := unwritable(named.text)) is not None:
             yield Problem(named.field, why)

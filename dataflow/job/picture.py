@@ -8,7 +8,7 @@ _WIDTH, _HEIGHT, _GAP = 190, 54, 46
 
 
 def draw(job: Job) -> str:
-    """The graph as an SVG document that needs nothing else."""
+    """The graph as a self-contained SVG document."""
     stages: list[list[tuple[str, str]]] = [[("read", f"{job.spec.format}, {len(job.schema.columns)} columns")]]
     if job.steps:
         stages.append([("preprocess", ", ".join(step.name for step in job.steps))])

@@ -1,4 +1,4 @@
-"""Where tables come to lie: no two things in one place, and no table where its sink cannot hold it."""
+"""The places of tables: no two things share a place, and every table can be held by its sink."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], sinks: Sequence[Sink],
     """What is wrong with the places of a job's tables, found before anything is written.
 
     Args:
-        path: the job file's.
+        path: the path of the job file.
     """
     for name in tables:
         if (size := len(folder_name(name).encode())) > LONGEST_NAME:
@@ -26,7 +26,7 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], sinks: Sequence[Sink],
     for use in _uses(spec, sinks, path):
         others = [taken.setdefault(where, use) for where in use.where]
         other = next((other for other in others if other is not use), None)
-        # Of two sinks in one place, their tables need not be named too.
+        # If two sinks share a place, their tables need not be named as well.
         if other is not None and (use.sink is None or use.sink not in clashes):
             yield Problem(use.field, use.against(other))
             clashes.add(use.sink or ())
@@ -37,10 +37,10 @@ def misplaced(spec: JobSpec, tables: Mapping[str, Table], sinks: Sequence[Sink],
 
 @dataclass(frozen=True, slots=True)
 class PlaceOfJob:
-    """A place that a job uses: what lies there, and what the place is called.
+    """A place that a job uses: what is there, and its name in messages.
 
     Args:
-        sink: of a place of a sink, the sink's; None: it is not one.
+        sink: the field of the sink that uses it; None: no sink does.
     """
 
     field: Place
@@ -50,7 +50,7 @@ class PlaceOfJob:
     sink: Place | None = None
 
     def against(self, other: "PlaceOfJob") -> str:
-        """Why this cannot lie where the other does."""
+        """Why this place cannot be the other's."""
         if self.what in ("state", "report"):
             kind = "folder" if self.what == "state" else "file"
             return f"must be a {kind} of its own, and is that of {other.what}"
@@ -58,12 +58,12 @@ class PlaceOfJob:
 
 
 def _uses(spec: JobSpec, sinks: Sequence[Sink], path: str) -> Iterator[PlaceOfJob]:
-    """Every place of a job, each once; what is named first has it. Files that are read are looked at one by one."""
+    """Every place of a job, each once, for its first user. Files that are read are checked one by one."""
     yield PlaceOfJob((), "the job file", path, (identity(path),))
     for what, called, where in spec.source.kind.occupied():
         yield PlaceOfJob(("source", spec.source.kind_name), what, called, where)
     for index, sink in enumerate(sinks):
-        is_own = index >= len(spec.sinks)  # the folder that dead letters have to themselves
+        is_own = index >= len(spec.sinks)  # the folder for dead letters alone
         place: Place = ("dead_letters", "path") if is_own else ("sinks", index)
         for use in sink.uses():
             what = use.table or dotted(place)
@@ -79,7 +79,7 @@ def _at(field: Place, what: str, path: str) -> PlaceOfJob:
 
 
 def written_over(spec: JobSpec, sinks: Sequence[Sink], path: str) -> str | None:
-    """What the job itself writes where it would read a file; None: it does not."""
+    """Why the job would write over a file that it reads; None: it would not."""
     if not is_local(path):
         return None
     if spec.report is not None and identity(spec.report) == identity(path):

@@ -68,7 +68,7 @@ class Job:
 
     @cached_property
     def sinks(self) -> tuple[Sink, ...]:
-        """Where tables are stored, in the order of the job file."""
+        """The sinks of the tables, in the order of the job file."""
         return sinks_of(self.spec.sinks, self.spec.job, self.tables, self.spec.dead_letters.path)
 
     @property
@@ -77,7 +77,7 @@ class Job:
         return str(self.spec.state)
 
     def ranges(self) -> list[FileRange]:
-        """What there is to read of files.
+        """The ranges of files to read.
 
         Raises:
             SourceError: if something cannot be read.
@@ -93,7 +93,7 @@ class Job:
         return ranges
 
     def log_extent(self) -> Extent:
-        """What the log that the job reads holds now.
+        """The present extent of the log that the job reads.
 
         Raises:
             SourceError: if there is none.
@@ -109,7 +109,7 @@ class Job:
 
     @property
     def log(self) -> LogSpec:
-        """The log of a job that reads one."""
+        """The log that the job reads."""
         if self.spec.source.log is None:
             raise AssertionError("this job does not read a log")
         return self.spec.source.log
@@ -139,7 +139,7 @@ def bind(document: Document) -> Job:
 
 
 def _further_problems(document: Document) -> Iterator[Problem]:
-    """What is wrong with the rest of a job that has fields which are wrong."""
+    """The problems in the rest of a job, after some of its fields were found wrong."""
     salvaged = salvage(document)
     if salvaged is None:
         return
@@ -151,7 +151,7 @@ def _further_problems(document: Document) -> Iterator[Problem]:
         except JobFileError as error:
             yield from map(rest.original, error.problems)
         except SourceError:
-            pass  # it is told when the job file is right
+            pass  # reported once the rest of the job file is valid
 
 
 def plan(spec: JobSpec, document: Document) -> Job:
@@ -180,7 +180,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
         except StepError as error:
             problems.append(Problem(("preprocess", index, *error.place), str(error)))
             if isinstance(step, steps.DeriveSpec | steps.SplitSpec | steps.ApplySpec):
-                # What is seen behind this step is unknown: problems from here on may be none.
+                # The columns after this step are unknown, so later problems may not be real.
                 raise document.error(problems) from None
     for index, aggregation in enumerate(spec.aggregations):
         for place, sentence in misfits(aggregation, types):

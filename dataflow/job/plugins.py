@@ -1,7 +1,7 @@
-"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names those that it uses.
+"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names the ones that it uses.
 
 A plugin is an entry point of the group `streamgauge.plugins`: a function without arguments that registers what it adds.
-It is called when the first job file names it, and in no process that runs other jobs.
+It is called when the first job file names it, and never in processes that run only other jobs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ GROUP: Final = "streamgauge.plugins"
 
 
 def load(content: Mapping[str, Any]) -> Iterator[Problem]:
-    """Loads the plugins that the content of a job file names; gives what is wrong with them."""
+    """Loads the plugins that the content of a job file names; yields what is wrong with them."""
     names = one_or_more(content.get("plugins"))
     for index, name in enumerate(names if isinstance(names, Sequence) else ()):
         found = _installed().get(str(name))
@@ -42,10 +42,10 @@ def _packages(name: str) -> list[str]:
 
 @cache
 def _loaded(entry: EntryPoint) -> str | None:
-    """Loads a plugin, once; gives why it cannot be."""
+    """Loads a plugin, once; returns the reason if that fails."""
     try:
         entry.load()()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever somebody else's package raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything
         return f"the plugin {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
     rebuild()
     return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 Place = tuple[str | int, ...]
-"""Where a value stands: names and indices."""
+"""The place of a value: names and indices."""
 
 
 @dataclass(frozen=True, slots=True)

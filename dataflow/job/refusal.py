@@ -1,4 +1,4 @@
-"""What is wrong with the content of a job file, in sentences; and what is left of it without that."""
+"""What is wrong with the content of a job file, in sentences; and the rest of the content without that."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -31,10 +31,10 @@ _REQUIRED: Final = ("source", "record", "aggregations", "sinks")
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """A content without what is wrong with it, so that the rest of it can be looked at.
+    """A content without its wrong parts, so that the rest can be checked.
 
-    `kept` holds the places that entries of a list had before others were taken out. Without `knows_columns` a
-    step of preprocessing is missing, and nobody knows what the aggregations would see.
+    `kept` holds the places that entries of a list had before others were removed. If `knows_columns` is false, a step
+    of preprocessing is missing, so the columns of the aggregations are unknown.
     """
 
     content: dict[str, Any]
@@ -42,7 +42,7 @@ class Salvage:
     knows_columns: bool = True
 
     def original(self, problem: Problem) -> Problem:
-        """A problem of the rest, at its place in the whole."""
+        """A problem of the rest, with its place in the whole content."""
         name, *further = problem.place or ("",)
         if name in self.kept and further and isinstance(further[0], int):
             return Problem((name, self.kept[str(name)][further[0]], *further[1:]), problem.sentence)
@@ -50,7 +50,7 @@ class Salvage:
 
 
 def without_refused(content: dict[str, Any], error: ValidationError) -> Salvage:
-    """Takes out unknown fields, entries of lists that have an error, and optional parts that have one."""
+    """Removes unknown fields, and the entries of lists and the optional parts that have an error."""
     rest, entries = deepcopy(content), dict[str, set[int]]()
     for item in error.errors():
         place = place_of(item, content, _TAGGED)

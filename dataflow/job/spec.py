@@ -38,7 +38,7 @@ class SourceSpec(Spec):
 
     @property
     def kind_name(self) -> str:
-        """What the job file calls it."""
+        """Its name in the job file."""
         return next(name for name, kind in self if kind is not None)
 
 
@@ -47,12 +47,12 @@ LIVE_SHARDS: Final = 2
 
 
 class ExecutionSpec(Spec):
-    """How the work is cut; never what comes out.
+    """How the work is divided; the results never depend on it.
 
     `shards`: ways in which the keys of an aggregation are divided; by default 8, and 2 in a live job. `range`: bytes
     of text read at a time.
     `batch_rows`: the most rows of a batch; by default what a range holds. `threads`: blocks that a worker parses
-    at once; by default as many as it has cores. `checkpoint`: how long a live job goes on between two checkpoints.
+    at once; by default as many as it has cores. `checkpoint`: how long a live job waits between two checkpoints.
     """
 
     shards: Whole | None = Field(default=None, ge=1, le=4096)
@@ -63,12 +63,12 @@ class ExecutionSpec(Spec):
 
     @property
     def bounded_shards(self) -> int:
-        """The shards of a run with an end."""
+        """The shards of a bounded run."""
         return self.shards or SHARDS
 
     @property
     def live_shards(self) -> int:
-        """The shards of a live job, and of a bounded run that goes on from its checkpoint or makes one."""
+        """The shards of a live job, and of a bounded run that resumes from its checkpoint or makes one."""
         return self.shards or LIVE_SHARDS
 
 
@@ -103,12 +103,12 @@ class JobSpec(Spec):
 
     @property
     def format(self) -> str:
-        """What a record of the source is."""
+        """The form of the source's records."""
         return self.source.files.format if self.source.files is not None else "jsonl"
 
 
 def rebuild() -> None:
-    """Lets job files name what plugins have registered."""
+    """Lets job files name the kinds that plugins have registered."""
     Aggregation.model_rebuild(force=True)
     JobSpec.model_rebuild(force=True)
 

@@ -1,4 +1,4 @@
-"""From a document to a job: what its fields say of each other, and its paths made absolute."""
+"""From a document to a job: checks its fields against each other, and makes its paths absolute."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from transforms.storage.sinks import SINKS, kind_of, stores_live
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
-"""Aggregations that a record can be late for: a bit each."""
+"""The most aggregations in a live job: each record has a bit for each that it is late for."""
 
 
 def validate(document: Document) -> JobSpec:
     """The job that a document describes, its paths made absolute.
 
     Raises:
-        JobFileError: with every problem that shows without looking at data.
+        JobFileError: with every problem that can be found without data.
     """
     try:
         spec = JobSpec.model_validate(document.content)
@@ -36,7 +36,7 @@ def validate(document: Document) -> JobSpec:
 
 
 def salvage(document: Document) -> tuple[JobSpec, Salvage] | None:
-    """What is left of a job without the fields that are wrong, for a look at the rest of it; None: too little."""
+    """The job without its wrong fields, so that the rest can be checked; None: too little is left."""
     rest = Salvage(document.content)
     try:
         return JobSpec.model_validate(document.content), rest
@@ -49,7 +49,7 @@ def salvage(document: Document) -> tuple[JobSpec, Salvage] | None:
 
 
 def resolve(spec: JobSpec, folder: str) -> JobSpec:
-    """The job with every output path relative to `folder` made absolute; source paths keep their names."""
+    """The job with every output path relative to `folder` made absolute; source paths stay as written."""
 
     def absolute(path: str | None) -> str | None:
         return path if path is None else resolved(path, folder)
@@ -69,7 +69,7 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
 
 
 def contradictions(spec: JobSpec) -> Iterator[Problem]:
-    """What single fields cannot know of each other."""
+    """Contradictions between fields."""
     if spec.record.columns is None and spec.format != "parquet":
         yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
     if spec.is_endless and len(spec.aggregations) > MOST_LIVE:
@@ -87,7 +87,7 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
-    """Tables of one name, as a database, a file system or a person takes names."""
+    """Tables whose names a database, a file system or a reader would take for the same."""
     taken = {name: (name, "a table of every job") for name in RESERVED_TABLES}
     for index, aggregation in enumerate(spec.aggregations):
         place = ("aggregations", index, "name")
@@ -106,7 +106,7 @@ def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
 
 def _unfit_retention(spec: JobSpec) -> Iterator[Problem]:
     if spec.retention and not spec.is_endless:
-        yield Problem(("retention",), "is of live jobs; a job that reads files makes its tables again each time")
+        yield Problem(("retention",), "is for live jobs; a job that reads files makes its tables again in each run")
         return
     tables = [*_tables_of(spec), *RESERVED_TABLES]
     for table, duration in spec.retention.items():

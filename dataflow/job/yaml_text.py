@@ -1,8 +1,8 @@
-"""YAML read warily: whatever a file holds, it ends in plain values with their lines, or in one sentence.
+"""Reads YAML warily: any file gives either plain values with their lines, or an error of one sentence.
 
-Of YAML's language this is the part that a job file needs: mappings by name, lists, and scalars. Aliases are
-followed, and counted; tags of programming languages are refused. The reader is libyaml's, because PyYAML's own
-takes the `?` of `{tailnum: string?}` for an indicator, which YAML 1.2 does not.
+It supports the part of YAML that a job file needs: mappings by name, lists, and scalars. Aliases are followed, and
+counted; tags of programming languages are refused. It uses libyaml's parser, because PyYAML's own takes the `?` of
+`{tailnum: string?}` for an indicator, unlike YAML 1.2.
 """
 
 import re
@@ -15,10 +15,10 @@ import yaml
 from dataflow.job.problem import Place
 
 LONGEST: Final = 1 << 20
-"""Characters of a text; a job file of a thousand aggregations has a third of it."""
+"""The most characters of a text; a job file of a thousand aggregations has a third of them."""
 DEEPEST: Final = 50
 MOST_VALUES: Final = 100_000
-"""Values with every alias followed: ten aliases of ten aliases of … are a bomb of a few hundred bytes."""
+"""The most values with all aliases followed: ten aliases of ten aliases of … make a bomb of a few hundred bytes."""
 
 _TAG: Final = "tag:yaml.org,2002:"
 _TEXTS: Final = frozenset(_TAG + name for name in ("str", "timestamp", "merge", "value"))
@@ -27,14 +27,14 @@ _SCALARS: Final = _TEXTS | frozenset(_TAG + name for name in ("int", "float", "b
 _CONTENT: Final = (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent, yaml.AliasEvent)
 _NUMBERS: Final = (_TAG + "int", _TAG + "float")
 _AMBIGUOUS: Final = re.compile(r"[+-]?(0[0-9_]+|0[xb][0-9a-f_]+|[0-9][0-9_:]*[_:][0-9_:.]*)", re.IGNORECASE)
-"""Forms of YAML 1.1 (010, 0x1F, 1_000, 1:30) that are other numbers, or texts, in YAML 1.2."""
+"""Forms of YAML 1.1 (010, 0x1F, 1_000, 1:30) that are different numbers, or texts, in YAML 1.2."""
 _MAPPING, _LIST = _TAG + "map", _TAG + "seq"
 _rules: Final[Any] = yaml.SafeLoader("")
-"""YAML 1.1's rules for what a scalar without a tag is, and what a scalar of a type is worth."""
+"""YAML 1.1's rules for the type of a scalar without a tag, and for the value of a scalar of a type."""
 
 
 class YamlError(ValueError):
-    """A text that is not YAML, or more of it than is served; `line` counts from 1 and may be unknown."""
+    """A text that is not YAML, or uses an unsupported part of it; `line` counts from 1 and may be unknown."""
 
     def __init__(self, sentence: str, line: int | None = None):
         super().__init__(sentence)
@@ -42,7 +42,7 @@ class YamlError(ValueError):
 
 
 def read_yaml(text: str) -> tuple[Any, dict[Place, int]]:
-    """The value of a text and the line of every place in it; nothing but comments is None.
+    """The value of a text and the line of every place in it; a text with only comments is None.
 
     Raises:
         YamlError: with what is wrong, for any text that has no value.
@@ -67,7 +67,7 @@ def read_yaml(text: str) -> tuple[Any, dict[Place, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A scalar's text, a list's nodes, or the keys and values of a mapping by turns."""
+    """A scalar's text, a list's nodes, or the alternating keys and values of a mapping."""
 
     tag: str
     content: Any
@@ -75,7 +75,7 @@ class _Node:
 
 
 def _document(events: Iterator[Any]) -> _Node | None:
-    """The tree of the one document of a stream, aliases pointing where their anchor does."""
+    """The tree of the only document in a stream; an alias is the node of its anchor."""
     root: _Node | None = None
     for event in events:
         if type(event) not in _CONTENT:
@@ -128,12 +128,12 @@ def _value(node: _Node, place: Place, lines: dict[Place, int]) -> Any:
         return node.content
     if node.tag in _NUMBERS and _AMBIGUOUS.fullmatch(node.content):
         raise YamlError(
-            f"{_short(node.content)} is not the same number to everybody: write its decimal digits", node.line
+            f"{_short(node.content)} is a different number in other YAML readers: write its decimal digits", node.line
         )
     try:
         return _rules.yaml_constructors[node.tag](_rules, yaml.ScalarNode(node.tag, node.content))
     except (ValueError, LookupError):
-        raise YamlError(f"{_short(node.content)} is no {node.tag.removeprefix(_TAG)}", node.line) from None
+        raise YamlError(f"{_short(node.content)} is not a valid {node.tag.removeprefix(_TAG)}", node.line) from None
 
 
 def _mapping(node: _Node, place: Place, lines: dict[Place, int]) -> dict[str, Any]:

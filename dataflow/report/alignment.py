@@ -1,4 +1,4 @@
-"""Figures of several tables on one set of rows, a row a (key, window)."""
+"""Figures of several tables on one set of rows, one row for each (key, window)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class AlignedFigures:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The rows of one stored table (or of one model in it) that are wanted, and where each one goes."""
+    """The rows of one stored table (or of one model in it) that are wanted, and the new place of each."""
 
     table: pa.Table
     positions: IntArray
@@ -144,7 +144,7 @@ def milliseconds(instants: pa.ChunkedArray) -> IntArray:
 def _latest(source: _Source) -> IntArray:
     latest = np.full(int(source.ranks.max(initial=-1)) + 1, -1)
     in_time = np.argsort(source.targets, kind="stable")
-    # Numpy assigns repeated indices in order, so the last window of each key stays.
+    # Numpy assigns repeated indices in order, so the last window of each key remains.
     latest[source.ranks[in_time]] = source.positions[in_time]
     return latest
 

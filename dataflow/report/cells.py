@@ -1,4 +1,4 @@
-"""Table cells: any Arrow value as short text, numbers told apart from words."""
+"""Table cells: any Arrow value as short text, with numbers distinguished from words."""
 
 import json
 import math
@@ -14,7 +14,7 @@ CELL_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: its text, and whether it is a number, a ranking (entries as text and count) or nothing at all."""
+    """One cell: its text, and whether it is a number, a ranking (entries as text and count) or null."""
 
     text: str
     is_number: bool = False
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table ready to print: column names, which hold numbers, cells, and how many rows the whole table has."""
+    """A table ready to print: column names, which columns hold numbers, cells, and the row count of the whole table."""
 
     columns: tuple[str, ...]
     number_columns: frozenset[str]
@@ -72,7 +72,7 @@ def ranking_cell(value: object) -> Cell:
     if isinstance(value, str):
         try:
             return cell(json.loads(value))
-        except ValueError:  # stored as words by a sink that has no lists
+        except ValueError:  # a sink without lists stores it as text
             return cell(value)
     return cell(value)
 

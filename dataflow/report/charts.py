@@ -1,4 +1,4 @@
-"""The charts: which figures there are, in which words, and the Vega-Lite drawing of each kind."""
+"""The charts: their figures, the words for these, and the Vega-Lite drawing of each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from transforms.aggregation.family import statistic_of
 
 Json: TypeAlias = Mapping[str, "Json"] | list["Json"] | str | float | bool | None
 
-# Eight colours, each solid, dashed and dotted: as many keys as stay told apart in one chart.
+# Eight colours, each solid, dashed and dotted: as many keys as can be distinguished in one chart.
 COLOURS: Final = 8
 DASHES: Final = ([1, 0], [6, 3], [2, 2])
 SLOTS: Final = COLOURS * len(DASHES)
@@ -24,7 +24,7 @@ class FigureId:
 
 
 def predicted_by(model: str) -> FigureId:
-    """What a model predicts, beside its figures."""
+    """The figure for what a model predicts."""
     return FigureId("predicted", model, is_prediction=True)
 
 
@@ -87,7 +87,7 @@ _NUMBER_AXIS: Final[Json] = {
     "tickCount": 4,
     "labelExpr": "abs(datum.value) >= 10000 ? format(datum.value, '~s') : datum.label",
 }
-# Vega's own labels are in twelve hours and long month names.
+# Vega's own labels have twelve hours and long month names.
 _TIME_AXIS: Final[Json] = {
     "title": None,
     "grid": False,
@@ -148,7 +148,7 @@ def _line(*, from_zero: bool) -> Json:
 
 
 def _scatter() -> Json:
-    # The diagonal spans the limits of both axes, so with no nice numbers and no zero both have the same domain.
+    # The diagonal spans the limits of both axes, so without rounding and zero both have the same domain.
     scale: Json = {"zero": False, "nice": False}
     return {
         "width": "container",

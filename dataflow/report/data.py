@@ -1,4 +1,4 @@
-"""What a report is made of: plain, checked values. Nothing here knows HTML."""
+"""The data of a report: plain, checked values, independent of HTML."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from transforms.model.kind import Model
 
-# Every record read ends in exactly one of these, so they add up to `read`.
+# Each record read is counted in exactly one of these, so they add up to `read`.
 LEDGER_TERMS = ("accepted", "dead", "filtered", "duplicate", "late")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregationView:
-    """One aggregation as a report shows it: its words from the job file and its stored tables.
+    """One aggregation in a report: its fields from the job file and its stored tables.
 
     `table` holds one row a (window, key): `window_start`, `window_end`, the key columns (any type, may be null),
     `rows`, and a column `COLUMN_STATISTIC` for each statistic. `models_table` holds one row a (window, key, model).
@@ -50,16 +50,16 @@ class AggregationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything a report tells about one run.
+    """Everything that a report says about one run.
 
     Args:
         job: the job's name.
         versions: versions by distribution name, ours first; and that of the time zone database.
-        finished: when the run ended, or up to when its tables are told; aware.
-        seconds: how long it ran; None: it goes on.
+        finished: when the run ended, or the time up to which the report describes its tables; aware.
+        seconds: how long it ran; None: it is still running.
         runner: the runner's name.
-        ledger: `read` and the five terms it is the sum of; `partly_late` may stand beside them.
-        dead_letters: columns `reason`, `stage`, `letters`, `example_detail`; a row a (reason, stage).
+        ledger: `read` and the five terms that add up to it; `partly_late` may be there as well.
+        dead_letters: columns `reason`, `stage`, `letters`, `example_detail`; one row for each (reason, stage).
         aggregations: the aggregations in the order of the job file.
         sinks: where the tables went, in words without secrets.
 

@@ -1,4 +1,4 @@
-"""Keys of any type: numbered alike across tables, and named so that no two kinds of key look the same."""
+"""Keys of any type: numbered in the same way in all tables, and named so that different keys look different."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ IntArray = npt.NDArray[np.int64]
 
 # A key longer than this is a payload in the wrong column; the table holds it in full.
 LABEL_CHARACTERS = 100
-# Words that stand for values which are not text: a text that reads the same is quoted.
+# Words for values that are not text: a text that reads the same is quoted.
 RESERVED = frozenset({"null", "true", "false"})
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCodes:
-    """A number from 0 for each distinct key; `codes[i]` numbers the rows of table i; `keys` has a row a number.
+    """A number from 0 for each distinct key; `codes[i]` numbers the rows of table i; `keys` has a row for each.
 
     `keys` has no columns where there is one global key.
     """
@@ -35,10 +35,10 @@ class KeyCodes:
 
 
 def code_keys(tables: Sequence[pa.Table], key: tuple[str, ...]) -> KeyCodes:
-    """Numbers the keys of all tables alike. A null is a key of its own; with no key columns there is one key.
+    """Numbers the keys of all tables in the same way. A null is a key of its own; without key columns there is one key.
 
     Args:
-        tables: each with the columns `key`; the first one's types hold.
+        tables: each has the columns `key`; the types of the first one apply.
         key: the names of the key columns.
     """
     ends = np.cumsum([table.num_rows for table in tables])
@@ -61,7 +61,7 @@ def code_keys(tables: Sequence[pa.Table], key: tuple[str, ...]) -> KeyCodes:
 
 
 def label(parts: tuple[object, ...]) -> str:
-    """Names a key for people: every part readable, and null, empty and look-alike texts told apart.
+    """Names a key in words: every part is readable, and null, empty and look-alike texts differ.
 
     >>> label(("EWR", 7, None))
     'EWR · 7 · null'
@@ -74,7 +74,7 @@ def label(parts: tuple[object, ...]) -> str:
 
 
 def value_text(value: object) -> str:
-    """Writes one value: text as it is, unless it is empty, reserved or holds what cannot be seen; then quoted.
+    """Writes one value: text as it is, unless it is empty, reserved or has invisible characters; then it is quoted.
 
     >>> [value_text(value) for value in (None, True, 3, "AA", "", "null", " a")]
     ['null', 'true', '3', 'AA', '""', '"null"', '" a"']

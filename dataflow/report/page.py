@@ -1,4 +1,4 @@
-"""The page: everything put into the template, and nothing fetched from anywhere when it is opened."""
+"""The page: the template with all data filled in, which fetches nothing when it is opened."""
 
 import base64
 import hashlib
@@ -43,7 +43,7 @@ def render(data: ReportData) -> str:
     the keys with most rows; the page says so where it does. The same data gives the same page, byte for byte.
 
     Args:
-        data: what ran and what came out.
+        data: the run and its results.
 
     Returns:
         The page, to be written as UTF-8.
@@ -95,14 +95,14 @@ def chart_library() -> str:
     import vl_convert  # half a second that only a report should pay
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed")
-    # Inside a script element these end or change it, wherever in the program they stand.
+    # Anywhere inside a script element, these would end or change it.
     return bundle.replace("\r\n", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _summary(data: ReportData, letters: int, reasons: int) -> list[tuple[str, str, str]]:
     read, accepted = data.ledger["read"], data.ledger["accepted"]
     rate = f"{read / data.seconds:,.0f} records a second" if read and data.seconds else ""
-    took = duration(data.seconds) if data.seconds is not None else "goes on"
+    took = duration(data.seconds) if data.seconds is not None else "still running"
     letters_note = f"for {reasons} reason{'' if reasons == 1 else 's'}" if reasons else "none at all"
     rows = sum(view.table.num_rows for view in data.aggregations)
     tables = len(data.aggregations)
@@ -120,7 +120,7 @@ def _share(ledger: Mapping[str, int], term: str) -> float:
 
 
 def _sections(views: Sequence[AggregationView]) -> list[Section]:
-    """Builds the smallest first: what each leaves of its equal share is for those still to come."""
+    """Builds the smallest section first: what it leaves of its equal share goes to the later ones."""
     sections: dict[int, Section] = {}
     left = EMBEDDED_BYTES
     for position in sorted(range(len(views)), key=lambda position: embedded_bytes(views[position])):
@@ -130,7 +130,7 @@ def _sections(views: Sequence[AggregationView]) -> list[Section]:
 
 
 def _letters(table: pa.Table) -> tuple[list[LetterLine], int, list[tuple[str, int]]]:
-    """Sorts the dead letters, most first: lines of the table, how many letters, and how many of each reason."""
+    """Sorts the dead letters, most first; returns the lines of the table, the total, and the count for each reason."""
     letters = pc.fill_null(table["letters"].cast(pa.int64()), 0)
     counted = table.set_column(table.column_names.index("letters"), "letters", letters)
     lines = [
@@ -162,7 +162,7 @@ def _template() -> jinja2.Template:
 
 
 def _code(sentence: str) -> Markup:
-    """Sets what stands between backticks as code; everything is escaped."""
+    """Marks text between backticks as code; everything is escaped."""
     parts = [escape(part) for part in sentence.split("`")]
     return Markup().join(Markup(f"<code>{part}</code>") if place % 2 else part for place, part in enumerate(parts))
 

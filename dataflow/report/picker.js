@@ -58,7 +58,7 @@ class KeyPicker {
     const keys = [...this.chosen.keys()];
     if (this.chosen.has(key)) this.choose(keys.filter((other) => other !== key));
     else if (keys.length < SLOTS) this.choose([...keys, key]);
-    else this.status.textContent = `No more than ${SLOTS} keys can be told apart: take one away first.`;
+    else this.status.textContent = `No more than ${SLOTS} keys can be distinguished: remove one first.`;
   }
 
   freeSlot(chosen) {

@@ -1,4 +1,4 @@
-"""Observed against predicted, one step ahead: what a model learnt before a window began, tried on that window."""
+"""Observed against predicted, one step ahead: the model from before a window began, applied to that window."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ def predict_one_step_ahead(
     means: Sequence[FloatArray],
     predict: Callable[[Sequence[FloatArray], Sequence[FloatArray]], FloatArray],
 ) -> FloatArray:
-    """Predicts each window's mean from other means of it and from its key's previous model.
+    """Predicts each window's mean from other means of the window and from its key's previous model.
 
     The previous model is that of the latest window of the same key that had ended when this one began. For tumbling
     windows that is the window before; for sliding windows the one before shares records with this one, and a
@@ -27,12 +27,12 @@ def predict_one_step_ahead(
 
     Args:
         keys, starts, ends: the key number and the bounds of each row, in any order; one row a (key, window).
-        figures: those of the model of each row's window, an array a figure; NaN where there is none to try.
-        means: those of each row's window that are predicted from, an array a column.
+        figures: the figures of the model of each row's window, one array a figure; NaN where there is no such model.
+        means: the means of each row's window to predict from, one array a column.
         predict: predicts a mean from a model's figures and a window's means.
 
     Returns:
-        A prediction a row, NaN where no model came before or a mean is not there.
+        One prediction a row; NaN if there is no earlier model or a mean is missing.
 
     >>> starts, slope, mean = np.array([0, 10, 20]), np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0])
     >>> for length in (10, 20):

@@ -1,4 +1,4 @@
-"""One aggregation's part of the page: which charts, which tables, and the sentences that go with them."""
+"""One aggregation's part of the page: its charts, its tables, and their sentences."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,15 @@ from dataflow.report.series import FIGURE_BYTES, Series, build_series
 from transforms.model.kind import Figure, Model, Prediction
 
 PREVIEW_ROWS = 10
-# Latest values are written out for each key, so they may take this share of what the figures may take.
+# Latest values are written out for each key, so they get this share of the bytes for figures.
 LATEST_SHARE = 0.1
-# Characters of markup around a row of them, and around an entry of a ranking.
+# The characters of markup around a row of latest values, and around an entry of a ranking.
 ROW_MARKUP, ENTRY_MARKUP = 160, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Charts that belong together under one heading, with what is to say about them and what they lack."""
+    """Charts under one heading, with a note on them and a sentence on what they lack."""
 
     title: str
     note: str
@@ -34,7 +34,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class LatestRow:
-    """The values of one key's latest window; `rank` is the key's place among those held."""
+    """The values of one key's latest window; `rank` is the key's place among the keys on the page."""
 
     rank: int
     label: str
@@ -44,7 +44,7 @@ class LatestRow:
 
 @dataclass(frozen=True, slots=True)
 class LatestValues:
-    """What cannot be drawn over time: a row a key, most rows first."""
+    """Values that cannot be drawn over time: one row for each key, keys with most rows first."""
 
     columns: tuple[str, ...]
     rows: tuple[LatestRow, ...]
@@ -152,12 +152,12 @@ def _model_panel(view: AggregationView, name: str, model: Model, at: dict[Figure
         observed = _observed(prediction)
         positions = (at[predicted_by(name)], at[observed])
         charts.append(Chart(kind="scatter", title=title, column=observed.column, positions=positions))
-        note += " Observed against predicted is one step ahead: what was known before a window began, tried on it."
+        note += " Observed against predicted is one step ahead: the model from before a window began, applied to it."
     return Panel(f"Model {name}", note, tuple(charts), _lack(view, model))
 
 
 def _is_drawn(view: AggregationView, figure: Figure) -> bool:
-    """Whether a figure of a model is stored, and a number."""
+    """Whether a figure of a model is stored and numeric."""
     schema = view.models_table.schema if view.models_table is not None else pa.schema([])
     return figure.name in schema.names and _is_numeric(schema.field(figure.name).type)
 
@@ -167,7 +167,7 @@ def _observed(prediction: Prediction) -> FigureId:
 
 
 def _lack(view: AggregationView, model: Model) -> str:
-    """Says what is missing for observed against predicted."""
+    """The sentence on what is missing for observed against predicted."""
     if view.models_table is None:
         return "The models of this aggregation are not stored, so there is nothing to draw."
     missing = _missing_means(view, model.prediction)
@@ -183,7 +183,7 @@ def _missing_means(view: AggregationView, prediction: Prediction | None) -> list
 
 
 def _tried(view: AggregationView, model: Model) -> Prediction | None:
-    """How the model is tried on later windows, if all that this needs is stored."""
+    """How the model is tried on later windows, if everything that this needs is stored."""
     prediction = model.prediction
     if prediction is None or view.models_table is None or _missing_means(view, prediction):
         return None
@@ -212,7 +212,7 @@ def _notes(view: AggregationView, series: Series) -> Iterator[str]:
     wanted = [statistic_column(column, name) for column, names in view.statistics.items() for name in names]
     missing = [name for name in wanted if name not in view.table.column_names]
     if missing:
-        yield f"The stored table has no {_listed(missing)}; run the job again to fill what was added since."
+        yield f"The stored table has no {_listed(missing)}; run the job again to add what is missing."
 
 
 def _latest(view: AggregationView, series: Series, budget_characters: int) -> LatestValues:
@@ -236,7 +236,7 @@ def _latest(view: AggregationView, series: Series, budget_characters: int) -> La
 
 def _is_numeric(kind: pa.DataType) -> bool:
     types = pa.types
-    # A column read back from SQL has no type while it holds no value.
+    # A column read back from SQL has no type if it holds no value.
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind))
 
 

@@ -1,4 +1,4 @@
-"""The figures that a page embeds: bounded in bytes, and written as compact JSON columns."""
+"""The figures in a page: bounded in bytes, and written as compact JSON columns."""
 
 import json
 import math
@@ -15,26 +15,26 @@ from dataflow.report.data import AggregationView
 from dataflow.report.keys import IntArray, code_keys
 from dataflow.report.prediction import FloatArray
 
-# More keys than anybody looks through, and more windows than a chart has pixels across.
+# More keys than a reader looks through, and more windows than a chart has pixels across.
 KEYS_LIMIT = 500
 WINDOWS_LIMIT = 2_000
-# A page chooses this many keys at first, so this many must fit whatever the size.
+# A page first shows this many keys, so this many must fit in any case.
 FIRST_KEYS = 3
-# What a figure takes in JSON: six digits, a sign, a point and a comma; and what a window takes beside its figures.
+# What a figure takes in JSON: six digits, a sign, a point and a comma; and what a window takes besides.
 FIGURE_BYTES = 9
 WINDOW_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a table a page holds; `window_limit` is None where no window was left out."""
+    """How much of a table a page holds; `window_limit` is None if no window was left out."""
 
     keys: int
     all_keys: int
     window_limit: int | None
 
     def sentence(self) -> str:
-        """Says what was left out, or nothing when all is there.
+        """The sentence on what was left out; empty if nothing was.
 
         >>> Coverage(120, 224, None).sentence()
         'To keep this page small, it holds the 120 of 224 keys with most rows. The stored table has all.'

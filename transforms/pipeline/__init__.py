@@ -1,1 +1,1 @@
-"""What a pipeline of your own is made of: transforms over all stages, asked for as in a job file."""
+"""Transforms for a pipeline of your own, over all stages, with the options of a job file."""

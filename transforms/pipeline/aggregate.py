@@ -22,23 +22,23 @@ class AggregatePerKey(beam.PTransform):
     """Closes a row for every window and key: statistics of columns, and models.
 
     Apply it to batches, bounded or unbounded, in Beam's global window: windows are cut by the records' event times.
-    They have `@event_time`, `@position` and the columns that are named here, as the batches of `ReadFiles`,
-    `Preprocess` and `batch_of` do. What comes out is a dictionary of collections of `pyarrow.RecordBatch`:
+    The batches have `@event_time`, `@position` and the columns that are named here, like those of `ReadFiles`,
+    `Preprocess` and `batch_of`. The result is a dictionary of collections of `pyarrow.RecordBatch`:
 
     - `NAME`: window_start, window_end (timestamp[us, UTC], [start, end)), the key, rows (int64), COLUMN_STATISTIC …,
       revision (int64), final (bool);
     - `NAME_models`, if there are models: window_start, window_end, the key, model, the columns of its kinds, revision,
       final;
     - `NAME_late`: how many rows came after their slice of time had closed, which no other table counts: slice_start,
-      slice_end, the key, rows. A slice is a window, or of sliding windows as long as `every`.
+      slice_end, the key, rows. A slice is a window; for sliding windows, it is as long as `every`.
 
     A *bounded* collection closes every window at its end; nothing is late. Of an *unbounded* one, windows close as
     Beam's watermark passes their ends and `allowed_lateness`. So each batch must have a timestamp that is not after
-    its earliest event time (`beam.window.TimestampedValue`), and the pipeline a runner that closes windows, which
-    Prism, Flink and Dataflow do. With `allowed_lateness`, a window's row goes out at its end with `final` false,
+    its earliest event time (`beam.window.TimestampedValue`), and the runner must close windows, as Prism, Flink and
+    Dataflow do. With `allowed_lateness`, a window's row goes out at its end with `final` false,
     again with a higher `revision` when late records have changed it, and at last with `final` true.
 
-    The figures are the same however the records come in batches and whatever `shards` and `threads` are.
+    The figures do not depend on how the records are divided into batches, on `shards`, or on `threads`.
 
     Args:
         name: the table's name.
@@ -50,8 +50,8 @@ class AggregatePerKey(beam.PTransform):
         models: for each model its name and what it learns, as in a job file.
         allowed_lateness: how long after its end a window waits for late records; a duration as in a job file, or a
             timedelta.
-        shards: how many ways the keys are cut, to be worked on side by side.
-        threads: how many batches a worker summarizes at once, of a bounded collection.
+        shards: how many parts the keys are divided into; parts are processed in parallel.
+        threads: for a bounded collection, how many batches a worker summarizes at once.
 
     Raises:
         SpecError: if an argument is wrong or does not fit the columns: one line for each, with the name of the field.
@@ -104,7 +104,7 @@ class AggregatePerKey(beam.PTransform):
     def from_spec(
         spec: Mapping[str, Any] | Aggregation, *, columns: Mapping[str, str], shards: int = 8, threads: int = 1
     ) -> "AggregatePerKey":
-        """What a job file asks for.
+        """Makes the transform from an aggregation of a job file.
 
         Args:
             spec: an entry of `aggregations`.

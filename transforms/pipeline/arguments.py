@@ -16,16 +16,16 @@ class ColumnsSpec(Spec):
 
 
 def types_of(columns: Mapping[str, str]) -> dict[str, ColumnType]:
-    """The type of each column; whether it may be null does not matter any more.
+    """The type of each column; whether it may be null no longer matters.
 
     Raises:
-        SpecError: if there are none, or one has no type that there is.
+        SpecError: if there are no columns, or one has an unknown type.
     """
     return {name: column.type for name, column in validated(ColumnsSpec, {"columns": columns}).columns.items()}
 
 
 def refuse_below_one(**numbers: int) -> None:
-    """SpecError for each of these numbers that is below 1."""
+    """Raises SpecError for the numbers that are below 1."""
     wrong = [f"{name}: must be at least 1, is {number}" for name, number in numbers.items() if number < 1]
     if wrong:
         raise SpecError(wrong)

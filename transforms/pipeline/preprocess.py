@@ -25,7 +25,7 @@ class StepsSpec(Spec):
 class Preprocess(beam.PTransform):
     """Cleans, derives, filters and splits records.
 
-    Apply it to batches. What comes out has three collections of `pyarrow.RecordBatch`: `batches` with
+    Apply it to batches. The result has three collections of `pyarrow.RecordBatch`: `batches` with
     `columns_after` (`@position` and `@event_time` stay as they were read), `dead_letters` (stage `preprocess:STEP`)
     and `ledger` (how many of the batches' records were accepted, filtered and dead).
 
@@ -66,7 +66,7 @@ class Preprocess(beam.PTransform):
             try:
                 planned.append(plan_step(step, types))
             except StepError as error:
-                # What later steps would see is unknown.
+                # The columns of later steps are unknown.
                 raise SpecError([sentence_at(("steps", index, *error.place), str(error))]) from None
             types = planned[-1].columns
         self._planned, self.columns_after = tuple(planned), dict(types)

@@ -29,41 +29,41 @@ class ReadSpec(Spec):
 
 @dataclass(eq=False, kw_only=True)
 class ReadFiles(beam.PTransform):
-    """Reads files to their end, side by side.
+    """Reads files to their end, in parallel.
 
-    Apply it to a pipeline. What comes out has three collections of `pyarrow.RecordBatch`:
+    Apply it to a pipeline. The result has three collections of `pyarrow.RecordBatch`:
 
     - `batches`: the columns that you name, of the types `string`, `int64`, `float64`, `bool` and
-      `timestamp[us, UTC]`; beside them `@position` (int64), a record's place in its file, and `@event_time`
+      `timestamp[us, UTC]`; in addition `@position` (int64), a record's place in its file, and `@event_time`
       (timestamp[us, UTC]);
     - `dead_letters`: the records that could not be read, with the columns source, position, stage (`parse`), reason,
       detail, payload (the original bytes), event_time, attempts and failed_at;
     - `ledger`: for each range of a file (source, first_position) how many records were `read`, and how many of them
       are `dead`.
 
-    A record that cannot be read stops nothing: it is a dead letter. What a value may be, and the reasons, are in
-    "Records".
+    A record that cannot be read stops nothing: it becomes a dead letter. "Records" lists the forms of values and the
+    reasons.
 
     Args:
         paths: one path or several. Globs, and any URL that fsspec opens (`gs://`, `s3://`); `.gz` and `.zst` are read
-            as what they hold.
+            as their content.
         format: `parquet`, `jsonl` or `csv`.
         event_time: the timestamp column that holds a record's event time, or a mapping as in a job file, such as
             `{"column": "ts", "unit": "ms"}`.
-        columns: each column to read with its type; `float64?` may be null. If there are none, those of the first
-            Parquet file are read, and `columns` has them afterwards; text needs them.
+        columns: each column to read with its type; `float64?` may be null. Without them, the columns of the
+            first Parquet file are read, and `columns` holds them afterwards; JSON lines and CSV need them.
         unknown_fields: `ignore` fields that `columns` does not name, or make records that have them a `dead_letter`.
         max_line: bytes of the longest line (of text) that is a record.
         folder: what relative paths are relative to.
         keep_payload: let batches carry each record's original bytes (`@payload`), so that the dead letters of
             `Preprocess` have them.
-        range_bytes: bytes of text that are read at a time; ranges are read side by side.
+        range_bytes: bytes of text that are read at a time; ranges are read in parallel.
         threads: how many blocks a worker parses at once.
 
     Raises:
         SpecError: if an argument is wrong: one line for each that is, with the name of the field.
-        SourceError: at construction or when it is applied, if a file is not there, is not of the format, or has not
-            the columns; while the pipeline runs, if a file is damaged or has changed.
+        SourceError: at construction or when it is applied, if a file does not exist, is not of the format, or lacks
+            a column; while the pipeline runs, if a file is damaged or has changed.
 
     Examples:
         >>> flights = ReadFiles(
@@ -100,7 +100,7 @@ class ReadFiles(beam.PTransform):
 
     @staticmethod
     def from_spec(files: Mapping[str, Any], record: Mapping[str, Any], *, folder: str = ".") -> "ReadFiles":
-        """What a job file asks for.
+        """Makes the transform from the source and the record of a job file.
 
         Args:
             files: the mapping `source.files`.
@@ -154,7 +154,7 @@ class ReadFiles(beam.PTransform):
         return {name: str(column) for name, column in columns.items()}
 
     def ranges(self) -> list[FileRange]:
-        """What there is to read; made when the transform is applied."""
+        """The ranges to read, found when the transform is applied."""
         spec, columns = self._spec, self._spec.record.columns or {}
         ranges = _as_ours(list_ranges, spec.files, self.folder, self.range_bytes)
         if spec.files.format != "jsonl":
@@ -164,7 +164,7 @@ class ReadFiles(beam.PTransform):
         return ranges
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
-        self.pipeline = None  # Beam has set it, and would refuse the same transform in another pipeline
+        self.pipeline = None  # Beam has set it, and would refuse to apply the same transform in another pipeline
         record = self._spec.record
         strict = record.unknown_fields == "dead_letter"
         schema = Schema(record.columns or {}, record.event_time, strict, int(record.max_line))
@@ -177,7 +177,7 @@ def _listed(paths: str | Sequence[str]) -> list[str]:
 
 
 def _specified(files: Mapping[str, Any], record: Mapping[str, Any]) -> ReadSpec:
-    """The specification, whose problems have the names of the arguments."""
+    """The specification; its problems name the arguments."""
     try:
         return validated(ReadSpec, {"files": files, "record": record})
     except SpecError as error:
@@ -190,7 +190,7 @@ def _argument(problem: str) -> str:
 
 
 def _as_ours(look: Any, *arguments: Any) -> Any:
-    """What looking at files gives; a problem with them has the argument's name."""
+    """The result of looking at files; a problem with them names the argument."""
     try:
         return look(*arguments)
     except SourceError as error:
