@@ -163,7 +163,7 @@ WRONG: Final[list[tuple[dict[str, Any], str]]] = [
     ),
     (
         one(name="Ledger"),
-        "aggregations[0].name: the table Ledger differs from ledger, a table of every job, in nothing",
+        "aggregations[0].name: the table Ledger differs from ledger, a table of every job, only in case",
     ),
     (
         {"source": {"kafka": KAFKA}, "sinks": [*JSON_LINES["sinks"], {"kafka": {"brokers": "127.0.0.1:1"}}]},
