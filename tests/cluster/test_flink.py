@@ -217,7 +217,7 @@ def test_a_job_that_runs_there_runs_nowhere_else(live: Live) -> None:
     assert live.cluster.running() == [job] and live.record()["job"] == job
     less = {**JOB["aggregations"][0], "statistics": {"value": ["count"]}}
     for aggregations, words in (
-        ([less, JOB["aggregations"][1]], "of this job has no"),
+        ([less, JOB["aggregations"][1]], "of this job no longer has"),
         ([less], "different `aggregations`"),
     ):
         write_job(live.folder, changed(JOB, aggregations=aggregations), "job.yaml")
