@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from transforms.aggregation.measure import column_measures, distinct_measures
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import Summary
-from transforms.aggregation.timeline import Output, StatisticsOutput, Timeline
+from transforms.aggregation.timeline import Output, Timeline
+from transforms.model import aggregation as model
+from transforms.model.aggregation import bound
 from transforms.model.kind import specification_of
-from transforms.model.learn import ModelsOutput, model_measures
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
 from transforms.time.event_time import TIMESTAMP
@@ -74,15 +74,10 @@ def aggregation(
     spec = AggregationSpec.model_validate(
         {"name": "a", "key": list(key), "window": dict(window), "statistics": dict(statistics or {})}
     )
-    figures = column_measures(spec, columns)
     written = {name: {"kind": "linear_regression"} | dict(model) for name, model in (models or {}).items()}
     asked = {name: specification_of(model["kind"]).model_validate(model) for name, model in written.items()}
-    learning = model_measures(asked, columns)
-    keys = {name: ARROW[columns[name]] for name in key}
-    summary = Summary(keys, spec.window, distinct_measures([*figures.values(), *learning]))
-    outputs: list[Output] = [StatisticsOutput(spec, summary, figures)]
-    if learning:
-        outputs.append(ModelsOutput(spec, summary, learning))
+    # A job's aggregation has statistics or models; these may have neither.
+    summary, outputs = bound(model.Aggregation.model_construct(**dict(spec), models=asked), columns)
     return Aggregation(columns, summary, outputs)
 
 

@@ -65,14 +65,25 @@ def validated(
         raise SpecError(list(dict.fromkeys(sentence_at(*problem) for problem in found))) from None
 
 
+def dotted(place: Place) -> str:
+    """A place in the notation of messages and settings.
+
+    >>> dotted(("aggregations", 0, "window", "every"))
+    'aggregations[0].window.every'
+    """
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
 def sentence_at(place: Place, sentence: str) -> str:
     """A sentence with its place before it.
 
     >>> sentence_at(("steps", 0, "clip"), "must not be empty")
     'steps[0].clip: must not be empty'
     """
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    return f"{path}: {sentence}" if path else sentence
+    return f"{dotted(place)}: {sentence}" if place else sentence
 
 
 def problems(
@@ -87,7 +98,7 @@ def problems(
     """
     for item in error.errors():
         place = place_of(item, content, tagged)
-        if item["type"] == "too_short" and _length(_value(written, place)) >= item["ctx"]["min_length"]:
+        if item["type"] == "too_short" and _length(value_at(written, place)) >= item["ctx"]["min_length"]:
             continue  # items with errors of their own were not counted
         yield place, _sentence(item, place, written, root, choices)
 
@@ -125,7 +136,7 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, list | tuple | Mapping) else 0
 
 
-def _value(content: Any, place: Place) -> Any:
+def value_at(content: Any, place: Place) -> Any:
     """The value in the content at a place; None: there is none."""
     for part in place:
         try:
@@ -136,7 +147,7 @@ def _value(content: Any, place: Place) -> Any:
 
 
 def _sentence(item: Any, place: Place, written: Any, root: type[BaseModel], choices: Choices) -> str:
-    kind, value, loc = item["type"], _value(written, place), item["loc"]
+    kind, value, loc = item["type"], value_at(written, place), item["loc"]
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
@@ -154,7 +165,7 @@ def _sentence(item: Any, place: Place, written: Any, root: type[BaseModel], choi
             rule = rule.replace(before, after)
         if ", is " in rule or ", are " in rule or isinstance(value, list | tuple | Mapping):
             return str(rule)
-    if value is None and kind == "string_type" and _was_cut(_value(written, place[:-1])):
+    if value is None and kind == "string_type" and _was_cut(value_at(written, place[:-1])):
         return f"{rule}, is null: between {{ and }} a comma ends a value, so put one that holds a comma in quotes"
     return f"{rule}, is {shown(value)}"
 
@@ -181,7 +192,7 @@ def _known_fields(loc: tuple[Any, ...], root: type[BaseModel], content: Any) -> 
             if isinstance(part, str) and part in model.model_fields:
                 following |= set(_models_in(model.model_fields[part].annotation))
         models = following or models
-        content = _value(content, (part,))
+        content = value_at(content, (part,))
         models = {model.serving(content) if issubclass(model, Spec) else model for model in models}
     return {field.alias or name for model in models for name, field in model.model_fields.items()}
 

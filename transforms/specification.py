@@ -120,6 +120,11 @@ class Spec(BaseModel):
         return cls
 
 
+def name_in(spec: Spec) -> str:
+    """The name of a specification that is a mapping with one name."""
+    return next(iter(type(spec).model_fields))
+
+
 @dataclass(frozen=True)
 class OneOf:
     """For a field: a mapping with one of several names, each of which has its own specification.
@@ -137,7 +142,7 @@ class OneOf:
     def name_of(self, value: Any) -> str | None:
         """The name in a value, as written or as validated; None: it has none of the names, or several."""
         if isinstance(value, Spec):
-            return next(iter(type(value).model_fields))
+            return name_in(value)
         if isinstance(value, dict) and len(value) == 1:
             name = str(next(iter(value)))
             return name if name in self.choices() else None

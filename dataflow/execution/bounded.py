@@ -20,13 +20,13 @@ from typing import IO, Any, Final
 
 from dataflow import interrupt
 from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
-from dataflow.job.document import dotted
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
 from transforms.errors import SinkError, SourceError, failures
 from transforms.location import is_local
 from transforms.process import durable
 from transforms.process.progress import Bulletin
+from transforms.refusal import dotted
 from transforms.storage.error import as_sink_error
 
 

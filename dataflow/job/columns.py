@@ -84,12 +84,11 @@ def _with_event_time(
     if column is None:
         sentence = f"{source} has no column {time.column} that could be a time; there are {', '.join(found.names)}"
         raise document.error([Problem(place, sentence)])
-    if time.unit is None and column.type == "string":
-        column = Column(type="timestamp")
+    column = time.typed(column)
     if (time.unit is None) != (column.type == "timestamp"):
         what = "needs a `unit`" if time.unit is None else "has its own unit"
         raise document.error([Problem(place, f"{time.column} is {column.type} in {source}, which {what}")])
-    return {**columns, time.column: column.model_copy(update={"nullable": False})}
+    return {**columns, time.column: column}
 
 
 def _needed(spec: JobSpec) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from dataflow.errors import JobFileError
 from dataflow.job.problem import Place, Problem
 from dataflow.job.yaml_text import YamlError, read_yaml
+from transforms.refusal import dotted, value_at
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
@@ -36,7 +37,7 @@ class Document:
 
     def value(self, place: Place) -> Any:
         """The value at a place as it was written, without secrets; None: there is none."""
-        return _walk(self.written, place)
+        return value_at(self.written, place)
 
     def _format(self, problem: Problem) -> str:
         sentence = self._without_secrets(problem)
@@ -60,18 +61,6 @@ class Document:
 
     def _line(self, place: Place) -> int | None:
         return next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None)
-
-
-def dotted(place: Place) -> str:
-    """A place in the notation of messages and settings.
-
-    >>> dotted(("aggregations", 0, "window", "every"))
-    'aggregations[0].window.every'
-    """
-    text = ""
-    for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
 
 
 def read_document(path: str, settings: Sequence[str] = ()) -> Document:
@@ -160,17 +149,8 @@ def _variables(content: Any) -> Iterator[str]:
 def _nearest(content: Any, place: Place) -> Any:
     """The value at a place, or at the last part of it that exists."""
     for part in place:
-        following = _walk(content, (part,))
+        following = value_at(content, (part,))
         if following is None:
             break
         content = following
-    return content
-
-
-def _walk(content: Any, place: Place) -> Any:
-    for part in place:
-        try:
-            content = content[part]
-        except (KeyError, IndexError, TypeError):
-            return None
     return content

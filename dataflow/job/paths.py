@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dataflow.job.problem import Problem
-from dataflow.job.refusal import shown
 from dataflow.job.spec import JobSpec
 from transforms.location import NamedPath, is_local, mistake, scheme, unwritable
+from transforms.refusal import shown
 from transforms.storage.sinks import kind_of
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dataflow.job.document import dotted
 from dataflow.job.problem import Place, Problem
 from dataflow.job.spec import JobSpec
 from transforms.location import LONGEST_NAME, folder_name, identity, is_local
+from transforms.refusal import dotted
 from transforms.storage.sink import Sink
 from transforms.storage.tables import Table
 

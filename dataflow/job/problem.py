@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-Place = tuple[str | int, ...]
-"""The place of a value: names and indices."""
+from transforms.refusal import Place as Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from dataflow.job.problem import Place, Problem
 from transforms import refusal
 from transforms.preprocessing.spec import STEPS
 from transforms.refusal import place_of
-from transforms.refusal import shown as shown
 from transforms.storage.sinks import SINKS
 
 _TAGGED: Final = ("preprocess", "sinks")

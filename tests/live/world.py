@@ -212,10 +212,8 @@ class World:
         return [self._in_place_of(sink) for sink in job.sinks]
 
     def _in_place_of(self, sink: Sink) -> Sink:
-        if isinstance(sink, ParquetSink):
-            return Folders(**{name.name: getattr(sink, name.name) for name in fields(sink)}, world=self)
-        assert isinstance(sink, SqlSink)
-        return Database(**{name.name: getattr(sink, name.name) for name in fields(sink)}, world=self)
+        kind = {ParquetSink: Folders, SqlSink: Database}[type(sink)]
+        return kind(**{each.name: getattr(sink, each.name) for each in fields(sink)}, world=self)
 
     def rows_of(self, sink: Sink, table: str) -> list[dict[str, Any]]:
         """What a reader of a table finds in a sink."""

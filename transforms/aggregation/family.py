@@ -4,16 +4,15 @@ The job file's schema and its messages, the measures of a job, the report's titl
 statistic to come from what is declared. A new statistic is one file there.
 """
 
-import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import Final
 
 from transforms.aggregation import statistics
 from transforms.aggregation.accumulator import Accumulator
+from transforms.declared import declared_in
 from transforms.specification import NUMERIC, ColumnType
 
 ANY: Final[frozenset[ColumnType]] = NUMERIC | {"string", "timestamp"}
@@ -106,9 +105,7 @@ def register(family: Family) -> None:
 @cache
 def families() -> Mapping[str, Family]:
     """Every family by its name, in their order."""
-    modules = pkgutil.iter_modules(statistics.__path__, f"{statistics.__name__}.")
-    found: list[Family] = [import_module(module.name).FAMILY for module in modules]
-    found += _REGISTERED.values()
+    found: list[Family] = [*declared_in(statistics, "FAMILY"), *_REGISTERED.values()]
     return {family.name: family for family in sorted(found, key=lambda family: family.order)}
 
 

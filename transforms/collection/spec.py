@@ -95,6 +95,11 @@ class EventTimeSpec(Spec):
             raise ValueError("event_time must not have both `format` and `unit`")
         return self
 
+    def typed(self, found: Column) -> Column:
+        """A column of a Parquet file as event time: text without a unit is a timestamp; it may not be null."""
+        is_text = self.unit is None and found.type == "string"
+        return Column(type="timestamp" if is_text else found.type)
+
 
 class RecordSpec(Spec):
     """What a record is: its event time, its columns, and the limits beyond which a record is refused."""

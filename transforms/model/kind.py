@@ -4,12 +4,10 @@ The job file's schema and its messages, the columns that a job reads, the tables
 from what is declared. A new kind of model is one file there.
 """
 
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BeforeValidator
 
+from transforms.declared import declared_in
 from transforms.model import kinds as declared
 from transforms.model.learner import Learner
 from transforms.specification import NUMERIC, ColumnType, Spec
@@ -180,9 +179,7 @@ def register(kind: ModelKind) -> None:
 @cache
 def kinds() -> Mapping[str, ModelKind]:
     """Every kind of model by its name, in their order."""
-    modules = pkgutil.iter_modules(declared.__path__, f"{declared.__name__}.")
-    found: list[ModelKind] = [import_module(module.name).KIND for module in modules]
-    found += _REGISTERED.values()
+    found: list[ModelKind] = [*declared_in(declared, "KIND"), *_REGISTERED.values()]
     return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.order)}
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.aggregation.accumulator import Arrival, State
-from transforms.aggregation.groups import Groups
+from transforms.aggregation.accumulator import State
+from transforms.aggregation.measure import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,35 +29,15 @@ class Memory:
     fade: Callable[[State, npt.NDArray[np.float64]], State]
 
 
-class Learner(Protocol):
-    """The algebra of a model. It obeys the laws of every accumulator, and is sent to other processes."""
+class Learner(Measure, Protocol):
+    """The algebra of a model: a measure whose state becomes figures. It obeys the laws of every accumulator.
 
-    @property
-    def name(self) -> str:
-        """Part of the names of its state's columns, and so of checkpoints: it stays."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it reads."""
-        ...
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The state's columns."""
-        ...
+    Its name stays, for the names of its state's columns, and so of checkpoints, begin with it.
+    """
 
     @property
     def memory(self) -> Memory | None:
         """How it forgets; None: it learns from each window's own records alone."""
-        ...
-
-    def measure(self, batch: pa.RecordBatch, groups: Groups, arrival: Arrival) -> State:
-        """The state of each group of a batch, whose columns may hold nulls."""
-        ...
-
-    def merge(self, state: State, groups: Groups) -> State:
-        """Joins the states of each group; `state` holds one row for every row that `groups` groups."""
         ...
 
     def finish(self, state: State) -> Mapping[str, pa.Array]:

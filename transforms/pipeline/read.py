@@ -13,7 +13,7 @@ from transforms.collection.files.ranges import FileRange, list_files, list_range
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.source_error import UNREADABLE, reason
-from transforms.collection.spec import Column, FilesSpec, RecordSpec
+from transforms.collection.spec import FilesSpec, RecordSpec
 from transforms.errors import SourceError
 from transforms.pipeline.arguments import refuse_below_one
 from transforms.refusal import SpecError, validated
@@ -148,9 +148,7 @@ class ReadFiles(beam.PTransform):
         if time.column not in columns:
             there = ", ".join(found.names)
             raise SpecError([f"event_time: {source} has no column {time.column} that could be a time; it has {there}"])
-        if time.unit is None and columns[time.column].type == "string":
-            columns[time.column] = Column(type="timestamp")
-        columns[time.column] = columns[time.column].model_copy(update={"nullable": False})
+        columns[time.column] = time.typed(columns[time.column])
         return {name: str(column) for name, column in columns.items()}
 
     def ranges(self) -> list[FileRange]:

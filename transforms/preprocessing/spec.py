@@ -1,11 +1,11 @@
 """The steps of preprocessing as the job file writes them: each is a mapping with one name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from transforms.specification import ONE_OR_MORE, Number, Spec, Whole
+from transforms.specification import ONE_OR_MORE, Number, OneOf, Spec, Whole
 
 Scalar = bool | int | float | str
 
@@ -111,29 +111,5 @@ STEPS: Final[Mapping[str, type[Spec]]] = {
 """Every step by its name."""
 
 
-def step_name(value: Any) -> str | None:
-    """The name of a step, as written or as validated."""
-    if isinstance(value, Spec):
-        return next(iter(type(value).model_fields))
-    if isinstance(value, dict) and len(value) == 1:
-        name = str(next(iter(value)))
-        return name if name in STEPS else None
-    return None
-
-
-StepSpec = Annotated[
-    Annotated[TrimSpec, Tag("trim")]
-    | Annotated[DropNullsSpec, Tag("drop_nulls")]
-    | Annotated[FillSpec, Tag("fill")]
-    | Annotated[ClipSpec, Tag("clip")]
-    | Annotated[DeriveSpec, Tag("derive")]
-    | Annotated[FilterSpec, Tag("filter")]
-    | Annotated[PseudonymiseSpec, Tag("pseudonymise")]
-    | Annotated[SplitSpec, Tag("split")]
-    | Annotated[ApplySpec, Tag("apply")],
-    Discriminator(
-        step_name,
-        custom_error_type="unknown_step",
-        custom_error_message="must be a mapping with one of the steps " + ", ".join(STEPS),
-    ),
-]
+StepSpec = Annotated[Spec, OneOf(lambda: STEPS, "unknown_step", "must be a mapping with one of the steps")]
+"""A step as the job file writes it: a mapping with one of STEPS."""

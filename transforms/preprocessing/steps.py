@@ -23,7 +23,7 @@ from transforms.preprocessing.result import unfit
 from transforms.record.batch import ARROW, RESERVED, set_column
 from transforms.record.dead_letter import shown
 from transforms.record.hashing import hash_rows
-from transforms.specification import ColumnType, Spec
+from transforms.specification import ColumnType, Spec, name_in
 from transforms.time.text import read_time_text
 
 Columns = Mapping[str, ColumnType]
@@ -65,8 +65,7 @@ def plan_step(step: Spec, columns: Columns) -> Step:
     Raises:
         StepError: if it names a missing column, or one of the wrong type, or cannot work.
     """
-    name = specs.step_name(step)
-    planned: Step = _PLANS[str(name)](step, columns)
+    planned: Step = _PLANS[name_in(step)](step, columns)
     for added in planned.columns:
         if added not in columns:
             _check_name(added, planned)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inspect import getattr_static
 from typing import Annotated, Any, Final
 
-from transforms.specification import OneOf, Spec
+from transforms.specification import OneOf, Spec, name_in
 from transforms.storage.kafka.sink import KafkaSink
 from transforms.storage.parquet.sink import ParquetSink
 from transforms.storage.sink import Sink
@@ -59,7 +59,7 @@ def stores_live(kind: type[Sink]) -> bool:
 
 def kind_of(spec: Spec) -> type[Sink]:
     """The kind of sink of a specification."""
-    return SINKS[next(iter(type(spec).model_fields))]
+    return SINKS[name_in(spec)]
 
 
 def sinks_of(
