@@ -243,5 +243,12 @@ class Connection(asyncio.Protocol):
         if self._eof:
             self._transport.close()
         else:
+            self._say_end()
+
+    def _say_end(self) -> None:
+        try:
             self._transport.write_eof()
+        except OSError:  # the client is gone, which a connection that is not read from does not notice
+            self._transport.abort()
+        else:
             self._transport.resume_reading()

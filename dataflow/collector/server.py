@@ -34,6 +34,10 @@ class CollectorFailed(Exception):
     """The collector cannot continue; says why in one sentence."""
 
 
+class CannotListen(Exception):
+    """The collector cannot listen on its address; says which and why."""
+
+
 class Collector:
     """All connections, and what they share. Everything but the committer runs in the thread of the event loop."""
 
@@ -65,7 +69,10 @@ class Collector:
         if most < settings.max_connections:
             self._report(f"the limit of open files leaves room for {most} connections")
         self._most = most
-        sockets = listen(settings.host, settings.port)
+        try:
+            sockets = listen(settings.host, settings.port)
+        except OSError as error:
+            raise CannotListen(f"{settings.host}:{settings.port}: {error.strerror or error}") from None
         where = " and ".join(address_of(listening.getsockname()) for listening in sockets)
         self._door = Door(sockets, lambda: Connection(self), self._has_room, self._report)
         self._door.open()
@@ -221,7 +228,7 @@ def serve(settings: Settings, report: Callable[[str], None]) -> None:
     Raises:
         LogError: if the log cannot be used.
         CollectorFailed: if the log can no longer be used.
-        OSError: if the collector cannot listen on the address.
+        CannotListen: if the collector cannot listen on the address.
     """
     log = LogWriter(settings.log)
     try:

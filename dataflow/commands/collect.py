@@ -26,7 +26,7 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
         UsageError: if a limit is wrong, the log cannot be used, or the address is taken.
         JobFailed: if the log is damaged while the collector writes it.
     """
-    from dataflow.collector.server import CollectorFailed, serve
+    from dataflow.collector.server import CannotListen, CollectorFailed, serve
     from dataflow.collector.settings import Settings
 
     try:
@@ -35,14 +35,12 @@ def collect(log: str, token_env: str | None, limits: Mapping[str, object]) -> No
         raise _usage_error(str(error)) from None
     try:
         serve(settings, lambda sentence: click.echo(sentence, err=not sentence.startswith("collecting on ")))
-    except LogError as error:
+    except (LogError, CannotListen) as error:
         raise _usage_error(str(error)) from None
     except CollectorFailed as error:
         from dataflow.errors import JobFailed
 
         raise JobFailed(str(error)) from error
-    except OSError as error:
-        raise _usage_error(f"{settings.host}:{settings.port}: {error.strerror or error}") from None
 
 
 def _parsed(limits: Mapping[str, object]) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.dataflow.jobs import COMMAND, ROOT
+from tests.faults.proxy import RESET
 from transforms.collection.log.writer import LogReader, damage
 
 PATIENCE_SECONDS: Final = 30
@@ -123,6 +124,11 @@ class Talk:
     def close(self) -> None:
         self._answers.close()
         self.socket.close()
+
+    def reset(self) -> None:
+        """Ends as a client whose machine is gone: with a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.close()
 
     def __enter__(self) -> "Talk":
         return self

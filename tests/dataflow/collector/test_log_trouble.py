@@ -194,7 +194,7 @@ def test_a_log_that_fills_its_disk_goes_on_when_its_readers_have_passed(
                 assert talk.answer() == b"OK\n"
                 announce(str(collector.log), "job", end_of(collector.log))
                 talk.say(noise(100_000))
-        assert collector.stop()[0] == 0
+        assert collector.stop()[0] == 0, err.said
     assert damage(str(tmp_path / "disk/log")) == []
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataflow.collector.collecting import Collecting, collecting, logged, numbered, text
+from tests.dataflow.collector.collecting import PATIENCE_SECONDS, Collecting, collecting, logged, numbered, text
 from tests.dataflow.jobs import streamgauge
+from tests.waiting import until
 from transforms.collection.log.file import log_file
 from transforms.collection.log.inspection import summarize
 from transforms.collection.log.writer import LogReader, announce
@@ -326,6 +327,34 @@ def test_clients_wait_while_the_log_is_locked_and_then_go_on(collector: Collecti
         other.execute("ROLLBACK")
         talk.socket.settimeout(10)
         assert talk.socket.recv(100) == b"OK 2\n"
+
+
+def test_a_client_that_is_gone_harms_no_other_when_the_collector_ends(collector: Collecting) -> None:
+    """The collector reads from no client while it ends, so it cannot notice that one is gone."""
+    with collector.session("s") as talk, closing(sqlite3.connect(log_file(str(collector.log)))) as other:
+        gone = [collector.connect() for _ in range(20)]
+        talk.say(b"before\n")
+        talk.acknowledged(1)
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        talk.say(b"meanwhile\n")
+        collector.process.send_signal(signal.SIGTERM)
+        until(lambda: refuses(collector.port), "a collector that accepts no client")
+        for each in gone:
+            each.reset()
+        other.execute("ROLLBACK")
+        talk.acknowledged(2)
+        assert talk.rest() == b""
+    _, err = collector.process.communicate(timeout=PATIENCE_SECONDS)
+    assert (collector.process.returncode, "error" in err) == (0, False), err
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_log_that_is_too_large_waits_for_its_readers(tmp_path: Path) -> None:
