@@ -80,6 +80,7 @@ class Program:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", type=Path, default=HERE / "live.yaml", help="the job file")
+    parser.add_argument("--flights", type=Path, default=FLIGHTS, help="the flights to send")
     parser.add_argument("--page-port", type=int, default=8081)
     parser.add_argument("--collector-port", type=int, default=8080)
     parser.add_argument("--speed-up", type=float, default=28_800, help="28,800: a day takes three seconds")
@@ -127,7 +128,7 @@ def run(options: argparse.Namespace, running: dict[str, Program], all_sent: Path
     say("live", f"send something of your own: echo hello | nc -N localhost {port}")
     pace = ("--event-time", "time_hour", "--speed-up", options.speed_up)
     running["send"] = sender = Program(
-        "send", "send", FLIGHTS, "--to", f"127.0.0.1:{port}", "--source", "flights", *pace
+        "send", "send", options.flights, "--to", f"127.0.0.1:{port}", "--source", "flights", *pace
     )
     comes_true(lambda: sender.code is not None, running)
     if sender.code == 0:

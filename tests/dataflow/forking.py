@@ -21,7 +21,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 _IMPORTED: Final = (
     *("dataflow.main", "dataflow.graph", "dataflow.execution.live", "dataflow.execution.restore"),
     *("dataflow.commands.run", "dataflow.commands.verify", "dataflow.commands.replay", "dataflow.source.log"),
-    *("runners.direct", "runners.prism", "transforms.collection.parsing.compiled"),
+    *("runners.direct", "runners.prism", "transforms.collection.parsing.json_columns"),
+    *("apache_beam.runners.portability.stager", "adbc_driver_sqlite.dbapi"),
 )
 
 
@@ -124,6 +125,7 @@ def _serve(connection: socket.socket) -> None:
     quieten()
     for name in _IMPORTED:
         importlib.import_module(name)
+    _load_compiled_code()
     reads, writes = os.pipe()
     os.set_blocking(writes, False)
     signal.set_wakeup_fd(writes)
@@ -157,6 +159,13 @@ def _serve(connection: socket.socket) -> None:
             os.kill(child, signal.SIGKILL)
 
 
+def _load_compiled_code() -> None:
+    """Numba prepares itself, for half a second, and loads a function when it is first called."""
+    from tests.transforms.collection.outcome import parse, schema_of
+
+    parse(b'{"ts":1}', schema_of({"ts": "int64", "key": "string?", "value": "float64?"}))
+
+
 def _exactly(connection: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -174,6 +183,7 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
     os.closerange(3, 256)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
+    sys.path[:0] = [folder for folder in request["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
     sys.argv = ["streamgauge", *request["arguments"]]
     importlib.import_module("dataflow.main").main()
     os._exit(70)  # main does not return

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.dataflow.jobs import JSON_LINES, ROOT, Ended, changed, in_process_of_its_own, streamgauge, write_job, written
+from tests.dataflow.forking import forked
+from tests.dataflow.jobs import JSON_LINES, ROOT, Ended, changed, finished, streamgauge, write_job, written
 from tests.dataflow.live_job import JOB, Feed
 
 PLUGIN = f"{ROOT}/tests/plugin"
@@ -18,7 +19,7 @@ FIGURES = [{**JSON_LINES["aggregations"][0], "statistics": {"value": ["min", "ma
 
 def with_plugin(*arguments: str | Path, packages: Path | None = None) -> Ended:
     folders = [str(ROOT), PLUGIN, *([str(packages)] if packages is not None else [])]
-    return in_process_of_its_own(*arguments, env={"PYTHONPATH": os.pathsep.join(folders)})
+    return finished(forked(*arguments, env={"PYTHONPATH": os.pathsep.join(folders)}))
 
 
 def package(folder: Path, name: str, code: str, plugin: str = "mine") -> Path:

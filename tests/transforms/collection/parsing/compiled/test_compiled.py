@@ -26,9 +26,11 @@ for _ in range(20_000):
 print("within bounds")
 """
 ONE = """
-from tests.transforms.collection.outcome import good, parse, schema_of
-print(good(parse(b'{"ts":1}', schema_of({"ts": "int64"}))))
+from transforms.collection.parsing.lines import Lines
+print(Lines(b"a\\nbc\\n", 0).offsets.tolist())
 """
+"""Uses the function that compiles in the shortest time."""
+ANSWER = "[0, 2, 5]"
 
 
 def run(code: str, **environment: str) -> str:
@@ -47,10 +49,10 @@ def test_no_line_makes_it_leave_its_arrays(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_was_compiled_is_kept_in_the_users_cache(tmp_path: Path) -> None:
-    assert run(ONE, XDG_CACHE_HOME=str(tmp_path)) == "{0: {'ts': 1}}"
+    assert run(ONE, XDG_CACHE_HOME=str(tmp_path)) == ANSWER
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     assert kept
-    assert run(ONE, XDG_CACHE_HOME=str(tmp_path)) == "{0: {'ts': 1}}"
+    assert run(ONE, XDG_CACHE_HOME=str(tmp_path)) == ANSWER
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
 
 
@@ -59,13 +61,11 @@ def test_a_process_that_can_keep_nothing_compiles_for_itself(tmp_path: Path) -> 
     taken = tmp_path / "a file where a folder would be"
     taken.touch()
     nowhere_else = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
-    assert run(ONE, XDG_CACHE_HOME=str(taken), **nowhere_else) == "{0: {'ts': 1}}"
+    assert run(ONE, XDG_CACHE_HOME=str(taken), **nowhere_else) == ANSWER
 
 
 @pytest.mark.slow
 def test_a_full_disk_keeps_nothing_and_stops_nothing(tmp_path: Path) -> None:
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     nowhere_else = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
-    assert (
-        run(full + ONE, XDG_CACHE_HOME=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", **nowhere_else) == "{0: {'ts': 1}}"
-    )
+    assert run(full + ONE, XDG_CACHE_HOME=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", **nowhere_else) == ANSWER
