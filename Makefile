@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS_VENV := build/docs-venv
 READY := $(VENV)/.ready
+BESIDE := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prism run live test test-cluster faults check docs bench bench-cluster clean
+.PHONY: help setup prism run live test test-slow test-cluster faults check docs bench bench-cluster clean
 
 help: ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +34,15 @@ run: $(READY) ## runs the example: the flights of 2013, by carrier and by route
 live: $(READY) prism ## runs it live, with a page at http://localhost:8081
 	@$(BIN)/python examples/live.py
 
-test: $(READY) prism ## runs every test
+test: $(READY) prism ## runs the tests, in some minutes
 	@tests/tools.sh
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20 -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@$(BESIDE) -m "not slow and not alone"
+	@$(BIN)/python -m pytest -m "alone and not slow"
+
+test-slow: $(READY) prism ## runs the tests of whole jobs that are killed, lose something or are upgraded, as long again
+	@tests/tools.sh
+	@$(BESIDE) -m "slow and not alone"
+	@$(BIN)/python -m pytest -m "alone and slow"
 
 test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
 	@tests/tools.sh

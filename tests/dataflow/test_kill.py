@@ -29,6 +29,8 @@ from tests.dataflow.jobs import (
     write_json_lines,
 )
 
+pytestmark = pytest.mark.slow
+
 SEED: Final = 20_261_122
 FORKING: Final = """
 import os, sys

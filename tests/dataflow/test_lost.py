@@ -19,6 +19,8 @@ from tests.dataflow.live_job import JOB, Feed, followed_and_killed, newest, rows
 from transforms.record import ledger
 from transforms.storage.checkpoint.folder import FOLDER, MANIFEST
 
+pytestmark = pytest.mark.slow
+
 STATE = ".streamgauge/live"
 
 

@@ -16,6 +16,8 @@ from tests.dataflow.live_job import BEGAN_US, JOB, Feed, newest, to_end, verifie
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 LOG = {"log": {"path": "log", "retain": "0s"}}
 
 

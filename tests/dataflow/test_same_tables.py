@@ -15,6 +15,8 @@ import pytest
 
 from tests.dataflow.jobs import parquet_tables, run, write_job, write_json_lines
 
+pytestmark = pytest.mark.slow
+
 SEED: Final = int(os.environ.get("STREAMGAUGE_TEST_SEED", random.randrange(1 << 30)))
 ROWS: Final = 6_000
 NUMBERS: Final = [*("count", "missing", "mean", "std", "var", "sum", "min", "max", "first", "last"), "distinct", "top3"]

@@ -8,6 +8,8 @@ from tests.faults.case import play
 from tests.faults.processes import Nursery
 from tests.faults.scenarios import EARLY, SCENARIOS, Scenario
 
+pytestmark = pytest.mark.slow
+
 SEED = 20_261_122
 SECONDS = 2.0
 PLANTED_SECONDS = 5.0  # a job that starts again has something left to read
@@ -21,7 +23,6 @@ def nursery() -> Iterator[Nursery]:
     nursery.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_fault_costs_nothing(name: str, nursery: Nursery) -> None:
     case = play(name, SCENARIOS[name], SEED, nursery, seconds=SECONDS)
@@ -30,7 +31,6 @@ def test_a_fault_costs_nothing(name: str, nursery: Nursery) -> None:
     assert case.verdict.faults and case.verdict.records
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "fault", "scenario"),
     [

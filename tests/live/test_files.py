@@ -31,6 +31,8 @@ from transforms.storage.sink import Sink
 from transforms.storage.sql import publication
 from transforms.time.watermark import NEVER
 
+pytestmark = pytest.mark.slow
+
 SHARDS = 2
 
 

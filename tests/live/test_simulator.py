@@ -40,6 +40,8 @@ from transforms.storage.tables import DEAD_LETTERS
 from transforms.time.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
 from transforms.time.watermark import Progress, WatermarkSpec
 
+pytestmark = pytest.mark.slow
+
 TIMES = int(os.environ.get("STREAMGAUGE_SIMULATIONS", "1"))
 
 

@@ -35,6 +35,8 @@ from transforms.process import versions
 from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 STARTS: Final = int(os.environ.get("STREAMGAUGE_STARTS", "2"))
 
 

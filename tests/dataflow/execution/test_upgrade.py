@@ -18,6 +18,8 @@ from tests.dataflow.jobs import changed, finished, parquet_table, streamgauge, w
 from tests.dataflow.live_job import JOB, Feed, newest, to_end, verified
 from transforms.storage.checkpoint.folder import CheckpointFolder
 
+pytestmark = pytest.mark.slow
+
 MORE: Final[dict[str, Any]] = {
     "fixed": {"value": ["count", "sum", "mean", "p50", "std", "max"], "key": ["top2", "distinct"]},
     "sliding": {"value": ["count", "max", "mean"], "key": ["distinct"]},

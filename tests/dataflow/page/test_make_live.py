@@ -19,6 +19,8 @@ from tests.dataflow.jobs import ROOT, parquet_table, sqlite_rows, streamgauge
 from tests.dataflow.page.conftest import Window
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 90
 DAYS = 6
 
@@ -96,7 +98,6 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.slow
 def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> None:
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     live = Live(tmp_path)
@@ -133,7 +134,6 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
     assert verified.code == 0, verified.err
 
 
-@pytest.mark.slow
 def test_all_sent_stays_until_ctrl_c_and_then_begins_anew(tmp_path: Path) -> None:
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     january = pq.read_table(ROOT / "examples/data/flights.parquet").slice(0, 27_004)

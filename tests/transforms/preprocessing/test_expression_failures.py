@@ -114,7 +114,6 @@ def test_a_long_expression_is_cut_in_the_detail() -> None:
     assert len(failed[0]) < 100
 
 
-@pytest.mark.slow
 def test_many_failures_cost_no_query_each() -> None:
     rows = 50_000
     values = [str(row) if row % 10 else "x" for row in range(rows)]

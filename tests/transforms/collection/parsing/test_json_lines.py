@@ -150,7 +150,6 @@ def test_absent_and_null_fields_are_null_and_failed_ones_are_not() -> None:
     assert list(reasons(parsed).values()) == ["wrong_type"] * 50
 
 
-@pytest.mark.slow
 def test_sparse_records_cost_a_few_times_full_ones_and_not_a_hundred_times() -> None:
     columns = {TIME: "int64", **{f"c{index}": "float64?" for index in range(10)}}
     rng = random.Random(1)
@@ -203,7 +202,6 @@ def test_many_columns_and_a_long_line_need_no_more_memory_than_the_block() -> No
     assert peak < 2_000_000_000
 
 
-@pytest.mark.slow
 def test_a_field_is_found_among_a_thousand_as_fast_as_among_ten() -> None:
     seconds = []
     for count in (10, 1000):

@@ -91,7 +91,6 @@ def check(path: Path, start: int, reason_of: dict[bytes, str], good: int, range_
     assert column(found, "n") == list(range(good))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("range_bytes", [1 << 30, 1 << 20])
 def test_a_thousand_bad_records_among_a_hundred_thousand_of_json(tmp_path: Path, range_bytes: int) -> None:
     bad = [line for _ in range(40) for _, line in KINDS if len(line) < 1_000] + [line for _, line in KINDS] * 2
@@ -147,7 +146,6 @@ def test_bad_rows_among_many_of_parquet(tmp_path: Path) -> None:
     assert count(found) == (rows, rows - 200, 200)
 
 
-@pytest.mark.slow
 def test_one_bad_record_in_a_hundred_of_every_kind_costs_little_beside_the_ninety_nine(tmp_path: Path) -> None:
     clean = [record(n=str(number), f=f"{number / 7:.6f}") for number in range(60_000)]
     bad = [line for _, line in KINDS if len(line) < 1_000]

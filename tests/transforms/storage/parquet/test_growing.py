@@ -226,6 +226,7 @@ def test_the_files_of_the_version_before_are_packed_and_cut_like_any(folder: Fol
     assert stored(folder) == by_glob(folder) == list(range(1, 21))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("what", ["append", "pack", "rewind", "begin", "tail"])
 def test_a_kill_at_any_operation_leaves_a_whole_table_and_is_made_good(

@@ -47,7 +47,6 @@ def test_no_line_makes_it_leave_its_arrays(tmp_path: Path) -> None:
     assert run(HOSTILE, NUMBA_BOUNDSCHECK="1", XDG_CACHE_HOME=str(tmp_path)) == "within bounds"
 
 
-@pytest.mark.slow
 def test_what_was_compiled_is_kept_in_the_users_cache(tmp_path: Path) -> None:
     assert run(ONE, XDG_CACHE_HOME=str(tmp_path)) == ANSWER
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
@@ -56,7 +55,6 @@ def test_what_was_compiled_is_kept_in_the_users_cache(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
 
 
-@pytest.mark.slow
 def test_a_process_that_can_keep_nothing_compiles_for_itself(tmp_path: Path) -> None:
     taken = tmp_path / "a file where a folder would be"
     taken.touch()
@@ -64,7 +62,6 @@ def test_a_process_that_can_keep_nothing_compiles_for_itself(tmp_path: Path) -> 
     assert run(ONE, XDG_CACHE_HOME=str(taken), **nowhere_else) == ANSWER
 
 
-@pytest.mark.slow
 def test_a_full_disk_keeps_nothing_and_stops_nothing(tmp_path: Path) -> None:
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     nowhere_else = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
