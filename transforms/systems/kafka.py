@@ -258,6 +258,20 @@ def answered(ask: Callable[[float], Any], deadline: float) -> Any:
         time.sleep(_AGAIN_SECONDS)
 
 
+def own_exception(error: Exception) -> Exception:
+    """The client's exception, also where Python hides it in a SystemError.
+
+    A fatal error and its line of the client's log can arrive in one call: then Python complains that the log was called
+    while an exception was on its way.
+    """
+    cause = error.__cause__
+    if isinstance(error, SystemError):
+        if not isinstance(cause, client_module().KafkaException):
+            raise error
+        return cause
+    return error
+
+
 def message_of(error: Any) -> str:
     """An error's message, in the client's own words."""
     inside = error.args[0] if isinstance(error, Exception) and error.args else error

@@ -22,7 +22,7 @@ from transforms.storage.kafka.brokers import Brokers
 from transforms.storage.kafka.rows import Encode, keyed_messages
 from transforms.storage.kafka.spec import KafkaTarget
 from transforms.storage.tables import Table
-from transforms.systems.kafka import KafkaUnusable, client_module, message_of
+from transforms.systems.kafka import KafkaUnusable, client_module, message_of, own_exception
 
 _LOOK: Final = 1_000  # messages sent between two checks for failed ones
 _WRITING: Final = {
@@ -175,8 +175,8 @@ class KafkaWriter:
             if failed:
                 raise module.KafkaException(failed[0])
             self._commit(module, producer)
-        except module.KafkaException as error:
-            raise self._failed(error) from None
+        except (module.KafkaException, SystemError) as error:
+            raise self._failed(own_exception(error)) from None
         return {(topic, number, end) for (topic, number), end in ends.items()}
 
     def _commit(self, module: Any, producer: Any) -> None:
@@ -203,7 +203,7 @@ class KafkaWriter:
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(client_module().KafkaException):
+            with suppress(client_module().KafkaException, SystemError):
                 producer.purge()
                 producer.abort_transaction(0.5)
 
