@@ -7,7 +7,6 @@ A bounded job publishes everything together at its end. A live job stores window
 after all that was stored.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +29,7 @@ from transforms.collection.follow import Follow, Following
 from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.process.progress import Bulletin
+from transforms.process.threads import cores
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.live.store import SaveFn, StoreLive
@@ -81,11 +81,6 @@ class PreparedRecords(NamedTuple):
     batches: Batches
     dead_letters: Mapping[str, Batches]
     ledger: tuple[Batches, ...]
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollection:

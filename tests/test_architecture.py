@@ -193,7 +193,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/collection/kafka/read.py",
         "transforms/collection/log/announce.py",
         "transforms/collection/log/read.py",
-        "transforms/collection/cursor.py",
+        "transforms/collection/restriction.py",
         "transforms/pipeline/aggregate.py",
         "transforms/pipeline/preprocess.py",
         "transforms/pipeline/read.py",
@@ -201,7 +201,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/storage/live/store.py",
         "transforms/storage/records.py",
         "transforms/storage/store.py",
-        "transforms/time/tick.py",
+        "transforms/time/moment.py",
     }
     for path in FILES:
         if relative(path).startswith("transforms/") and relative(path) not in drivers:

@@ -5,7 +5,7 @@ they become the field, the rule and the value as written.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -205,3 +205,16 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from argument.choices().values()
         elif argument is not annotation and not isinstance(argument, str):
             yield from _models_in(argument)
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What there is instead of a name, the names like it first."""
+    there = list(names)
+    plain = {_letters(other): other for other in reversed(there)}
+    alike = [plain[match] for match in difflib.get_close_matches(_letters(name), list(plain), 1, 0.6)]
+    did = f"did you mean `{alike[0]}`? " if alike else ""
+    return f"{did}there are {', '.join(there)}"
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())

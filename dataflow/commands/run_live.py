@@ -42,7 +42,7 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
 def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a planned job live, and writes its report when it ends."""
     from dataflow.execution.live import follow
-    from dataflow.source.waiting import wait_for_source
+    from dataflow.execution.waiting import wait_for_source
     from runners import doctor
     from transforms.time.event_time import as_text
 

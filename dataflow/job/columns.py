@@ -8,7 +8,7 @@ import pyarrow as pa
 from dataflow.job.document import Document
 from dataflow.job.problem import Problem
 from dataflow.job.spec import JobSpec
-from transforms.collection.files.presence import near, refuse_absent
+from transforms.collection.files.presence import refuse_absent
 from transforms.collection.files.ranges import FileRange, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.source_error import UNREADABLE, reason
@@ -17,6 +17,7 @@ from transforms.errors import SourceError
 from transforms.model.learn import columns_read
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
+from transforms.refusal import near
 
 
 def refuse_missing(spec: JobSpec, folder: str, ranges: Sequence[FileRange]) -> None:

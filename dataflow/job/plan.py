@@ -18,9 +18,9 @@ from dataflow.job.validation import contradictions, resolve, salvage, validate
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output
 from transforms.collection.files.ranges import FileRange, list_ranges
+from transforms.collection.log.spec import LogSpec
 from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
-from transforms.collection.spec import LogSpec
 from transforms.errors import LogError, SourceError
 from transforms.model.aggregation import bound, misfits
 from transforms.model.learn import MODEL, ModelsOutput

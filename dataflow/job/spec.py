@@ -5,8 +5,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import ByteSize, Field, model_validator
 
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.kafka.spec import KafkaSpec
-from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
+from transforms.collection.log.spec import LogSpec
+from transforms.collection.spec import RecordSpec, SourceKindSpec
 from transforms.model.aggregation import Aggregation as Aggregation
 from transforms.preprocessing.spec import StepSpec
 from transforms.specification import ONE_OR_MORE, Duration, Size, Spec, Whole, not_in_this_version

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 
 from transforms.collection.cursor import SourceCursor
@@ -85,35 +84,6 @@ class LiveSource(Protocol):
 
     def between(self, before: Checkpoint, after: Checkpoint) -> SourceSpan | None:
         """The records between two checkpoints; None if the source no longer holds all of them."""
-
-
-def inside(source: LiveSource, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
-    """The dead letters or ledger rows of records that were read between two checkpoints.
-
-    Args:
-        column: the column that holds positions.
-        before: None: from the source's beginning.
-    """
-    reached = source.reached()
-    rows = not_read(rows, column, reached(before.source) if before is not None else {})
-    return rows.filter(pa.array(rows[column].to_numpy() < _bounds(rows, reached(after.source))))
-
-
-def not_read(rows: pa.Table, column: str, reached: Mapping[str, int]) -> pa.Table:
-    """The dead letters or ledger rows of records that had not yet been read at a place.
-
-    Args:
-        column: the column that holds positions.
-        reached: for each source, the first position that had not been read.
-    """
-    return rows.filter(pa.array(rows[column].to_numpy() >= _bounds(rows, reached)))
-
-
-def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:
-    """The first unread position of each row's source."""
-    sources = pa.chunked_array(rows["source"]).combine_chunks().dictionary_encode()
-    bounds = np.array([reached.get(source, 0) for source in sources.dictionary.to_pylist()], np.int64)
-    return bounds[sources.indices.to_numpy(zero_copy_only=False)]
 
 
 def resumed(checkpoint: Checkpoint, progress: Any) -> SourceCursor:

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from dataflow.execution.stored import inside
 from dataflow.source.kafka import reached as reached_in_topic
-from dataflow.source.live import inside
 from dataflow.source.log import reached as reached_in_log
 from transforms.storage.checkpoint.manifest import Checkpoint
 

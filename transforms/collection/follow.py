@@ -12,12 +12,14 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
 from transforms.collection.control import STOP, asked_for
-from transforms.collection.cursor import CursorProvider, SourceCursor
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
+from transforms.collection.restriction import CursorProvider
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, branched, branching
 from transforms.time.event_time import EARLIEST, Window, as_timestamps
-from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_parcel
+from transforms.time.moment import PASSED, SENT, moment
+from transforms.time.tick import IDLE, LAST, READ, tick_parcel
 from transforms.time.watermark import END
 
 _POLL_SECONDS: Final = 0.005
@@ -148,7 +150,7 @@ class FollowFn(beam.DoFn):
         if turn.cursor.ended and self._following.drains:
             tick = replace(tick, watermark=END)
         at = moment(tick.name, SENT)
-        for output in outputs(turn.portion) if turn.portion is not None else ():
+        for output in branched(turn.portion.outputs()) if turn.portion is not None else ():
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
             else:
@@ -167,12 +169,6 @@ class FollowFn(beam.DoFn):
 
     def teardown(self) -> None:
         self._feed.close()
-
-
-def outputs(portion: Portion) -> Iterator[Any]:
-    """A portion as outputs of the pipeline: batches untagged, the rest tagged."""
-    for tag, batch in portion.outputs():
-        yield batch if tag == "batches" else beam.pvalue.TaggedOutput(tag, batch)
 
 
 @dataclass(eq=False, kw_only=True)

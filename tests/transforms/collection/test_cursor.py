@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from transforms.collection.cursor import FORMAT, CursorCoder, SourceCursor
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.kafka.progress import KafkaProgress
+from transforms.collection.restriction import FORMAT, CursorCoder
 from transforms.time.watermark import Progress
 
 RESTS = [
