@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.execution.bounded import Ran, execute, quieten
+from dataflow.execution.part import Part
 from dataflow.execution.stored import places
 from dataflow.job.plan import Job
 from transforms.process.progress import Bulletin, Tally
@@ -67,8 +67,8 @@ def sum_of(book: Mapping[str, int]) -> str:
     return f"read {book['read']:,} = {parts or 0}"
 
 
-def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
-    """Runs a planned job, or a part of its log, writes its report and prints the outcome."""
+def run_planned(job: Job, flags: Sequence[str], part: Part | None = None) -> int:
+    """Runs a planned job, or a part of its source, writes its report and prints the outcome."""
     bulletin = Bulletin()
     with progress(job.spec.job, bulletin.tally):
         ran = execute(job, flags, part, bulletin)

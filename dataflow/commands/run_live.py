@@ -17,10 +17,10 @@ from transforms.process.progress import Bulletin
 
 
 def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a job until it is asked to stop, or has read its whole log."""
+    """Runs a job until it is asked to stop, or has read its whole source."""
     job = load_for_run(path, settings, flags)
     if not job.spec.is_endless:
-        raise UsageError("--streaming needs an endless source, and `files` end")
+        raise UsageError(f"--streaming needs an endless source, and `{job.source.kind}` has an end")
     if live.serve is not None:
         from dataflow.page.server import parse_address
 

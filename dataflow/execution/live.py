@@ -118,7 +118,6 @@ def _once(
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` holds the signals so far."""
     from dataflow.execution.restore import launch
     from dataflow.graph import build_live
-    from dataflow.source import source_of
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
@@ -128,7 +127,7 @@ def _once(
     if asked or live.to_end:
         ask(run.following.control, STOP if asked else FINISH)
     where = direct.name(["--runner=PrismRunner"])
-    say(f"following the {source_of(job).describe()} on {where}; SIGTERM stops at a checkpoint")
+    say(f"following the {job.source.describe()} on {where}; SIGTERM stops at a checkpoint")
     _run(pipeline, job, run, say, asked)
 
 
@@ -159,7 +158,6 @@ def _place(folder: CheckpointFolder) -> Place | None:
 
 def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
-    from dataflow.source import source_of
     from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
@@ -191,7 +189,7 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        watch(done, source_of(job).end, say, run.plan.bulletin)
+        watch(done, job.source.end, say, run.plan.bulletin)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.job.plan import Job
+from transforms.collection.source import Source
 from transforms.record import ledger
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.expiry import Mark
@@ -60,9 +61,7 @@ def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None,
         before: the earlier checkpoint; None: all rows that `after` has.
     """
     if name in POSITIONS:
-        from dataflow.source import source_of
-
-        return inside(source_of(job), rows, POSITIONS[name], before, after)
+        return inside(job.source, rows, POSITIONS[name], before, after)
     rows = rows.filter(rows["final"])
     if before is not None:
         rows = _closed_after(job, name, rows, before.watermark)
@@ -80,16 +79,15 @@ def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Ta
     return _closed_after(job, name, rows, mark.watermark)
 
 
-def inside(source: Any, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+def inside(source: Source, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
     """The dead letters or ledger rows of records that were read between two checkpoints.
 
     Args:
         column: the column that holds positions.
         before: None: from the source's beginning.
     """
-    reached = source.reached()
-    rows = not_read(rows, column, reached(before.source) if before is not None else {})
-    return rows.filter(pa.array(rows[column].to_numpy() < _bounds(rows, reached(after.source))))
+    rows = not_read(rows, column, source.reached(before.source) if before is not None else {})
+    return rows.filter(pa.array(rows[column].to_numpy() < _bounds(rows, source.reached(after.source))))
 
 
 def not_read(rows: pa.Table, column: str, reached: Mapping[str, int]) -> pa.Table:

@@ -20,7 +20,12 @@ from typing import Any, Final, NoReturn
 ROOT: Final = Path(__file__).resolve().parents[2]
 _IMPORTED: Final = (
     *("dataflow.main", "dataflow.graph", "dataflow.execution.live", "dataflow.execution.restore"),
-    *("dataflow.commands.run", "dataflow.commands.verify", "dataflow.commands.replay", "dataflow.source.log"),
+    *(
+        "dataflow.commands.run",
+        "dataflow.commands.verify",
+        "dataflow.commands.replay",
+        "transforms.collection.log.source",
+    ),
     *("runners.direct", "runners.prism", "transforms.collection.parsing.compiled"),
 )
 

@@ -1,47 +1,96 @@
 """The source cursor: what is left to read of an endless source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, TypeVar
 
 from transforms.time.tick import Tick, name_of
 from transforms.time.watermark import NEVER
 
 
+class SourceProgress(Protocol):
+    """How far a source was read: the source's own cursor. Checkpoints and savepoints hold it as JSON."""
+
+    @property
+    def watermark(self) -> int:
+        """Up to where event time has passed (µs); NEVER until it is known."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The progress as JSON-compatible values."""
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "SourceProgress":
+        """The progress that `to_json` wrote, in this version or an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The progress of a source of which nothing was read, or of which only an engine knows what was."""
+
+    watermark: int = NEVER
+
+    def to_json(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Unread":
+        """The same."""
+        return Unread()
+
+
+P = TypeVar("P", bound=SourceProgress)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceCursor:
-    """What is left to read of a source: everything from `chunk`, or nothing once `ended`; and the progress so far.
+    """What is left to read of a source, or nothing once `ended`; and the progress so far.
+
+    What was read is in `progress`. The two numbers next to it mean the same for every source: `chunk` puts portions in
+    an order, and names ticks by it; `position` counts records, to show how far a job is.
 
     Args:
-        chunk: the first chunk that was not read.
-        progress: the source's progress through everything before `chunk`; it has `watermark` and `to_json`.
-        position: the position of the first record of `chunk`.
+        chunk: a number that is greater after each portion; of a log, the first chunk that was not read.
+        progress: how far the source was read.
+        position: how many records came before; of a log, the position of the next record, of a topic the sum of its
+            partitions' offsets.
         kept_at: when the last tick with a checkpoint was sent, in s since the epoch.
         is_kept: whether that tick was at `chunk`.
-        told: the watermark of the last tick.
-        untold: how many portions were sent since the last tick.
+        last_tick: the watermark of the last tick.
+        since_tick: how many portions were sent since the last tick.
         began: where the job began, in the source's own terms; None: at the source's own beginning.
         shift: the offset added to the names of ticks; 0 in a first launch. A later launch exceeds the name of the
             checkpoint from which it resumes, because that checkpoint's files carry its name.
     """
 
-    chunk: int
-    progress: Any
+    chunk: int = 0
+    progress: SourceProgress = field(default_factory=Unread)
     position: int = 0
     kept_at: float = 0.0
     is_kept: bool = False
-    told: int = NEVER
-    untold: int = 0
+    last_tick: int = NEVER
+    since_tick: int = 0
     shift: int = 0
-    began: Mapping[str, int] | None = None
+    began: Mapping[str, Any] | None = None
     ended: bool = False
 
-    def after(self, chunk: int, position: int, progress: Any) -> "SourceCursor":
+    def own(self, kind: type[P]) -> P:
+        """The progress, for the source itself, which knows its class."""
+        if not isinstance(self.progress, kind):
+            raise TypeError(f"the progress is a {type(self.progress).__name__}, and must be a {kind.__name__}")
+        return self.progress
+
+    def after(self, chunk: int, position: int, progress: SourceProgress) -> "SourceCursor":
         """The cursor once everything before `chunk` has been read."""
-        return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, untold=self.untold + 1)
+        since = self.since_tick + 1
+        return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, since_tick=since)
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick at this cursor: a checkpoint barrier after everything before it."""
         source = {"progress": self.progress.to_json(), "position": self.position, "began": self.began} if keeps else {}
         name = name_of(self.chunk, why) + self.shift
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
+
+
+NOTHING_READ: Final = SourceCursor()
+"""For a source that is not followed, and for a job whose engine has the cursor."""

@@ -55,9 +55,9 @@ class Following:
 
     def is_due(self, cursor: SourceCursor) -> bool:
         """Whether a tick has an effect: since the last one, a slice has ended or its wait for late records has."""
-        if cursor.untold >= self.most_without_tick:
+        if cursor.since_tick >= self.most_without_tick:
             return True
-        before, now = cursor.told, cursor.progress.watermark
+        before, now = cursor.last_tick, cursor.progress.watermark
         if now <= before or now < EARLIEST:
             return False
         times = [(window, time) for window, wait in self.windows for time in {0, wait}]
@@ -141,7 +141,7 @@ class FollowFn(beam.DoFn):
             cursor = replace(cursor, kept_at=now, is_kept=True)
         has_tick = keeps or (portion is not None and self._following.is_due(cursor))
         if has_tick:
-            cursor = replace(cursor, told=cursor.progress.watermark, untold=0)
+            cursor = replace(cursor, last_tick=cursor.progress.watermark, since_tick=0)
         return Turn(cursor, portion, why, keeps, has_tick)
 
     def _sent(self, turn: Turn) -> Iterator[Any]:

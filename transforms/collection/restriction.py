@@ -8,19 +8,31 @@ from apache_beam.coders import Coder, registry
 from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from transforms.collection.cursor import SourceCursor
-from transforms.collection.sources import progress_kind
+from transforms.collection.cursor import SourceCursor, Unread
+from transforms.collection.sources import progress_kinds
 
 FORMAT: Final = 1
 
+_FIELDS: Final = tuple(field.name for field in fields(SourceCursor) if field.name != "progress")
+
+
+_WRITTEN: Final = {"last_tick": "told", "since_tick": "untold"}
+"""Fields that savepoints hold under another name, which versions before this one read."""
+
 
 class CursorCoder(Coder):
-    """Encodes a source cursor as JSON: engines keep it in savepoints, from which other versions of this code resume."""
+    """Encodes a source cursor as JSON: engines keep it in savepoints, from which other versions of this code resume.
+
+    The coder carries the classes of progress that are registered where the graph is built: workers load no plugins.
+    """
+
+    def __init__(self) -> None:
+        self._kinds = dict(progress_kinds())
 
     def encode(self, value: SourceCursor) -> bytes:
-        known = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "progress"}
+        known = {_WRITTEN.get(name, name): getattr(value, name) for name in _FIELDS}
         kind, progress = "", None
-        if value.progress is not None:
+        if not isinstance(value.progress, Unread):
             kind, progress = type(value.progress).__name__, value.progress.to_json()
         return json.dumps({"format": FORMAT, "kind": kind, "progress": progress, **known}).encode()
 
@@ -29,7 +41,10 @@ class CursorCoder(Coder):
         if content.pop("format") > FORMAT:
             raise ValueError("this savepoint was taken by a newer version; use the version that took it")
         kind, progress = content.pop("kind"), content.pop("progress")
-        return SourceCursor(progress=progress_kind(kind).from_json(progress) if kind else None, **content)
+        if kind and kind not in self._kinds:
+            raise ValueError(f"this savepoint holds a {kind}, of a source that no plugin of this job adds")
+        known = {name: content[written] for name in _FIELDS if (written := _WRITTEN.get(name, name)) in content}
+        return SourceCursor(progress=self._kinds[kind].from_json(progress) if kind else Unread(), **known)
 
     def is_deterministic(self) -> bool:
         return True

@@ -1,30 +1,16 @@
-"""The `source` and `record` of a job file: which files, log or topic to read, and what a record is."""
+"""The `record` of a job file: what a record is."""
 
-from collections.abc import Hashable, Iterator
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from transforms.location import NamedPath
 from transforms.record.batch import RESERVED
 from transforms.specification import ColumnType, Duration, Size, Spec
 from transforms.time.zone import TimeZone
 
 LONGEST_LINE: Final = 64 << 20
 """The most bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
-
-
-class SourceKindSpec(Spec):
-    """A kind of source, as the job file writes it."""
-
-    def named_paths(self) -> Iterator[NamedPath]:
-        """Every path and URL of files in it, each with its field."""
-        return iter(())
-
-    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
-        """Places that nothing may be written to: what lies there, what each is called, and what is equal for it."""
-        return iter(())
 
 
 class Column(Spec):

@@ -31,3 +31,10 @@ def branched(parts: Iterable[tuple[str, pa.RecordBatch]]) -> Iterator[Branched]:
     """Batches with the names of their outputs, as a step with the output `batches` gives them: the others tagged."""
     for tag, batch in parts:
         yield batch if tag == "batches" else beam.pvalue.TaggedOutput(tag, batch)
+
+
+class PassOnFn(beam.DoFn):
+    """Passes batches on as they are."""
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        yield batch

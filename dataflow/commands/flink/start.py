@@ -207,14 +207,8 @@ def _owes(start: Start) -> bool:
     """Whether the job must write a checkpoint, even if no record arrives."""
     if start.savepoint is None:
         return True
-    from dataflow.source import source_of
-
     manifest = checkpoint_folder(start.job).read(taken_back=True)
-    return (
-        manifest is None
-        or manifest.taken_back
-        or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
-    )
+    return manifest is None or manifest.taken_back or start.job.source.unread(manifest.newest) > 0
 
 
 def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:

@@ -10,7 +10,7 @@ from transforms.collection.restriction import FORMAT, CursorCoder
 from transforms.time.watermark import Progress
 
 RESTS = [
-    SourceCursor(0, None),
+    SourceCursor(),
     SourceCursor(7, Progress(5, 6, {"a": (1, 2)}), 70, 1.5, True, 4, 3, 9, None, True),
     SourceCursor(3, KafkaProgress(-9, 8).beginning_at({0: 4, 11: 5}), 9, began={"0": 4, "11": 5}),
 ]
