@@ -11,6 +11,7 @@ from dataflow.errors import Refused
 from dataflow.execution.bounded import check_sinks, quieten, refuse_unseen
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.stored import places
+from dataflow.execution.submission import refuse_read_once
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
 from transforms.errors import SinkError
@@ -48,6 +49,8 @@ def _print_runner(job: Job, flags: Sequence[str]) -> None:
     from runners.flags import runner_named
 
     is_live = job.spec.is_endless
+    if is_live and flink.is_cluster(flags):
+        refuse_read_once(job.source)
     try:
         diagnosis = doctor.diagnose(flags, endless=is_live)
     except ValueError as error:

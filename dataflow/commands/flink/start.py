@@ -12,7 +12,7 @@ from dataflow.commands.options import say_of
 from dataflow.errors import JobFailed, Refused
 from dataflow.execution.bounded import check_sinks
 from dataflow.execution.checkpoints import checkpoint_folder, identity
-from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded
+from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded, refuse_read_once
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
 from transforms.specification import microseconds
@@ -62,6 +62,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
     began = time.monotonic()
+    refuse_read_once(job.source)
     check_sinks(job)
     parallelism = flink.parallelism_of(start.flags)
     target = target_of(start.flags)
