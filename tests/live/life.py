@@ -151,13 +151,8 @@ class Life:
             if row["final"]
         ]
         watermark = max(NEVER if newest is None else newest.watermark, *closed, NEVER)
-        read = (
-            self.job.source.reached(newest.source)
-            if newest is not None
-            else {}
-            if manifest.at.name == NOTHING
-            else None
-        )
+        nothing: Mapping[str, int] | None = {} if manifest.at.name == NOTHING else None
+        read = nothing if newest is None else self.job.source.reached(newest.source)
         return Standing(manifest.at.name, manifest.at.history, [], watermark, read, manifest.line)
 
     def _taken_back(self, saved: Saved) -> SourceCursor:

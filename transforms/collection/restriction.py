@@ -42,7 +42,7 @@ class CursorCoder(Coder):
             raise ValueError("this savepoint was taken by a newer version; use the version that took it")
         kind, progress = content.pop("kind"), content.pop("progress")
         if kind and kind not in self._kinds:
-            raise ValueError(f"this savepoint holds a {kind}, of a source that no plugin of this job adds")
+            raise ValueError(f"this savepoint holds {kind}, the progress of a source that no plugin of this job adds")
         known = {name: content[written] for name in _FIELDS if (written := _WRITTEN.get(name, name)) in content}
         return SourceCursor(progress=self._kinds[kind].from_json(progress) if kind else Unread(), **known)
 
