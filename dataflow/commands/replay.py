@@ -88,7 +88,7 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     if span is None:
         raise UsageError(
             f"{source.describe()} no longer holds the job's first records; without them the tables cannot be"
-            " built again. Keep more of a log with `collect --keep` and `source.log.retain`, of a topic by retention"
+            f" built again. {source.to_hold_more()}"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
     again, through = with_live_shards(job), None if newest.drained else newest.watermark

@@ -55,7 +55,7 @@ def _refuse_live_state(job: Job) -> None:
 
     if CheckpointFolder(job.state).root() is not None:
         raise UsageError(
-            f"{job.state} belongs to a live job: resume it with --streaming, check it against its log with `verify`,"
+            f"{job.state} belongs to a live job: resume it with --streaming, check it against its source with `verify`,"
             " or give this run another `state` and other sinks"
         )
 

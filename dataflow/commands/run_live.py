@@ -53,7 +53,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
-    if not live.to_end:  # without a log there is no end to read to
+    if not live.to_end:  # without a source there is no end to read to
         wait_for_source(job, say)
     bulletin = Bulletin()
     page = nullcontext() if live.serve is None else _page(job, live.serve, live, say, bulletin)

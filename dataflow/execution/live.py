@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from dataflow.execution.bounded import Ran, as_failure, check_sinks, locked, qui
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
-from transforms.errors import LogError
+from transforms.errors import SourceError
 from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
@@ -75,7 +74,7 @@ def follow(
         bulletin: the status of the run.
 
     Raises:
-        SourceError: if there is no log, or a part of it that is needed is gone.
+        SourceError: if there is no source, or a part of it that is needed is gone.
         SinkError: if a sink cannot be written, or the state does not fit the job.
         JobFailed: if anything else fails.
     """
@@ -217,7 +216,7 @@ def watch(
     """Waits for the end, and reports what would stay unseen: a sink in trouble, or data that is not read."""
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
-        with suppress(sqlite3.Error, LogError):
+        with suppress(SourceError):
             if (last := end()) is not None:
                 bulletin.set(end=last)
         if bulletin.trouble != trouble:

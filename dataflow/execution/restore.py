@@ -80,7 +80,7 @@ def launch(
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or plan.grows:  # two readings of a topic may differ in which records are late
+    if is_back or plan.grows:  # two readings of such a source may differ in which records are late
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
         plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))

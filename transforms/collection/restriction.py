@@ -15,8 +15,8 @@ FORMAT: Final = 1
 
 _FIELDS: Final = tuple(field.name for field in fields(SourceCursor) if field.name != "progress")
 
-
-_WRITTEN: Final = {"last_tick": "told", "since_tick": "untold"}
+_READ: Final = dict(told="last_tick", untold="since_tick")  # noqa: C408  # the names of old, as names
+_WRITTEN: Final = {field: name for name, field in _READ.items()}
 """Fields that savepoints hold under another name, which versions before this one read."""
 
 

@@ -6,7 +6,7 @@ plan, check       title, describe, inputs, holds, on_cluster
 bounded run       inputs, whole -> reading
 live job          missing -> hold -> begin or resume -> feed and after_checkpoint, until it ends; span, end, unread
                   reached, grows, retain: which records a checkpoint has, and how long checkpoints stay
-verify, replay    until or between -> is_empty, words_of, reading
+verify, replay    until or between -> is_empty, words_of, reading; to_hold_more
 ```
 
 Every source is read to its present end. What else it can is said by two class attributes, and a job that needs more is
@@ -28,7 +28,7 @@ of sources are registered in `transforms.collection.sources`.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Protocol
@@ -209,7 +209,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """What it is, in words and without secrets, such as `topic orders on broker:9092`."""
+        """What it is, in words without an article and without secrets, such as `topic orders on broker:9092`."""
 
     def title(self) -> str:
         """What it is, for `plan`."""
@@ -250,7 +250,7 @@ class Source(ABC):
     def hold(self, oldest: SourceCheckpoint | None) -> None:  # noqa: B027  # most sources keep what they have
         """Makes the source keep what the job needs from its oldest checkpoint on; None: the job has none."""
 
-    def begin(self, say: Any) -> SourceCursor:
+    def begin(self, say: Callable[[str], None]) -> SourceCursor:
         """Where a job without a checkpoint begins; `say` takes a sentence that users must know."""
         raise NotImplementedError(f"{self.kind} cannot be followed")
 
@@ -273,7 +273,7 @@ class Source(ABC):
         raise NotImplementedError(f"{self.kind} cannot be followed")
 
     def end(self) -> int | None:
-        """How many records came before its end, for a watcher of the job; None: the feed itself reports it."""
+        """How many records came before its end, for whatever watches the job; None: the feed reports it."""
         return None
 
     def unread(self, checkpoint: SourceCheckpoint) -> int:
@@ -307,6 +307,10 @@ class Source(ABC):
     def until(self, checkpoint: SourceCheckpoint) -> SourceSpan | None:
         """All records from the job's beginning to a checkpoint; None: the source no longer holds all of them."""
         raise NotImplementedError(f"{self.kind} cannot be read again")
+
+    def to_hold_more(self) -> str:
+        """How users let the source hold more, in a sentence, for a job whose first records are gone."""
+        return f"Let the {self.kind} hold more"
 
     def between(self, before: SourceCheckpoint, after: SourceCheckpoint) -> SourceSpan | None:
         """The records between two checkpoints; None: the source no longer holds all of them."""

@@ -121,6 +121,9 @@ class KafkaSource(Source):
         start = {number: began.get(number, first[number]) for number in end}
         return SourceSpan(SourceCursor(1, KafkaProgress().beginning_at(start)), end)
 
+    def to_hold_more(self) -> str:
+        return "Keep more of it by the topic's retention"
+
     def between(self, before: SourceCheckpoint, after: SourceCheckpoint) -> SourceSpan | None:
         end, cursor = offsets_in(after.source), self.resumed(before)
         with self._reader() as reader:

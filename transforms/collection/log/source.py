@@ -1,5 +1,6 @@
 """The collector's log as a source: followed, and read again as far as it still goes back."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -126,8 +127,9 @@ class LogSource(Source):
         return extent.first_position, extent.end_position
 
     def end(self) -> int | None:
-        with closing(LogReader(self.options.path)) as reader:
+        with suppress(sqlite3.Error, LogError), closing(LogReader(self.options.path)) as reader:
             return reader.extent().end_position
+        return None
 
     def reached(self, source: Mapping[str, Any]) -> Mapping[str, int]:
         return {SOURCE: int(source["position"])}
@@ -137,6 +139,9 @@ class LogSource(Source):
     def until(self, checkpoint: SourceCheckpoint) -> SourceSpan | None:
         is_whole = self._extent().first_chunk == 1
         return SourceSpan(SourceCursor(1, Progress()), checkpoint.chunk) if is_whole else None
+
+    def to_hold_more(self) -> str:
+        return "Keep more of it with `collect --keep` and `source.log.retain`"
 
     def between(self, before: SourceCheckpoint, after: SourceCheckpoint) -> SourceSpan | None:
         is_whole = before.chunk >= self._extent().first_chunk
