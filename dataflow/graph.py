@@ -7,7 +7,6 @@ A bounded job publishes everything together at its end. A live job stores window
 after all that was stored.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,19 +16,17 @@ import apache_beam as beam
 import pyarrow as pa
 
 from dataflow.execution.checkpoints import Since, bounded
+from dataflow.execution.part import Part, Seeds
 from dataflow.job.plan import Job
-from dataflow.source import source_of
-from dataflow.source.live import Seeds, SourceSpan
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregateBounded
 from transforms.aggregation.lateness import JudgeLateness
 from transforms.aggregation.live import AggregateLive
 from transforms.collection.cursor import SourceCursor
-from transforms.collection.files.ranges import FileRange
-from transforms.collection.files.read import FileReader, ReadFiles
 from transforms.collection.follow import Follow, Following
 from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.process.progress import Bulletin
+from transforms.process.threads import cores
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.live.store import SaveFn, StoreLive
@@ -43,17 +40,13 @@ Batches: TypeAlias = "beam.PCollection[pa.RecordBatch]"
 
 @dataclass(frozen=True)
 class BoundedRun:
-    """One bounded run of a job: its name, when it began, what it reads, and the repairs of records.
-
-    `ranges` are the ranges of files that it reads; `part` is its part of an endless source.
-    """
+    """One bounded run of a job: its name, when it began, what it reads, and the repairs of records."""
 
     name: str
     began: datetime
-    ranges: tuple[FileRange, ...] = ()
+    part: Part
     overlay: Overlay = field(default_factory=dict)
     attempts: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    part: SourceSpan | None = None
     bulletin: Bulletin = field(default_factory=Bulletin)
 
 
@@ -83,24 +76,19 @@ class PreparedRecords(NamedTuple):
     ledger: tuple[Batches, ...]
 
 
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollection:
     """Adds a whole bounded job to a pipeline; the result is the run's Outcome."""
     execution = job.spec.execution
-    threads = execution.threads or cores()
-    records = _records(_collect(pipeline, job, run, threads), job)
+    part = run.part
+    read = pipeline | "Collect" >> job.source.reading(part.span, run.overlay, run.bulletin)
+    records = _records(read, job)
     tables: dict[str, TableRows] = {}
-    part = run.part or SourceSpan(SourceCursor(0, None), 0)
     for number, aggregation in enumerate(job.aggregations):
         tables |= records.batches | f"Aggregate {aggregation.spec.name}" >> AggregateBounded(
             summary=aggregation.summary,
             outputs=aggregation.outputs,
             shards=execution.bounded_shards,
-            threads=threads,
+            threads=execution.threads or cores(),
             number=number,
             seeds=part.seeds.get(number, ()),
             through=part.through,
@@ -121,7 +109,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the results are the ticks at which a checkpoint was kept."""
-    job, source, bulletin = bounded(job, run.since), source_of(job), run.plan.bulletin
+    job, source, bulletin = bounded(job, run.since), job.source, run.plan.bulletin
     feed = source.feed(run.overlay, bulletin)
     read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start, bulletin=bulletin)
     records = _records(read, job)
@@ -146,24 +134,10 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
     return kept | "Announce" >> beam.ParDo(source.after_checkpoint()).with_output_types(pa.RecordBatch)
 
 
-def _collect(pipeline: beam.Pipeline, job: Job, run: BoundedRun, threads: int) -> Any:
-    if run.part is not None:
-        return pipeline | "Collect" >> source_of(job).reading(run.part, run.overlay, run.bulletin)
-    reader = FileReader(
-        job.spec.files.format,
-        job.schema,
-        keep_payload=any(step.reason for step in job.steps),
-        batch_rows=job.spec.execution.batch_rows,
-        threads=threads,
-        overlay=run.overlay,
-    )
-    return pipeline | "Ranges" >> beam.Create(run.ranges) | "Collect" >> ReadFiles(reader=reader, bulletin=run.bulletin)
-
-
 def _records(read: Any, job: Job) -> PreparedRecords:
     """The records that were read and cleaned; for an endless source, without late ones."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
-    if job.spec.source.files is not None:
+    if not job.spec.is_endless:
         dead_letters = {"read": read.dead_letters, "preprocess": clean.dead_letters}
         return PreparedRecords(clean.batches, dead_letters, (read.ledger, clean.ledger))
     specs = [aggregation.spec for aggregation in job.aggregations]

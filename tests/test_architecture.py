@@ -22,6 +22,11 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 ABOVE_STAGES = ("transforms/__init__.py", "transforms/pipeline/")
 """What transforms shows to pipelines of other people: it may import every stage, and nothing else in transforms it."""
 SOURCES = ("files", "log", "kafka")
+JOBS = (
+    *("dataflow/job/", "dataflow/execution/", "dataflow/graph", "dataflow/page/", "dataflow/report/"),
+    *("dataflow/commands/load", "dataflow/commands/flink/", "dataflow/commands/image/"),
+)
+"""Where jobs are known: planned, run, shown; and by commands that take a job file, which they load."""
 SINK_FOLDERS = ("parquet", "sql", "kafka")
 SEES_RUNNERS = (
     *("dataflow/execution/", "dataflow/commands/flink/", "dataflow/commands/image/"),
@@ -69,15 +74,33 @@ def test_imports_keep_to_the_dependency_law(path: Path) -> None:
             assert relative(path).startswith(SEES_RUNNERS), f"only {SEES_RUNNERS} see {ours}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "collection" in path.parts], ids=relative)
-def test_nothing_generic_knows_a_source(path: Path) -> None:
-    """A source's folder knows what all sources share, and no other source; what they share knows none of them."""
-    inside = [part for part in path.parts if part in SOURCES]
-    assert len(inside) <= 1
+def sources_in(path: Path) -> Iterator[tuple[str, str]]:
+    """The kinds of sources that a file imports from, each with the module within the kind's folder."""
     for name in imports(path):
         parts = name.split(".")
-        if parts[:2] == ["transforms", "collection"] and parts[2] in SOURCES:
-            assert parts[2] in inside, f"{relative(path)} imports {name}"
+        if parts[:2] == ["transforms", "collection"] and len(parts) > 3 and parts[2] in SOURCES:
+            yield parts[2], parts[3]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "collection" in path.parts], ids=relative)
+def test_only_the_registry_knows_kinds_of_sources(path: Path) -> None:
+    """A source's folder knows what all sources share, and no other source; what they share knows none of them."""
+    for kind, module in sources_in(path):
+        is_registered = relative(path) == "transforms/collection/sources.py" and module == "source"
+        assert kind in path.parts or is_registered, f"{relative(path)} imports {kind}.{module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_whatever_knows_jobs_knows_no_kind_of_source(path: Path) -> None:
+    """It asks the protocol. A tool that is made for one kind, such as the collector for its log, knows no jobs.
+
+    Not even a tool knows what a job file says of its source, unless it says the same in a pipeline without a job file.
+    """
+    place, known = relative(path), set(sources_in(path))
+    knows_jobs = place.startswith(JOBS) or any(name.replace(".", "/").startswith(JOBS) for name in imports(path))
+    assert not (knows_jobs and known), f"{place} knows jobs, and {known}"
+    if "collection" not in path.parts and not place.startswith(ABOVE_STAGES):
+        assert not [kind for kind, module in known if module in ("source", "spec")], f"{place} imports {known}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
@@ -193,7 +216,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/collection/kafka/read.py",
         "transforms/collection/log/announce.py",
         "transforms/collection/log/read.py",
-        "transforms/collection/cursor.py",
+        "transforms/collection/restriction.py",
         "transforms/pipeline/aggregate.py",
         "transforms/pipeline/preprocess.py",
         "transforms/pipeline/read.py",
@@ -201,7 +224,7 @@ def test_kernels_are_free_of_beam() -> None:
         "transforms/storage/live/store.py",
         "transforms/storage/records.py",
         "transforms/storage/store.py",
-        "transforms/time/tick.py",
+        "transforms/time/moment.py",
     }
     for path in FILES:
         if relative(path).startswith("transforms/") and relative(path) not in drivers:

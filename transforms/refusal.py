@@ -5,7 +5,7 @@ they become the field, the rule and the value as written.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -93,7 +93,7 @@ def problems(
 
     Args:
         written: the content as sentences may quote it, without secrets.
-        tagged: the fields that hold lists of several kinds of entries.
+        tagged: the fields that hold an entry of one of several kinds, or a list of them.
         choices: the names of the kinds of entries.
     """
     for item in error.errors():
@@ -107,7 +107,8 @@ def place_of(item: Any, content: Any, tagged: Sequence[str]) -> Place:
     """The place in the content of a pydantic location, which also names union members and validators."""
     loc = item["loc"]
     if len(loc) > 2 and loc[0] in tagged:
-        loc = (*loc[:2], *loc[3:])  # the third part is the tag that names the kind of the entry
+        tag = 2 if isinstance(loc[1], int) else 1  # the part that names the kind of the entry, in a list or not
+        loc = (*loc[:tag], *loc[tag + 1 :])
     place: list[str | int] = []
     for part in loc:
         if (isinstance(content, Mapping) and part in content) or (
@@ -154,6 +155,8 @@ def _sentence(item: Any, place: Place, written: Any, root: type[BaseModel], choi
         known = sorted(_known_fields(loc[:-1], root, written))
         return f"is not a known field; {_nearest(place[-1], known) or 'there are ' + ', '.join(known)}"
     if kind in choices:
+        if isinstance(value, Mapping) and len(value) > 1:
+            return f"{item['msg']}, has {' and '.join(shown(name) for name in value)}"
         named = next(iter(value)) if isinstance(value, Mapping) and value else value
         return "; ".join(filter(None, (item["msg"], _nearest(named, choices[kind])))) + f", is {shown(named)}"
     rule = _RULES.get(kind)
@@ -190,18 +193,38 @@ def _known_fields(loc: tuple[Any, ...], root: type[BaseModel], content: Any) -> 
         following: set[Any] = set()
         for model in models:
             if isinstance(part, str) and part in model.model_fields:
-                following |= set(_models_in(model.model_fields[part].annotation))
+                field = model.model_fields[part]
+                following |= {*_models_in(field.annotation), *_chosen(field.metadata)}
         models = following or models
         content = value_at(content, (part,))
         models = {model.serving(content) if issubclass(model, Spec) else model for model in models}
     return {field.alias or name for model in models for name, field in model.model_fields.items()}
 
 
+def _chosen(metadata: Iterable[Any]) -> Iterator[type[BaseModel]]:
+    """The specifications among which a field's metadata lets a job file choose."""
+    for entry in metadata:
+        if isinstance(entry, OneOf):
+            yield from entry.choices().values()
+
+
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        if isinstance(argument, OneOf):
-            yield from argument.choices().values()
-        elif argument is not annotation and not isinstance(argument, str):
+        yield from _chosen([argument])
+        if argument is not annotation and not isinstance(argument, str):
             yield from _models_in(argument)
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What there is instead of a name, the names like it first."""
+    there = list(names)
+    plain = {_letters(other): other for other in reversed(there)}
+    alike = [plain[match] for match in difflib.get_close_matches(_letters(name), list(plain), 1, 0.6)]
+    did = f"did you mean `{alike[0]}`? " if alike else ""
+    return f"{did}there are {', '.join(there)}"
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())

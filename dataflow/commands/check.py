@@ -11,9 +11,9 @@ from dataflow.errors import Refused
 from dataflow.execution.bounded import check_sinks, quieten, refuse_unseen
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.stored import places
+from dataflow.execution.submission import refuse_read_once
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
-from transforms.collection.files.ranges import list_files
 from transforms.errors import SinkError
 from transforms.location import is_local
 
@@ -28,7 +28,8 @@ def check_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     job = load_job(path, settings)
     refuse_unseen(job, flags)
     click.echo(f"job       {job.spec.job}: {len(job.steps)} steps, {len(job.aggregations)} aggregations, valid")
-    click.echo(f"source    {_source(job)}, readable")
+    job.refuse_overwriting()
+    click.echo(f"source    {job.source.holds()}, readable")
     try:
         check_sinks(job)
     except SinkError as error:
@@ -48,6 +49,8 @@ def _print_runner(job: Job, flags: Sequence[str]) -> None:
     from runners.flags import runner_named
 
     is_live = job.spec.is_endless
+    if is_live and flink.is_cluster(flags):
+        refuse_read_once(job.source)
     try:
         diagnosis = doctor.diagnose(flags, endless=is_live)
     except ValueError as error:
@@ -57,27 +60,13 @@ def _print_runner(job: Job, flags: Sequence[str]) -> None:
         click.echo(f"          {note}")
     if flink.is_cluster(flags) or str(runner_named(flags)).lower() == "flinkrunner":
         shared = [named for named in paths(job.spec) if named.shared and is_local(named.text)]
-        local = ", ".join(dict.fromkeys(named.text for named in shared if named.field[:2] != ("source", "log")))
+        note = job.source.on_cluster()
+        local = ", ".join(dict.fromkeys(named.text for named in shared if not (note and named.field[0] == "source")))
         click.echo(f"          these must be the same files and folders on every machine of the cluster: {local}")
-        if job.spec.source.log is not None:
-            click.echo(
-                f"          the log {job.spec.source.log.path} can be read only on the collector's machine, where every"
-                " TaskManager of this job must run; for more than one machine, use source.kafka"
-            )
+        if note:
+            click.echo(f"          {note}")
     if is_live:
         manifest = checkpoint_folder(job).read()
         if manifest is not None:
             taken = datetime.fromtimestamp(manifest.newest.taken, timezone.utc)
             click.echo(f"state     resumes from the checkpoint of {taken:%Y-%m-%d %H:%M:%S} UTC")
-
-
-def _source(job: Job) -> str:
-    if job.spec.is_endless:
-        from dataflow.source import source_of
-
-        source = source_of(job)
-        first, end = source.span()
-        return f"{source.describe()}, records {first:,} to {end:,}"
-    ranges = job.ranges()
-    files = list_files(job.spec.files, job.folder)  # files without records have no range
-    return f"{len(files):,} files in {len(ranges):,} ranges"

@@ -42,15 +42,9 @@ def show_plan(path: str, settings: Sequence[str], svg: str | None) -> None:
 
 def graph_text(job: Job) -> str:
     """The graph, with a line per stage."""
-    source, record = job.spec.source, job.spec.record
-    if source.files is not None:
-        read = f"{source.files.format}: {', '.join(source.files.paths)}"
-    else:
-        read = (
-            f"log: {job.log.path}" if source.kafka is None else f"kafka: {source.kafka.topic} on {source.kafka.brokers}"
-        )
+    record = job.spec.record
     lines = [f"{job.spec.job}", *(f"  plugin      {plugin}" for plugin in described(job.spec.plugins))]
-    lines.append(f"  read        {read}")
+    lines.append(f"  read        {job.source.title()}")
     clock = record.event_time.unit or "iso8601"
     lines.append(f"              event time {record.event_time.column} ({clock}), {len(job.schema.columns)} columns")
     lines.append(f"              time zones of the IANA database {database_version()}")

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dataflow.errors import UsageError
 from dataflow.execution.bounded import locked, quieten, settle
 from dataflow.execution.checkpoints import replaying, with_live_shards
 from dataflow.execution.overlay import Place, ReplayOverlay
+from dataflow.execution.part import Part
 from dataflow.execution.stored import read_table
 from dataflow.execution.submission import forget_savepoints
 from dataflow.job.plan import Job
@@ -62,6 +62,11 @@ def _replay(job: Job, letters: pa.Table, repaired: str | None, flags: Sequence[s
     if not repairs and not interrupted and not _lacks_figures(job):
         click.echo(f"{job.spec.job}: nothing to replay")
         return 0
+    if not job.source.replays:
+        raise UsageError(
+            f"replay reads a source again, and the {job.source.describe()} can be read only once: its dead letters stay"
+            " as they are, and `replay --export` writes them out"
+        )
     if job.spec.is_endless:
         return _run_live(job, overlay, repairs, flags)
     return _run(job, overlay, repairs, flags)
@@ -74,21 +79,20 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     Between the two, a mark prevents the job from starting.
     """
     from dataflow.execution.restore import claimed, plan_of
-    from dataflow.source import source_of
 
-    plan, source = plan_of(job, overlay), source_of(job)
+    plan, source = plan_of(job, overlay), job.source
     manifest = plan.checkpoints.read()
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-    part = source.until(manifest.newest)
-    if part is None:
+    span = source.until(manifest.newest)
+    if span is None:
         raise UsageError(
             f"{source.describe()} no longer holds the job's first records; without them the tables cannot be"
-            " built again. Keep more of a log with `collect --keep` and `source.log.retain`, of a topic by retention"
+            f" built again. {source.to_hold_more()}"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
     again, through = with_live_shards(job), None if newest.drained else newest.watermark
-    part = replace(part, through=through, snapshots=aside)
+    part = Part(span, through=through, snapshots=aside)
     mark = Path(replaying(job))
     shutil.rmtree(aside, ignore_errors=True)
     before, was_interrupted = last_published(job.state), mark.exists()
@@ -117,14 +121,13 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
 
 def _left_to_resume(job: Job, manifest: Manifest, aside: str) -> tuple[list[pa.RecordBatch], Stored | None]:
     """What the job resumes from: the snapshots that the run has written, and the ledger, if its rows may still grow."""
-    from dataflow.source import source_of
     from transforms.time.tick import ROWS, parcel
 
     wanted = job.spec.execution.live_shards * len(job.aggregations)
     snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
     if len(snapshots) != wanted:
         raise AssertionError(f"{len(snapshots)} snapshots were made, must be {wanted}")
-    if not source_of(job).grows:
+    if not job.source.grows:
         return snapshots, None
     done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
     if growing.num_rows:  # what a checkpoint leaves for the next one
@@ -144,16 +147,15 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
     quieten()
     job = load_job(path, settings)
     if not job.spec.is_endless:
-        raise UsageError("rebuild is for live jobs, and this job reads files: run it again instead")
+        raise UsageError(f"rebuild is for live jobs, and this job reads {job.source.kind}: run it again instead")
     with locked(job.state):
         from dataflow.execution.restore import plan_of
-        from dataflow.source import source_of
 
         overlay = ReplayOverlay.read(job.state)
         manifest = plan_of(job, overlay).checkpoints.read()
         if manifest is None:
             raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
-        if source_of(job).until(manifest.newest) is None:
+        if not job.source.replays or job.source.until(manifest.newest) is None:
             from dataflow.execution.copying import copy_tables
 
             copy_tables(job)
@@ -170,7 +172,11 @@ def _lacks_figures(job: Job) -> bool:
 
 
 def _run(
-    job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair | None], flags: Sequence[str], part: Any = None
+    job: Job,
+    overlay: ReplayOverlay,
+    repairs: Mapping[Place, Repair | None],
+    flags: Sequence[str],
+    part: Part | None = None,
 ) -> int:
     before = last_published(job.state)
     overlay.tried(repairs).write(job.state)

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
 from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.execution.bounded import Ran, execute, quieten
+from dataflow.execution.part import Part
 from dataflow.execution.stored import places
 from dataflow.job.plan import Job
 from transforms.process.progress import Bulletin, Tally
@@ -56,7 +56,7 @@ def _refuse_live_state(job: Job) -> None:
 
     if CheckpointFolder(job.state).root() is not None:
         raise UsageError(
-            f"{job.state} belongs to a live job: resume it with --streaming, check it against its log with `verify`,"
+            f"{job.state} belongs to a live job: resume it with --streaming, check it against its source with `verify`,"
             " or give this run another `state` and other sinks"
         )
 
@@ -68,8 +68,8 @@ def sum_of(book: Mapping[str, int]) -> str:
     return f"read {book['read']:,} = {parts or 0}"
 
 
-def run_planned(job: Job, flags: Sequence[str], part: Any = None) -> int:
-    """Runs a planned job, or a part of its log, writes its report and prints the outcome."""
+def run_planned(job: Job, flags: Sequence[str], part: Part | None = None) -> int:
+    """Runs a planned job, or a part of its source, writes its report and prints the outcome."""
     bulletin = Bulletin()
     with progress(job.spec.job, bulletin.tally):
         ran = execute(job, flags, part, bulletin)

@@ -17,10 +17,10 @@ from transforms.process.progress import Bulletin
 
 
 def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live: LiveFlags) -> int:
-    """Runs a job until it is asked to stop, or has read its whole log."""
+    """Runs a job until it is asked to stop, or has read its whole source."""
     job = load_for_run(path, settings, flags)
     if not job.spec.is_endless:
-        raise UsageError("--streaming needs an endless source, and `files` end")
+        raise UsageError(f"--streaming needs an endless source, and `{job.source.kind}` has an end")
     if live.serve is not None:
         from dataflow.page.server import parse_address
 
@@ -42,7 +42,7 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
 def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     """Runs a planned job live, and writes its report when it ends."""
     from dataflow.execution.live import follow
-    from dataflow.source.waiting import wait_for_source
+    from dataflow.execution.waiting import wait_for_source
     from runners import doctor
     from transforms.time.event_time import as_text
 
@@ -53,7 +53,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
         doctor.diagnose(flags, endless=True)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None
-    if not live.to_end:  # without a log there is no end to read to
+    if not live.to_end:  # without a source there is no end to read to
         wait_for_source(job, say)
     bulletin = Bulletin()
     page = nullcontext() if live.serve is None else _page(job, live.serve, live, say, bulletin)

@@ -15,6 +15,7 @@ from dataflow.commands.load import load_job
 from dataflow.errors import UsageError
 from dataflow.execution.bounded import execute, quieten
 from dataflow.execution.overlay import ReplayOverlay
+from dataflow.execution.part import Part
 from dataflow.execution.stored import not_expired, read_table, rows_between, sinks_with
 from dataflow.job.plan import Job
 from transforms.storage.checkpoint.folder import CheckpointFolder
@@ -48,10 +49,12 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     quieten()
     job = load_job(path, settings)
     if not job.spec.is_endless:
-        raise UsageError("verify compares a live job with its source, and this job reads files: run it again instead")
+        what = f"verify compares a live job with its source, and this job reads {job.source.kind}"
+        raise UsageError(f"{what}: run it again instead")
+    if not job.source.replays:
+        raise UsageError(f"verify reads a source again, and the {job.source.describe()} can be read only once")
     from dataflow.execution.checkpoints import bounded, checkpoint_folder, replaying
     from dataflow.execution.restore import settle_live
-    from dataflow.source import source_of
 
     if os.path.exists(replaying(job)):
         raise UsageError(
@@ -64,31 +67,30 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     if manifest is None:
         raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
     newest = manifest.newest
-    job, source = bounded(job, manifest.since), source_of(job)
-    job, part, begin = _part_to_verify(job, source, folder, manifest)
+    job = bounded(job, manifest.since)
+    job, part, begin = _part_to_verify(job, folder, manifest)
+    source = job.source
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
         again = elsewhere(job, scratch)
         ReplayOverlay.read(job.state).write(again.state)
-        if part.seeds or not source.is_empty(part):  # open windows may have closed without further records
+        if part.seeds or not source.is_empty(part.span):  # open windows may have closed without further records
             execute(again, flags, part)
         differences, compared = _compared(job, again, manifest, begin)
-    read = f"{source.words_of(part)} of the {source.describe()}"
-    if begin is not None and source.is_empty(part):
+    read = f"{source.words_of(part.span)} of the {source.describe()}"
+    if begin is not None and source.is_empty(part.span):
         read = f"the windows open at chunk {begin.chunk:,} of the {source.describe()}"
     return _print_result(job, read, differences, compared, newest)
 
 
-def _part_to_verify(
-    job: Job, source: Any, folder: CheckpointFolder, manifest: Manifest
-) -> tuple[Job, Any, Checkpoint | None]:
+def _part_to_verify(job: Job, folder: CheckpointFolder, manifest: Manifest) -> tuple[Job, Part, Checkpoint | None]:
     """What of the source can be read again: the job as it reads it, the part, and the checkpoint before it, if any."""
     from dataflow.execution.checkpoints import seeds_of, with_live_shards
 
-    newest = manifest.newest
-    part = source.until(newest)
-    if part is not None:
-        return job, part, None
-    # The log may already have forgotten the records after the oldest one: an idle job's checkpoints age.
+    newest, source = manifest.newest, job.source
+    span = source.until(newest)
+    if span is not None:
+        return job, Part(span), None
+    # The source may already have forgotten the records after the oldest one: an idle job's checkpoints age.
     held = (entry for entry in manifest.checkpoints if source.between(entry, newest) is not None)
     oldest = next(held, manifest.oldest)
     if oldest.name == newest.name:
@@ -97,12 +99,12 @@ def _part_to_verify(
             " to compare yet"
         )
     job = with_live_shards(job)
-    part = source.between(oldest, newest)
-    if part is None:
+    span = source.between(oldest, newest)
+    if span is None:
         raise UsageError(
             f"{source.describe()}: the records after the oldest checkpoint are gone; nothing can be verified"
         )
-    return job, replace(part, seeds=seeds_of(job, folder.load(oldest), job.spec.execution.live_shards)), oldest
+    return job, Part(span, seeds_of(job, folder.load(oldest), job.spec.execution.live_shards)), oldest
 
 
 def _compared(job: Job, again: Job, manifest: Manifest, begin: Checkpoint | None) -> tuple[list[Difference], int]:

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 from dataflow import interrupt
 from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
+from dataflow.execution.part import Part
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
 from transforms.errors import SinkError, SourceError, failures
@@ -55,11 +56,11 @@ class Ran:
         return Ran(**{**content, "finished": datetime.fromisoformat(content["finished"])})
 
 
-def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin | None = None) -> Ran:
+def execute(job: Job, flags: Sequence[str], part: Part | None = None, bulletin: Bulletin | None = None) -> Ran:
     """Runs a planned job to its end and publishes its tables.
 
     Args:
-        part: the `Part` of an endless source to read; None: from its beginning to its present end.
+        part: the part of the source to read; None: from its beginning to its present end.
         bulletin: the status of the run.
 
     Raises:
@@ -70,7 +71,6 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
     quieten()
     from dataflow.execution.overlay import ReplayOverlay
     from dataflow.graph import BoundedRun, build
-    from dataflow.source import source_of
     from runners import direct
     from transforms.storage.publish import finish_interrupted
 
@@ -81,9 +81,8 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
     except ValueError as error:
         raise WrongFlags([str(error)]) from None
     refuse_unseen(job, flags)
-    ranges = () if job.spec.is_endless else tuple(job.ranges())
-    if part is None and job.spec.is_endless:
-        part = source_of(job).whole()
+    job.refuse_overwriting()
+    part = part or Part(job.source.whole())
     interrupt.check()
     with locked(job.state):
         finish_interrupted(job.state)
@@ -91,7 +90,7 @@ def execute(job: Job, flags: Sequence[str], part: Any = None, bulletin: Bulletin
         check_sinks(job)
         overlay = ReplayOverlay.read(job.state)
         name = f"{began:%Y%m%dT%H%M%S%f}"
-        run = BoundedRun(name, began, ranges, overlay.repairs, overlay.attempts, part, bulletin or Bulletin())
+        run = BoundedRun(name, began, part, overlay.repairs, overlay.attempts, bulletin or Bulletin())
         try:
             pipeline = direct.pipeline(flags)
             build(pipeline, job, run)

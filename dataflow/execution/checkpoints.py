@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 Since = Mapping[str, Mapping[str, int]]
 """For each table, figures and the end (µs) of the last window without them."""
 
-RETAIN: Final = timedelta(hours=1)
-"""The least age of the oldest checkpoint, unless the source sets it."""
-
 
 def replaying(job: Job) -> str:
     """The file that marks a replay under way: tables and checkpoint may not fit each other."""
@@ -41,8 +37,7 @@ def with_live_shards(job: Job) -> Job:
 
 def checkpoint_folder(job: Job) -> CheckpointFolder:
     """Where the job keeps its checkpoints."""
-    retain = job.spec.source.log.retain if job.spec.source.log is not None else RETAIN
-    return CheckpointFolder(job.state, identity(job), microseconds(retain) / 1e6)
+    return CheckpointFolder(job.state, identity(job), microseconds(job.source.retain) / 1e6)
 
 
 def identity(job: Job) -> dict[str, str]:

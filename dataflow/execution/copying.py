@@ -60,7 +60,8 @@ def _from_another(job: Job, manifest: Manifest, name: str) -> pa.Table:
     for sink in sinks_with(job, name):
         if (rows := sink.whole(name, manifest.files)) is not None:
             return rows_between(job, name, rows, None, manifest.newest)
+    lacks = "no longer holds the job's first records" if job.source.replays else "can be read only once"
     raise UsageError(
-        f"{name} is whole in no sink, and the source no longer holds the job's first records: restore a sink, or"
+        f"{name} is whole in no sink, and the {job.source.describe()} {lacks}: restore a sink, or"
         " let `run --streaming --begin-anew` begin with what the source still holds"
     )

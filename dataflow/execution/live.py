@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from dataflow.execution.bounded import Ran, as_failure, check_sinks, locked, qui
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.interrupt import INTERRUPTED
 from dataflow.job.plan import Job
-from transforms.errors import LogError
+from transforms.errors import SourceError
 from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
@@ -75,7 +74,7 @@ def follow(
         bulletin: the status of the run.
 
     Raises:
-        SourceError: if there is no log, or a part of it that is needed is gone.
+        SourceError: if there is no source, or a part of it that is needed is gone.
         SinkError: if a sink cannot be written, or the state does not fit the job.
         JobFailed: if anything else fails.
     """
@@ -118,7 +117,6 @@ def _once(
     """Runs a job from nothing or from its checkpoint until it ends or fails; `asked` holds the signals so far."""
     from dataflow.execution.restore import launch
     from dataflow.graph import build_live
-    from dataflow.source import source_of
     from runners import direct, prism
     from transforms.collection.control import FINISH, STOP, ask
 
@@ -128,7 +126,7 @@ def _once(
     if asked or live.to_end:
         ask(run.following.control, STOP if asked else FINISH)
     where = direct.name(["--runner=PrismRunner"])
-    say(f"following the {source_of(job).describe()} on {where}; SIGTERM stops at a checkpoint")
+    say(f"following the {job.source.describe()} on {where}; SIGTERM stops at a checkpoint")
     _run(pipeline, job, run, say, asked)
 
 
@@ -159,7 +157,6 @@ def _place(folder: CheckpointFolder) -> Place | None:
 
 def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
-    from dataflow.source import source_of
     from transforms.collection.control import STOP, ask
 
     failures: list[BaseException] = []
@@ -191,7 +188,7 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         threading.Thread(target=work, name="pipeline", daemon=True).start()
-        watch(done, source_of(job).end, say, run.plan.bulletin)
+        watch(done, job.source.end, say, run.plan.bulletin)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -219,7 +216,7 @@ def watch(
     """Waits for the end, and reports what would stay unseen: a sink in trouble, or data that is not read."""
     moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
-        with suppress(sqlite3.Error, LogError):
+        with suppress(SourceError):
             if (last := end()) is not None:
                 bulletin.set(end=last)
         if bulletin.trouble != trouble:

@@ -18,9 +18,8 @@ from dataflow.execution.overlay import ReplayOverlay
 from dataflow.execution.submission import Savepoint, Standing, Submission
 from dataflow.graph import LiveRun
 from dataflow.job.plan import Job
-from dataflow.source import source_of
 from transforms.collection.control import ask
-from transforms.collection.cursor import SourceCursor
+from transforms.collection.cursor import NOTHING_READ, SourceCursor
 from transforms.collection.follow import Following
 from transforms.errors import CheckpointDamaged, StateRefused
 from transforms.process.progress import Bulletin
@@ -62,14 +61,14 @@ def launch(
         with suppress(FileNotFoundError):
             os.remove(replaying(job))
     _refuse_half_replayed(job)
-    source, overlay, following = source_of(job), ReplayOverlay.read(job.state), _following(job, drain=drain)
+    overlay, following = ReplayOverlay.read(job.state), _following(job, drain=drain)
     plan = replace(plan_of(job, overlay), bulletin=bulletin or Bulletin())
     manifest = None if anew else plan.checkpoints.read()
-    source.hold(manifest)
+    job.source.hold(None if manifest is None else manifest.oldest)
     if manifest is None:
         if not anew:
             plan.refuse_full(plan.checkpoints.root())
-        cursor = source.begin(say)
+        cursor = job.source.begin(say)
         plan, manifest = claimed(plan, anew=anew)
         return LiveRun(replace(plan, start=plan.begin(manifest)), following, cursor, overlay.repairs)
     checkpoint, kept = _whole(plan, manifest, say)
@@ -81,7 +80,7 @@ def launch(
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or plan.grows:  # two readings of a topic may differ in which records are late
+    if is_back or plan.grows:  # two readings of such a source may differ in which records are late
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
         plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
@@ -152,7 +151,7 @@ def resume_cursor(job: Job, manifest: Manifest, checkpoint: Checkpoint | None = 
             f"{job.state}: this job was drained, which closed its windows before their time; `{BEGIN_ANEW}` empties its"
             " tables and begins with what its source still holds"
         )
-    return source_of(job).resume(checkpoint)
+    return job.source.resume(checkpoint)
 
 
 def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
@@ -171,7 +170,7 @@ def rejoin(job: Job, savepoint: Savepoint | None = None) -> LiveRun:
     manifest = plan.checkpoints.read(taken_back=True)
     place = _place(plan, manifest, savepoint) if savepoint is not None else Place()
     since = manifest.since if manifest else {}
-    return LiveRun(replace(plan, start=place), _following(job), SourceCursor(0, None), overlay.repairs, since=since)
+    return LiveRun(replace(plan, start=place), _following(job), NOTHING_READ, overlay.repairs, since=since)
 
 
 def rolled_back_to(
@@ -239,13 +238,13 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
         checkpoint_folder(job),
         snapshots=job.spec.execution.live_shards * len(job.aggregations),
         attempts=overlay.attempts,
-        grows=source_of(job).grows,
+        grows=job.source.grows,
         waiting={
             output.table: Waiting(microseconds(a.spec.allowed_lateness), microseconds(a.spec.window.size or LONGEST))
             for a in job.aggregations
             for output in a.outputs
         },
-        reached=source_of(job).reached(),
+        reached=job.source.reached,
         retention={table: microseconds(stays) / 1e6 for table, stays in job.spec.retention.items()},
     )
 

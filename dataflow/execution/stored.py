@@ -1,12 +1,15 @@
 """Stored tables, read back from where a job put them."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.job.plan import Job
+from transforms.collection.source import Source
 from transforms.record import ledger
 from transforms.specification import microseconds
 from transforms.storage.checkpoint.expiry import Mark
@@ -58,10 +61,7 @@ def rows_between(job: Job, name: str, rows: pa.Table, before: Checkpoint | None,
         before: the earlier checkpoint; None: all rows that `after` has.
     """
     if name in POSITIONS:
-        from dataflow.source import source_of
-        from dataflow.source.live import inside
-
-        return inside(source_of(job), rows, POSITIONS[name], before, after)
+        return inside(job.source, rows, POSITIONS[name], before, after)
     rows = rows.filter(rows["final"])
     if before is not None:
         rows = _closed_after(job, name, rows, before.watermark)
@@ -75,10 +75,36 @@ def not_expired(job: Job, name: str, rows: pa.Table, mark: Mark | None) -> pa.Ta
     if mark is None:
         return rows
     if name in POSITIONS:
-        from dataflow.source.live import not_read
-
         return not_read(rows, POSITIONS[name], reached_in(mark, name))
     return _closed_after(job, name, rows, mark.watermark)
+
+
+def inside(source: Source, rows: pa.Table, column: str, before: Checkpoint | None, after: Checkpoint) -> pa.Table:
+    """The dead letters or ledger rows of records that were read between two checkpoints.
+
+    Args:
+        column: the column that holds positions.
+        before: None: from the source's beginning.
+    """
+    rows = not_read(rows, column, source.reached(before.source) if before is not None else {})
+    return rows.filter(pa.array(rows[column].to_numpy() < _bounds(rows, source.reached(after.source))))
+
+
+def not_read(rows: pa.Table, column: str, reached: Mapping[str, int]) -> pa.Table:
+    """The dead letters or ledger rows of records that had not yet been read at a place.
+
+    Args:
+        column: the column that holds positions.
+        reached: for each source, the first position that had not been read.
+    """
+    return rows.filter(pa.array(rows[column].to_numpy() >= _bounds(rows, reached)))
+
+
+def _bounds(rows: pa.Table, reached: Mapping[str, int]) -> Any:
+    """The first unread position of each row's source."""
+    sources = pa.chunked_array(rows["source"]).combine_chunks().dictionary_encode()
+    bounds = np.array([reached.get(source, 0) for source in sources.dictionary.to_pylist()], np.int64)
+    return bounds[sources.indices.to_numpy(zero_copy_only=False)]
 
 
 def _closed_after(job: Job, name: str, rows: pa.Table, watermark: int) -> pa.Table:

@@ -1,6 +1,6 @@
-"""The columns that a job reads, from the job file or from its Parquet files; and which files have them."""
+"""The columns that a job reads, from the job file or from a source that brings its types."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -8,40 +8,26 @@ import pyarrow as pa
 from dataflow.job.document import Document
 from dataflow.job.problem import Problem
 from dataflow.job.spec import JobSpec
-from transforms.collection.files.presence import near, refuse_absent
-from transforms.collection.files.ranges import FileRange, list_files, parquet_schema
 from transforms.collection.parsing.parquet_rows import column_of
-from transforms.collection.source_error import UNREADABLE, reason
+from transforms.collection.sources import kind_of
 from transforms.collection.spec import Column
-from transforms.errors import SourceError
 from transforms.model.learn import columns_read
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.expressions import ExpressionError, columns_of
-
-
-def refuse_missing(spec: JobSpec, folder: str, ranges: Sequence[FileRange]) -> None:
-    """Checks that files have the columns that the job file names.
-
-    Raises:
-        SourceError: for every column that no file has, or that may not be null and is missing in a file.
-    """
-    refuse_absent(spec.files, spec.record.columns or {}, folder, ranges, "record.columns")
+from transforms.refusal import near
 
 
 def columns_of_records(spec: JobSpec, document: Document) -> Mapping[str, Column]:
-    """The columns to read: those that the job file names, or those of the Parquet files that it needs.
+    """The columns to read: those that the job file names, or those of the source that it needs.
 
     Raises:
-        JobFileError: if the first Parquet file lacks a column that is needed.
+        JobFileError: if a source that brings its types lacks a column that is needed.
         SourceError: if it cannot be read.
     """
-    if spec.format != "parquet":
+    kind = kind_of(spec.source)
+    if not kind.brings_types(spec.source):
         return spec.record.columns or {}
-    path, source = list_files(spec.files, document.folder)[0]
-    try:
-        found = parquet_schema(path)
-    except UNREADABLE as error:
-        raise SourceError(f"{source} cannot be read as parquet: {reason(error)}") from error
+    source, found = kind.types(spec.source, document.folder)
     if spec.record.columns is not None:
         names = [
             name for name, column in spec.record.columns.items() if name not in found.names and not column.nullable

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from dataflow.job.problem import Problem
 from dataflow.job.spec import JobSpec
+from transforms.collection import sources
 from transforms.location import NamedPath, is_local, mistake, scheme, unwritable
 from transforms.refusal import shown
 from transforms.storage.sinks import kind_of
@@ -12,8 +13,8 @@ from transforms.storage.sinks import kind_of
 
 def paths(spec: JobSpec) -> Iterator[NamedPath]:
     """Every path and URL of files and folders, in the order of the job file."""
-    for path in spec.source.kind.named_paths():
-        yield replace(path, field=("source", spec.source.kind_name, *path.field))
+    for path in sources.kind_of(spec.source).paths(spec.source):
+        yield replace(path, field=("source", *path.field))
     for index, sink in enumerate(spec.sinks):
         for path in kind_of(sink).paths(sink):
             yield replace(path, field=("sinks", index, *path.field))

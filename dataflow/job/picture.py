@@ -9,7 +9,9 @@ _WIDTH, _HEIGHT, _GAP = 190, 54, 46
 
 def draw(job: Job) -> str:
     """The graph as a self-contained SVG document."""
-    stages: list[list[tuple[str, str]]] = [[("read", f"{job.spec.format}, {len(job.schema.columns)} columns")]]
+    stages: list[list[tuple[str, str]]] = [
+        [("read", f"{job.source.form(job.spec.source)}, {len(job.schema.columns)} columns")]
+    ]
     if job.steps:
         stages.append([("preprocess", ", ".join(step.name for step in job.steps))])
     stages.append([(a.spec.name, f"by {', '.join(a.spec.key) or 'all'}, {a.spec.window}") for a in job.aggregations])

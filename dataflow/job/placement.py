@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dataflow.job.problem import Place, Problem
 from dataflow.job.spec import JobSpec
+from transforms.collection.sources import kind_of
 from transforms.location import LONGEST_NAME, folder_name, identity, is_local
 from transforms.refusal import dotted
 from transforms.storage.sink import Sink
@@ -60,8 +61,9 @@ class PlaceOfJob:
 def _uses(spec: JobSpec, sinks: Sequence[Sink], path: str) -> Iterator[PlaceOfJob]:
     """Every place of a job, each once, for its first user. Files that are read are checked one by one."""
     yield PlaceOfJob((), "the job file", path, (identity(path),))
-    for what, called, where in spec.source.kind.occupied():
-        yield PlaceOfJob(("source", spec.source.kind_name), what, called, where)
+    source = kind_of(spec.source)
+    for there in source.occupied(spec.source):
+        yield PlaceOfJob(("source", source.kind), there.what, there.place, there.where)
     for index, sink in enumerate(sinks):
         is_own = index >= len(spec.sinks)  # the folder for dead letters alone
         place: Place = ("dead_letters", "path") if is_own else ("sinks", index)

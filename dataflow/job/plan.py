@@ -9,7 +9,8 @@ from functools import cached_property
 
 from dataflow.errors import JobFileError
 from dataflow.job import plugins
-from dataflow.job.columns import columns_of_records, refuse_missing
+from dataflow.job.columns import columns_of_records
+from dataflow.job.digest import digest
 from dataflow.job.document import Document
 from dataflow.job.placement import misplaced, written_over
 from dataflow.job.problem import Problem
@@ -17,17 +18,19 @@ from dataflow.job.spec import Aggregation, JobSpec
 from dataflow.job.validation import contradictions, resolve, salvage, validate
 from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output
-from transforms.collection.files.ranges import FileRange, list_ranges
-from transforms.collection.log.writer import Extent, LogReader
 from transforms.collection.parsing.parsed import Schema
-from transforms.collection.spec import LogSpec
-from transforms.errors import LogError, SourceError
+from transforms.collection.source import Source, Work
+from transforms.collection.sources import source_of
+from transforms.errors import SourceError
 from transforms.model.aggregation import bound, misfits
 from transforms.model.learn import MODEL, ModelsOutput
 from transforms.preprocessing import spec as steps
 from transforms.preprocessing.steps import Step, StepError, plan_step
+from transforms.process.threads import cores
 from transforms.record import dead_letter, ledger
+from transforms.refusal import dotted
 from transforms.specification import ColumnType
+from transforms.storage.checkpoint.folder import MANIFEST
 from transforms.storage.sink import Sink
 from transforms.storage.sinks import sinks_of
 from transforms.storage.tables import DEAD_LETTERS, LEDGER, Table
@@ -76,50 +79,35 @@ class Job:
         """The job's folder for what outlives a run."""
         return str(self.spec.state)
 
-    def ranges(self) -> list[FileRange]:
-        """The ranges of files to read.
+    @cached_property
+    def source(self) -> Source:
+        """Where its records come from."""
+        execution = self.spec.execution
+        work = Work(
+            job=self.spec.job,
+            reader=f"{self.spec.job}-{digest(self.state)[:8]}",
+            folder=self.folder,
+            state=self.state,
+            manifest=f"{self.state}/{MANIFEST}",
+            record=self.spec.record,
+            schema=self.schema,
+            watermark=self.spec.watermark,
+            range_bytes=int(execution.range),
+            batch_rows=execution.batch_rows,
+            threads=execution.threads or cores(),
+            keeps_payload=any(step.reason for step in self.steps),
+        )
+        return source_of(self.spec.source, work)
+
+    def refuse_overwriting(self) -> None:
+        """Checks that the job would not write over a file that it reads.
 
         Raises:
-            SourceError: if something cannot be read.
+            SourceError: for the first file that it would.
         """
-        ranges = list_ranges(self.spec.files, self.folder, int(self.spec.execution.range))
-        for part in ranges:
-            if self.spec.record.columns is not None:
-                self._refuse_unknown(part)
-            if (why := written_over(self.spec, self.sinks, part.path)) is not None:
-                raise SourceError(f"source.files.paths: {part.source} {why}")
-        if self.spec.record.columns is not None and self.spec.files.format != "jsonl":
-            refuse_missing(self.spec, self.folder, ranges)
-        return ranges
-
-    def log_extent(self) -> Extent:
-        """The present extent of the log that the job reads.
-
-        Raises:
-            SourceError: if there is none.
-        """
-        try:
-            reader = LogReader(self.log.path)
-        except LogError as error:
-            raise SourceError(str(error)) from None
-        try:
-            return reader.extent()
-        finally:
-            reader.close()
-
-    @property
-    def log(self) -> LogSpec:
-        """The log that the job reads."""
-        if self.spec.source.log is None:
-            raise AssertionError("this job does not read a log")
-        return self.spec.source.log
-
-    def _refuse_unknown(self, part: FileRange) -> None:
-        unknown = [name for name in part.header if name not in self.schema.columns]
-        if self.schema.strict and unknown:
-            raise SourceError(
-                f"record.unknown_fields: every record of {part.source} has {unknown[0]}, which is not in columns"
-            )
+        for read in self.source.inputs():
+            if (why := written_over(self.spec, self.sinks, read.path)) is not None:
+                raise SourceError(f"{dotted(('source', self.source.kind, *read.field))}: {read.name} {why}")
 
 
 def bind(document: Document) -> Job:
@@ -127,7 +115,7 @@ def bind(document: Document) -> Job:
 
     Raises:
         JobFileError: with everything that is wrong with it.
-        SourceError: if types must come from Parquet files and these cannot be read.
+        SourceError: if types must come from the source and it cannot be read.
     """
     if missing := list(plugins.load(document.content)):
         raise document.error(missing)
@@ -159,7 +147,7 @@ def plan(spec: JobSpec, document: Document) -> Job:
 
     Raises:
         JobFileError: with everything that does not fit.
-        SourceError: if types must come from Parquet files and these cannot be read.
+        SourceError: if types must come from the source and it cannot be read.
     """
     columns = columns_of_records(spec, document)
     schema = Schema(

@@ -1,4 +1,4 @@
-"""Plugins: packages that add kinds of sinks, kinds of models or statistics; a job file names the ones that it uses.
+"""Plugins: packages that add sources, sinks, kinds of models or statistics; a job file names the ones that it uses.
 
 A plugin is an entry point of the group `streamgauge.plugins`: a function without arguments that registers what it adds.
 It is called when the first job file names it, and never in processes that run only other jobs.

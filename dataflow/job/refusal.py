@@ -10,16 +10,17 @@ from pydantic import BaseModel, ValidationError
 from dataflow.job.document import Document
 from dataflow.job.problem import Place, Problem
 from transforms import refusal
+from transforms.collection.sources import SOURCES
 from transforms.preprocessing.spec import STEPS
 from transforms.refusal import place_of
 from transforms.storage.sinks import SINKS
 
-_TAGGED: Final = ("preprocess", "sinks")
+_TAGGED: Final = ("source", "preprocess", "sinks")
 
 
 def problems(error: ValidationError, document: Document, root: type[BaseModel]) -> Iterator[Problem]:
     """Everything that pydantic found, each with its place in the document."""
-    choices = {"unknown_step": tuple(STEPS), "unknown_sink": tuple(SINKS)}
+    choices = {"unknown_step": tuple(STEPS), "unknown_sink": tuple(SINKS), "unknown_source": tuple(SOURCES)}
     found = refusal.problems(error, document.content, document.written, root, _TAGGED, choices)
     yield from (Problem(place, sentence) for place, sentence in found)
 

@@ -3,44 +3,16 @@
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field
 
-from transforms.collection.kafka.spec import KafkaSpec
-from transforms.collection.spec import FilesSpec, LogSpec, RecordSpec, SourceKindSpec
+from transforms.collection.sources import SourceSpec, kind_of
+from transforms.collection.spec import RecordSpec
 from transforms.model.aggregation import Aggregation as Aggregation
 from transforms.preprocessing.spec import StepSpec
-from transforms.specification import ONE_OR_MORE, Duration, Size, Spec, Whole, not_in_this_version
+from transforms.specification import ONE_OR_MORE, Duration, Size, Spec, Whole
 from transforms.storage.sinks import SinkSpec
 from transforms.storage.spec import DeadLettersSpec
 from transforms.time.watermark import WatermarkSpec
-
-_LIVE = "this version reads `files`, `log` and `kafka`"
-
-
-class SourceSpec(Spec):
-    """Where records come from: exactly one kind."""
-
-    files: FilesSpec | None = None
-    log: LogSpec | None = None
-    kafka: KafkaSpec | None = None
-    pubsub: Annotated[dict[str, Any] | None, not_in_this_version("pubsub", _LIVE)] = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "SourceSpec":
-        if sum(kind is not None for kind in (self.files, self.log, self.kafka)) != 1:
-            raise ValueError("source must have exactly one kind: `files`, `log` or `kafka`")
-        return self
-
-    @property
-    def kind(self) -> SourceKindSpec:
-        """What the job reads."""
-        return next(kind for name, kind in self if kind is not None)
-
-    @property
-    def kind_name(self) -> str:
-        """Its name in the job file."""
-        return next(name for name, kind in self if kind is not None)
-
 
 SHARDS: Final = 8
 LIVE_SHARDS: Final = 2
@@ -90,21 +62,9 @@ class JobSpec(Spec):
     execution: ExecutionSpec = ExecutionSpec()
 
     @property
-    def files(self) -> FilesSpec:
-        """The files of a job that reads files."""
-        if self.source.files is None:
-            raise AssertionError("this job does not read files")
-        return self.source.files
-
-    @property
     def is_endless(self) -> bool:
         """Whether its source has no end, so that it can run live and records can be late."""
-        return self.source.files is None
-
-    @property
-    def format(self) -> str:
-        """The form of the source's records."""
-        return self.source.files.format if self.source.files is not None else "jsonl"
+        return kind_of(self.source).follows
 
 
 def rebuild() -> None:

@@ -10,7 +10,8 @@ from dataflow.job.document import Document
 from dataflow.job.paths import mistaken
 from dataflow.job.problem import Problem
 from dataflow.job.refusal import Salvage, problems, without_refused
-from dataflow.job.spec import Aggregation, JobSpec, SourceSpec
+from dataflow.job.spec import Aggregation, JobSpec
+from transforms.collection import sources
 from transforms.location import resolved
 from transforms.storage.sinks import SINKS, kind_of, stores_live
 
@@ -55,11 +56,9 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
         return path if path is None else resolved(path, folder)
 
     sinks = tuple(kind_of(sink).resolved(sink, folder) for sink in spec.sinks)
-    log = spec.source.log
-    source = spec.source if log is None else SourceSpec(log=log.model_copy(update={"path": absolute(log.path)}))
     return spec.model_copy(
         update={
-            "source": source,
+            "source": sources.kind_of(spec.source).resolved(spec.source, folder),
             "sinks": sinks,
             "dead_letters": spec.dead_letters.model_copy(update={"path": absolute(spec.dead_letters.path)}),
             "report": absolute(spec.report),
@@ -70,8 +69,9 @@ def resolve(spec: JobSpec, folder: str) -> JobSpec:
 
 def contradictions(spec: JobSpec) -> Iterator[Problem]:
     """Contradictions between fields."""
-    if spec.record.columns is None and spec.format != "parquet":
-        yield Problem(("record", "columns"), f"is required for {spec.format}; only Parquet brings its own types")
+    source = sources.kind_of(spec.source)
+    if spec.record.columns is None and not source.brings_types(spec.source):
+        yield Problem(("record", "columns"), f"is required: {source.form(spec.source)} does not bring its own types")
     if spec.is_endless and len(spec.aggregations) > MOST_LIVE:
         yield Problem(("aggregations",), f"must be at most {MOST_LIVE} in a live job, are {len(spec.aggregations)}")
     yield from _alike_tables(spec)
@@ -106,7 +106,8 @@ def _alike_tables(spec: JobSpec) -> Iterator[Problem]:
 
 def _unfit_retention(spec: JobSpec) -> Iterator[Problem]:
     if spec.retention and not spec.is_endless:
-        yield Problem(("retention",), "is for live jobs; a job that reads files makes its tables again in each run")
+        kind = sources.kind_of(spec.source).kind
+        yield Problem(("retention",), f"is for live jobs; a job that reads {kind} makes its tables again in each run")
         return
     tables = [*_tables_of(spec), *RESERVED_TABLES]
     for table, duration in spec.retention.items():

@@ -23,8 +23,8 @@ class JobCollector(Collector):
         ledger, reasons = bulletin.totals()
         yield self._counter("records_read", "Records read since this process began", view.bulletin.tally.read)
         yield self._gauge("log_position", "Position of the next record to read", bulletin.position)
-        yield self._gauge("log_end_position", "Position after the last record in the log", bulletin.end)
-        yield self._gauge("backlog_records", "Records in the log that wait to be read", view.backlog)
+        yield self._gauge("log_end_position", "Position after the last record in the source", bulletin.end)
+        yield self._gauge("backlog_records", "Records in the source that wait to be read", view.backlog)
         yield self._gauge("lag_seconds", "Time from a record's arrival to its reading", view.lag_s)
         if view.watermark_s is not None:
             yield self._gauge(

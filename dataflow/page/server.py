@@ -117,11 +117,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def recall(job: Job, bulletin: Bulletin) -> None:
-    """Fills the bulletin with the past of the job: the ends of the log and of the newest checkpoint, and the totals."""
-    from dataflow.source import source_of
-
-    source = source_of(job)
-    first, end = source.span()
+    """Fills the bulletin with the past of the job: the ends of its source and of the newest checkpoint, the totals."""
+    first, end = job.source.span()
     manifest = checkpoint_folder(job).read()
     if manifest is None or not manifest.checkpoints:
         bulletin.set(position=first, end=end)

@@ -20,9 +20,19 @@ from typing import Any, Final, NoReturn
 ROOT: Final = Path(__file__).resolve().parents[2]
 _IMPORTED: Final = (
     *("dataflow.main", "dataflow.graph", "dataflow.execution.live", "dataflow.execution.restore"),
-    *("dataflow.commands.run", "dataflow.commands.verify", "dataflow.commands.replay", "dataflow.source.log"),
-    *("runners.direct", "runners.prism", "transforms.collection.parsing.json_columns"),
-    *("apache_beam.runners.portability.stager", "adbc_driver_sqlite.dbapi"),
+    *(
+        "dataflow.commands.run",
+        "dataflow.commands.verify",
+        "dataflow.commands.replay",
+        "runners.direct",
+        "runners.prism",
+    ),
+    *("transforms.collection.log.read", "transforms.collection.files.read", "transforms.collection.follow"),
+    *(
+        "transforms.collection.parsing.json_columns",
+        "apache_beam.runners.portability.stager",
+        "adbc_driver_sqlite.dbapi",
+    ),
 )
 
 

@@ -46,7 +46,11 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
         "sinks[1]",
         "the table ledger cannot be a topic",
     ),
-    ({"source": {}}, "source", "must have exactly one kind"),
+    ({"source": {}}, "source", "must be a mapping with one of files, log, kafka, is empty"),
+    ({"source": {"pubsub": {"subscription": "s"}}}, "source", "one of files, log, kafka, is pubsub"),
+    ({"source": {"log": {"path": "l"}, "files": {}}}, "source", "one of files, log, kafka, has log and files"),
+    ({"source": {"log": {"path": ""}}}, "source.log.path", "is ''"),
+    ({"source": {"files": {"files": {"paths": "x"}, "format": "csv"}}}, "source.files.paths", "is required"),
     (files(format="xml"), "source.files.format", "must be 'parquet', 'jsonl' or 'csv', is xml"),
     (files(paths=[]), "source.files.paths", "must not be empty"),
     (event_time(column="when"), "record", "event_time.column must be one of `columns`, is when"),
@@ -110,12 +114,13 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
 LATER: Final = [
     (one(window={"session_gap": "30m"}), "aggregations[0].window.session_gap"),
     (one(models={"m": {**MODEL, "kind": "random_forest"}}), "aggregations[0].models.m.kind"),
-    ({"source": {"pubsub": {"subscription": "s"}}}, "source.pubsub"),
 ]
 
 UNKNOWN: Final = [
     ({"sink": [PARQUET]}, "sink", "sinks"),
     (files(path="x"), "source.files.path", "paths"),
+    ({"source": {"fils": {"paths": "x"}}}, "source", "files"),
+    ({"source": {"kafka": {"broker": "a:1", "topic": "t"}}}, "source.kafka.broker", "brokers"),
     ({"record": {**RECORD, "colums": {}}}, "record.colums", "columns"),
     (one(windows={"size": "1h"}), "aggregations[0].windows", "window"),
     (one(window={"size": "1h", "evry": "1m"}), "aggregations[0].window.evry", "every"),

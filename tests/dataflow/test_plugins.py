@@ -1,24 +1,39 @@
-"""A package from outside adds kinds of sinks and models, and statistics: a job names it; no file of ours changes."""
+"""A package from outside adds sources, kinds of sinks and models, and statistics: no file of ours changes."""
 
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dataflow.forking import forked
-from tests.dataflow.jobs import JSON_LINES, ROOT, Ended, changed, finished, streamgauge, write_job, written
-from tests.dataflow.live_job import JOB, Feed
+from tests.dataflow.jobs import (
+    JSON_LINES,
+    ROOT,
+    Ended,
+    changed,
+    finished,
+    parquet_table,
+    streamgauge,
+    write_job,
+    written,
+)
+from tests.dataflow.live_job import BEGAN_US, JOB, Feed, kept_up_to
+from tests.waiting import until
 
 PLUGIN = f"{ROOT}/tests/plugin"
 MODELS = {"usual": {"kind": "mean_of", "column": "value"}}
 FIGURES = [{**JSON_LINES["aggregations"][0], "statistics": {"value": ["min", "max", "range"]}, "models": MODELS}]
 
 
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT), PLUGIN])}
+
+
 def with_plugin(*arguments: str | Path, packages: Path | None = None) -> Ended:
-    folders = [str(ROOT), PLUGIN, *([str(packages)] if packages is not None else [])]
+    folders = [ENVIRONMENT["PYTHONPATH"], *([str(packages)] if packages is not None else [])]
     return finished(forked(*arguments, env={"PYTHONPATH": os.pathsep.join(folders)}))
 
 
@@ -205,3 +220,119 @@ def test_a_plugin_that_is_not_there_or_not_named_is_refused(
     job = {"job": "j", "plugins": plugins, **JSON_LINES, "sinks": [{"lines": {"path": "lines"}}]}
     ended = streamgauge("check", written(tmp_path, changed(job)))
     assert (ended.code, said in ended.message) == (2, True), ended.message
+
+
+class Files:
+    """Puts numbered files into a folder, whole, a tenth of a second of 20 records each; one record is broken."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir()
+        self.written = 0
+
+    def write(self, count: int) -> None:
+        for number in range(self.written + 1, self.written + count + 1):
+            now = BEGAN_US // 1000 + 100 * number
+            lines = [json.dumps({"ts": now - row, "key": f"k{row % 3}", "value": row}) for row in range(19)]
+            new = self.folder / f"{number}.new"
+            new.write_text("\n".join([*lines, "broken"]) + "\n")
+            new.rename(new.with_suffix(".jsonl"))
+        self.written += count
+
+    @property
+    def present(self) -> set[int]:
+        return {int(path.stem) for path in self.folder.glob("*.jsonl")}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "in")
+
+
+def reading(folder: Path, kind: str) -> Path:
+    """A job with a source of the plugin."""
+    return write_job(folder, changed(JOB, plugins="example", source={kind: {"path": "in"}}))
+
+
+def booked(folder: Path) -> dict[str, int]:
+    """What became of the records, by the ledger."""
+    rows = parquet_table(folder / "out/ledger").to_pylist()
+    return {name: sum(row[name] for row in rows) for name in ("read", "dead")}
+
+
+def test_a_job_reads_the_source_of_a_plugin_to_its_end(tmp_path: Path, files: Files) -> None:
+    job = reading(tmp_path, "numbered")
+    files.write(30)
+    assert f"  read        folder {tmp_path}/in\n" in with_plugin("plan", job).out
+    checked = with_plugin("check", job)
+    assert f"source    folder {tmp_path}/in, records 0 to 30, readable" in checked.out, checked
+    ended = with_plugin("run", job)
+    assert ended.code == 0, ended
+    assert booked(tmp_path) == {"read": 600, "dead": 30}
+
+
+@pytest.mark.parametrize("kind", ["numbered", "mailbox"])
+def test_a_live_job_follows_the_source_of_a_plugin_is_killed_and_resumes(
+    kind: str, tmp_path: Path, files: Files
+) -> None:
+    job = reading(tmp_path, kind)
+    for _ in range(2):
+        before = kept_up_to(tmp_path)
+        process = forked("run", job, "--streaming", env=ENVIRONMENT)
+        try:
+            files.write(30)
+            until(lambda: kept_up_to(tmp_path), f"a checkpoint after {before}", before.__lt__)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    files.write(30)
+    ended = with_plugin("run", job, "--streaming", "--to-end")
+    assert ended.code == 0, ended
+    assert booked(tmp_path) == {"read": 1800, "dead": 90}
+    assert files.present == (set(range(1, 91)) if kind == "numbered" else set())
+
+
+def test_a_source_of_a_plugin_is_verified_and_its_dead_letters_replayed(tmp_path: Path, files: Files) -> None:
+    job = reading(tmp_path, "numbered")
+    files.write(30)
+    assert with_plugin("run", job, "--streaming", "--to-end").code == 0
+    checked = with_plugin("verify", job)
+    assert f"are what files 1 to 30 of the folder {tmp_path}/in give" in checked.out, checked
+    assert with_plugin("replay", job, "--export", tmp_path / "dead.jsonl").code == 0
+    mended = (tmp_path / "dead.jsonl").read_text().replace('"broken"', json.dumps('{"ts": 1, "key": "k"}'))
+    (tmp_path / "dead.jsonl").write_text(mended)
+    replayed = with_plugin("replay", job, tmp_path / "dead.jsonl")
+    assert "30: 30 brought in, 0 still dead" in replayed.out, replayed
+    for command in (["run", "--streaming", "--to-end"], ["verify"]):
+        files.write(10)
+        ended = with_plugin(command[0], job, *command[1:])
+        assert ended.code == 0, ended
+    assert booked(tmp_path) == {"read": 800, "dead": 10}
+
+
+def test_what_would_read_a_source_again_says_that_it_can_be_read_only_once(tmp_path: Path, files: Files) -> None:
+    job = reading(tmp_path, "mailbox")
+    files.write(30)
+    assert with_plugin("run", job, "--streaming", "--to-end").code == 0
+    once = f"the folder {tmp_path}/in can be read only once"
+    for command in ("verify", "replay"):
+        ended = with_plugin(command, job)
+        assert (ended.code, f"{command} reads a source again, and {once}" in ended.message) == (2, True), ended
+    assert with_plugin("replay", job, "--export", tmp_path / "dead.jsonl").code == 0
+    shutil.rmtree(tmp_path / "out/fixed")
+    rebuilt = with_plugin("rebuild", job)
+    assert (rebuilt.code, "from another sink" in rebuilt.out) == (0, True), rebuilt
+    shutil.rmtree(tmp_path / "out")
+    ended = with_plugin("rebuild", job)
+    assert (ended.code, f"is whole in no sink, and {once}: restore a sink" in ended.message) == (2, True), ended
+    on_flink = with_plugin("check", job, "--runner=FlinkRunner", "--flink_master=localhost:1")
+    assert on_flink.code == 2 and f"{once}, and a cluster" in on_flink.message, on_flink
+
+
+def test_a_checkpoint_of_a_source_of_another_kind_is_refused(tmp_path: Path, files: Files, feed: Feed) -> None:
+    files.write(10)
+    feed.write(10)
+    assert with_plugin("run", reading(tmp_path, "numbered"), "--streaming", "--to-end").code == 0
+    ended = with_plugin("run", write_job(tmp_path, JOB), "--streaming", "--to-end")
+    assert ended.code == 2
+    assert f"its checkpoints are not of the log {tmp_path}/log, but of a source of another kind" in ended.message

@@ -21,7 +21,6 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from dataflow.execution.checkpoints import carried_in, seeds_of, timeline_of
 from dataflow.execution.restore import passed, rolled_back_to
 from dataflow.execution.submission import Savepoint, Standing
-from dataflow.source.log import reached
 from tests.live.history import History, Published
 from tests.live.plan import DRAIN, Plan
 from tests.live.shard import Shard
@@ -152,7 +151,8 @@ class Life:
             if row["final"]
         ]
         watermark = max(NEVER if newest is None else newest.watermark, *closed, NEVER)
-        read = reached(newest.source) if newest is not None else {} if manifest.at.name == NOTHING else None
+        nothing: Mapping[str, int] | None = {} if manifest.at.name == NOTHING else None
+        read = nothing if newest is None else self.job.source.reached(newest.source)
         return Standing(manifest.at.name, manifest.at.history, [], watermark, read, manifest.line)
 
     def _taken_back(self, saved: Saved) -> SourceCursor:
@@ -206,7 +206,7 @@ class Life:
             *(job.tables, self.world.sinks(job), checkpoints, len(self.shards)),
             grows=grows,
             waiting=waiting,
-            reached=reached,
+            reached=job.source.reached,
             retention=self.retention,
         )
 

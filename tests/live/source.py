@@ -12,6 +12,7 @@ from transforms.collection.follow import FollowFn, Following
 from transforms.collection.log.feed import portion_of
 from transforms.process.progress import Bulletin
 from transforms.specification import microseconds
+from transforms.time.watermark import Progress
 
 
 class Source(FollowFn):
@@ -46,7 +47,7 @@ class Source(FollowFn):
 
     def read(self, cursor: SourceCursor) -> Portion | None:
         chunks = self.study.log[cursor.chunk - 1 : min(cursor.chunk - 1 + self.flush_chunks, self.visible)]
-        return portion_of(chunks, self.study.flush(chunks, cursor.progress), cursor) if chunks else None
+        return portion_of(chunks, self.study.flush(chunks, cursor.own(Progress)), cursor) if chunks else None
 
     def is_at_end(self, cursor: SourceCursor) -> bool:
         return not self.has(cursor)

@@ -138,7 +138,7 @@ def launched(study: Study, world: Any, chance: Random, plan: Plan, history: Hist
 
 def write(log: Sequence[Chunk], job: Job) -> None:
     """The log as a collector writes it."""
-    writer = LogWriter(job.log.path)
+    writer = LogWriter(job.source.options.path)
     for chunk in log:
         lines, parts = chunk.data.split(b"\n"), []
         for run in chunk.runs:

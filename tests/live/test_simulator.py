@@ -37,7 +37,8 @@ from transforms.storage.live import plan as storing
 from transforms.storage.live.keeper import Keeper
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.tables import DEAD_LETTERS
-from transforms.time.tick import PARTIAL, READ, SENT, Tick, label_of, moment, name_of
+from transforms.time.moment import SENT, moment
+from transforms.time.tick import PARTIAL, READ, Tick, label_of, name_of
 from transforms.time.watermark import Progress, WatermarkSpec
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,8 @@ from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline, TimelineState
 from transforms.record.batch import empty, one_batch
 from transforms.record.coder import RecordBatchCoder
+from transforms.time.moment import CLOSING, moment, tick_after
 from transforms.time.tick import (
-    CLOSING,
     PARTIAL,
     ROWS,
     SNAPSHOT,
@@ -31,9 +31,7 @@ from transforms.time.tick import (
     Tick,
     content_of,
     label_of,
-    moment,
     parcel,
-    tick_after,
     tick_of,
 )
 from transforms.time.watermark import END, NEVER

@@ -1,52 +1,89 @@
-"""The source cursor: what is left to read of an endless source, and Beam's view of it as one undivided restriction."""
+"""The source cursor: what is left to read of an endless source."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, TypeVar
 
-from apache_beam.coders import Coder, registry
-from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
-from apache_beam.transforms.core import RestrictionProvider
-
-from transforms.collection.sources import progress_kind
 from transforms.time.tick import Tick, name_of
 from transforms.time.watermark import NEVER
 
-FORMAT: Final = 1
+
+class SourceProgress(Protocol):
+    """How far a source was read: the source's own cursor. Checkpoints and savepoints hold it as JSON."""
+
+    @property
+    def watermark(self) -> int:
+        """Up to where event time has passed (µs); NEVER until it is known."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The progress as JSON-compatible values."""
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "SourceProgress":
+        """The progress that `to_json` wrote, in this version or an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The progress of a source of which nothing was read, or of which only an engine knows what was."""
+
+    watermark: int = NEVER
+
+    def to_json(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Unread":
+        """The same."""
+        return Unread()
+
+
+P = TypeVar("P", bound=SourceProgress)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCursor:
-    """What is left to read of a source: everything from `chunk`, or nothing once `ended`; and the progress so far.
+    """What is left to read of a source, or nothing once `ended`; and the progress so far.
+
+    What was read is in `progress`. The two numbers next to it mean the same for every source: `chunk` puts portions in
+    an order, and names ticks by it; `position` counts records, to show how far a job is.
 
     Args:
-        chunk: the first chunk that was not read.
-        progress: the source's progress through everything before `chunk`; it has `watermark` and `to_json`.
-        position: the position of the first record of `chunk`.
+        chunk: a number that is greater after each portion; of a log, the first chunk that was not read.
+        progress: how far the source was read.
+        position: how many records came before; of a log, the position of the next record, of a topic the sum of its
+            partitions' offsets.
         kept_at: when the last tick with a checkpoint was sent, in s since the epoch.
         is_kept: whether that tick was at `chunk`.
-        told: the watermark of the last tick.
-        untold: how many portions were sent since the last tick.
+        last_tick: the watermark of the last tick.
+        since_tick: how many portions were sent since the last tick.
         began: where the job began, in the source's own terms; None: at the source's own beginning.
         shift: the offset added to the names of ticks; 0 in a first launch. A later launch exceeds the name of the
             checkpoint from which it resumes, because that checkpoint's files carry its name.
     """
 
-    chunk: int
-    progress: Any
+    chunk: int = 0
+    progress: SourceProgress = field(default_factory=Unread)
     position: int = 0
     kept_at: float = 0.0
     is_kept: bool = False
-    told: int = NEVER
-    untold: int = 0
+    last_tick: int = NEVER
+    since_tick: int = 0
     shift: int = 0
-    began: Mapping[str, int] | None = None
+    began: Mapping[str, Any] | None = None
     ended: bool = False
 
-    def after(self, chunk: int, position: int, progress: Any) -> "SourceCursor":
+    def own(self, kind: type[P]) -> P:
+        """The progress, for the source itself, which knows its class."""
+        if not isinstance(self.progress, kind):
+            raise TypeError(f"the progress is a {type(self.progress).__name__}, and must be a {kind.__name__}")
+        return self.progress
+
+    def after(self, chunk: int, position: int, progress: SourceProgress) -> "SourceCursor":
         """The cursor once everything before `chunk` has been read."""
-        return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, untold=self.untold + 1)
+        since = self.since_tick + 1
+        return replace(self, chunk=chunk, position=position, progress=progress, is_kept=False, since_tick=since)
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick at this cursor: a checkpoint barrier after everything before it."""
@@ -55,87 +92,5 @@ class SourceCursor:
         return Tick(name, self.chunk, self.progress.watermark, keeps, source)
 
 
-class CursorCoder(Coder):
-    """Encodes a source cursor as JSON: engines keep it in savepoints, from which other versions of this code resume."""
-
-    def encode(self, value: SourceCursor) -> bytes:
-        known = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "progress"}
-        kind, progress = "", None
-        if value.progress is not None:
-            kind, progress = type(value.progress).__name__, value.progress.to_json()
-        return json.dumps({"format": FORMAT, "kind": kind, "progress": progress, **known}).encode()
-
-    def decode(self, encoded: bytes) -> SourceCursor:
-        content = json.loads(encoded)
-        if content.pop("format") > FORMAT:
-            raise ValueError("this savepoint was taken by a newer version; use the version that took it")
-        kind, progress = content.pop("kind"), content.pop("progress")
-        return SourceCursor(progress=progress_kind(kind).from_json(progress) if kind else None, **content)
-
-    def is_deterministic(self) -> bool:
-        return True
-
-    def estimate_size(self, value: SourceCursor) -> int:
-        return 1_000  # roughly; an exact size would require encoding it
-
-    def to_type_hint(self) -> type:
-        return SourceCursor
-
-
-class CursorTracker(RestrictionTracker):
-    """Claims chunks one after the other. An endless source is never divided: the half that waits to be read would hold
-    the watermark for ever."""
-
-    def __init__(self, cursor: SourceCursor):
-        self._rest = cursor
-        self._left: SourceCursor | None = None
-
-    def current_restriction(self) -> SourceCursor:
-        return self._rest
-
-    def try_claim(self, cursor: SourceCursor) -> bool:
-        """Claims everything before `cursor`; false once the runner has taken the remainder away."""
-        if self._left is not None:
-            return False
-        self._rest = cursor
-        return True
-
-    def try_split(self, fraction_of_remainder: float) -> tuple[SourceCursor, SourceCursor] | None:
-        if fraction_of_remainder != 0 or self._rest.ended or self._left is not None:
-            return None
-        self._left = self._rest
-        self._rest = replace(self._rest, ended=True)
-        return self._rest, self._left
-
-    def check_done(self) -> bool:
-        if not self._rest.ended:
-            raise ValueError(f"the source was left at chunk {self._rest.chunk} without a time to resume")
-        return True
-
-    def current_progress(self) -> RestrictionProgress:
-        return RestrictionProgress(completed=0, remaining=1)
-
-    def is_bounded(self) -> bool:
-        return False
-
-
-class CursorProvider(RestrictionProvider):
-    """Beam's view of an endless source: one restriction of unknown size."""
-
-    def initial_restriction(self, element: SourceCursor) -> SourceCursor:
-        return element
-
-    def create_tracker(self, restriction: SourceCursor) -> CursorTracker:
-        return CursorTracker(restriction)
-
-    def restriction_coder(self) -> CursorCoder:
-        return CursorCoder()
-
-    def restriction_size(self, element: SourceCursor, restriction: SourceCursor) -> int:
-        return 1
-
-    def truncate(self, element: SourceCursor, restriction: SourceCursor) -> None:
-        return None
-
-
-registry.register_coder(SourceCursor, CursorCoder)
+NOTHING_READ: Final = SourceCursor()
+"""For a source that is not followed, and for a job whose engine has the cursor."""

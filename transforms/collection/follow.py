@@ -12,12 +12,14 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
 
 from transforms.collection.control import STOP, asked_for
-from transforms.collection.cursor import CursorProvider, SourceCursor
+from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
+from transforms.collection.restriction import CursorProvider
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, branched, branching
 from transforms.time.event_time import EARLIEST, Window, as_timestamps
-from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_parcel
+from transforms.time.moment import PASSED, SENT, moment
+from transforms.time.tick import IDLE, LAST, READ, tick_parcel
 from transforms.time.watermark import END
 
 _POLL_SECONDS: Final = 0.005
@@ -53,9 +55,9 @@ class Following:
 
     def is_due(self, cursor: SourceCursor) -> bool:
         """Whether a tick has an effect: since the last one, a slice has ended or its wait for late records has."""
-        if cursor.untold >= self.most_without_tick:
+        if cursor.since_tick >= self.most_without_tick:
             return True
-        before, now = cursor.told, cursor.progress.watermark
+        before, now = cursor.last_tick, cursor.progress.watermark
         if now <= before or now < EARLIEST:
             return False
         times = [(window, time) for window, wait in self.windows for time in {0, wait}]
@@ -139,7 +141,7 @@ class FollowFn(beam.DoFn):
             cursor = replace(cursor, kept_at=now, is_kept=True)
         has_tick = keeps or (portion is not None and self._following.is_due(cursor))
         if has_tick:
-            cursor = replace(cursor, told=cursor.progress.watermark, untold=0)
+            cursor = replace(cursor, last_tick=cursor.progress.watermark, since_tick=0)
         return Turn(cursor, portion, why, keeps, has_tick)
 
     def _sent(self, turn: Turn) -> Iterator[Any]:
@@ -148,7 +150,7 @@ class FollowFn(beam.DoFn):
         if turn.cursor.ended and self._following.drains:
             tick = replace(tick, watermark=END)
         at = moment(tick.name, SENT)
-        for output in outputs(turn.portion) if turn.portion is not None else ():
+        for output in branched(turn.portion.outputs()) if turn.portion is not None else ():
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, at))
             else:
@@ -167,12 +169,6 @@ class FollowFn(beam.DoFn):
 
     def teardown(self) -> None:
         self._feed.close()
-
-
-def outputs(portion: Portion) -> Iterator[Any]:
-    """A portion as outputs of the pipeline: batches untagged, the rest tagged."""
-    for tag, batch in portion.outputs():
-        yield batch if tag == "batches" else beam.pvalue.TaggedOutput(tag, batch)
 
 
 @dataclass(eq=False, kw_only=True)

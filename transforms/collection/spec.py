@@ -1,63 +1,16 @@
-"""The `source` and `record` of a job file: which files, log or topic to read, and what a record is."""
+"""The `record` of a job file: what a record is."""
 
-from collections.abc import Hashable, Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from transforms.location import NamedPath, identity
 from transforms.record.batch import RESERVED
-from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Size, Spec
+from transforms.specification import ColumnType, Duration, Size, Spec
 from transforms.time.zone import TimeZone
 
 LONGEST_LINE: Final = 64 << 20
 """The most bytes of a line that a reader keeps: a file without a newline must not be held in memory whole."""
-
-FORMATS: Final = ("parquet", "jsonl", "csv")
-
-
-class SourceKindSpec(Spec):
-    """A kind of source, as the job file writes it."""
-
-    def named_paths(self) -> Iterator[NamedPath]:
-        """Every path and URL of files in it, each with its field."""
-        return iter(())
-
-    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
-        """Places that nothing may be written to: what lies there, what each is called, and what is equal for it."""
-        return iter(())
-
-
-class FilesSpec(SourceKindSpec):
-    """Files to read to their end; paths may contain globs, and be local paths or any fsspec URL.
-
-    `.gz` and `.zst` files are decompressed. Relative paths are relative to the job file.
-    """
-
-    paths: Annotated[tuple[str, ...], ONE_OR_MORE, Field(min_length=1)]
-    format: Literal["parquet", "jsonl", "csv"]
-
-    def named_paths(self) -> Iterator[NamedPath]:
-        for index, path in enumerate(self.paths):
-            yield NamedPath(("paths", *([index] if len(self.paths) > 1 else [])), path)
-
-
-class LogSpec(SourceKindSpec):
-    """The collector's durable log: read to its present end, or for ever with `--streaming`.
-
-    `path` is the log's folder, relative to the job file. `retain` is how far back, at least, `verify` can replay the
-    log; the collector keeps that much of it, whatever its own `--keep` says.
-    """
-
-    path: str = Field(min_length=1)
-    retain: Duration = timedelta(hours=1)
-
-    def named_paths(self) -> Iterator[NamedPath]:
-        yield NamedPath(("path",), self.path, stays=True)
-
-    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
-        yield "the log", self.path, frozenset({identity(self.path)})
 
 
 class Column(Spec):

@@ -10,10 +10,11 @@ import apache_beam as beam
 from transforms.collection.files import read as files
 from transforms.collection.files.presence import refuse_absent, refuse_unknown
 from transforms.collection.files.ranges import FileRange, list_files, list_ranges, parquet_schema
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.source_error import UNREADABLE, reason
-from transforms.collection.spec import FilesSpec, RecordSpec
+from transforms.collection.spec import RecordSpec
 from transforms.errors import SourceError
 from transforms.pipeline.arguments import refuse_below_one
 from transforms.refusal import SpecError, validated

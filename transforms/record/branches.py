@@ -1,5 +1,6 @@
 """Steps over batches with several outputs: the batches, and side outputs that account for records that left them."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 import apache_beam as beam
@@ -24,3 +25,16 @@ def branching(fn: beam.DoFn, *tags: str) -> Any:
     """
     typed = beam.ParDo(fn).with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
     return typed.with_outputs(*tags, main="batches")
+
+
+def branched(parts: Iterable[tuple[str, pa.RecordBatch]]) -> Iterator[Branched]:
+    """Batches with the names of their outputs, as a step with the output `batches` gives them: the others tagged."""
+    for tag, batch in parts:
+        yield batch if tag == "batches" else beam.pvalue.TaggedOutput(tag, batch)
+
+
+class PassOnFn(beam.DoFn):
+    """Passes batches on as they are."""
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        yield batch

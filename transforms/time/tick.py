@@ -1,10 +1,10 @@
 """Ticks: the checkpoint barriers of a live pipeline, which mark that everything before them has arrived.
 
 Beam's time in a live pipeline is not event time but the source's progress: the data of a chunk has a timestamp that
-grows with the chunk's number (`moment`), so Beam's watermark and timers only show what has arrived. Event time travels
-in the ticks, as data. A tick says: everything before chunk `chunk` has been sent, and event time has passed
-`watermark`. Its timer fires when all of that has arrived; the state then comes from exactly the records before the
-tick: one consistent cut, which a checkpoint requires.
+grows with the chunk's number (`transforms.time.moment`), so Beam's watermark and timers only show what has arrived.
+Event time travels in the ticks, as data. A tick says: everything before chunk `chunk` has been sent, and event time has
+passed `watermark`. Its timer fires when all of that has arrived; the state then comes from exactly the records before
+the tick: one consistent cut, which a checkpoint requires.
 """
 
 import json
@@ -13,12 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
-from apache_beam.utils.timestamp import Timestamp
 
-SENT: Final = -1
-CLOSING: Final = 0
-KEEPING: Final = 1
-PASSED: Final = 2
 READ, IDLE, LAST = range(3)
 """Why there is a tick at a chunk: everything before it was read; nothing new arrived for long; the job ends."""
 
@@ -27,29 +22,12 @@ ROWS: Final = "rows"
 SNAPSHOT: Final = "snapshot"
 TICK: Final = "tick"
 """The kinds of parcels."""
-_STEP: Final = 1_000
-_TICK: Final = 1_000_000
-"""A tick takes a second (µs): Beam's Java runners truncate the watermark of a paused source to whole seconds."""
 _LABEL: Final = b"streamgauge.parcel"
 
 
 def name_of(chunk: int, why: int) -> int:
     """The name of a tick: names increase along the source, and a chunk has one for each reason."""
     return 4 * chunk + why
-
-
-def moment(name: int, step: int) -> Timestamp:
-    """Beam's time of a step at a tick. Runners keep milliseconds, so a step is one, and the last is a whole second.
-
-    The data of the chunks before the tick is `SENT`; windows close at `CLOSING`; a checkpoint of the result is kept
-    at `KEEPING`; and when all is done the source's watermark has `PASSED`.
-    """
-    return Timestamp(micros=name * _TICK + (step - PASSED) * _STEP)
-
-
-def tick_after(timestamp: Timestamp) -> int:
-    """The name of the first tick at or after a moment."""
-    return -(-timestamp.micros // _TICK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataflow.commands.options import say_of
 from dataflow.errors import JobFailed, Refused
 from dataflow.execution.bounded import check_sinks
 from dataflow.execution.checkpoints import checkpoint_folder, identity
-from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded
+from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded, refuse_read_once
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
 from transforms.specification import microseconds
@@ -62,6 +62,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
     began = time.monotonic()
+    refuse_read_once(job.source)
     check_sinks(job)
     parallelism = flink.parallelism_of(start.flags)
     target = target_of(start.flags)
@@ -207,14 +208,8 @@ def _owes(start: Start) -> bool:
     """Whether the job must write a checkpoint, even if no record arrives."""
     if start.savepoint is None:
         return True
-    from dataflow.source import source_of
-
     manifest = checkpoint_folder(start.job).read(taken_back=True)
-    return (
-        manifest is None
-        or manifest.taken_back
-        or source_of(start.job).span()[1] > int(manifest.newest.source["position"])
-    )
+    return manifest is None or manifest.taken_back or start.job.source.unread(manifest.newest) > 0
 
 
 def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:

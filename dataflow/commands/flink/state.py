@@ -246,8 +246,6 @@ def growth_of(history: Sequence[Any]) -> float:
 
 
 def _show_progress(job: Job, record: Submission, *, runs: bool) -> None:
-    from dataflow.source import source_of
-
     manifest = checkpoint_folder(job).read()
     now, kept = time.time(), None
     if manifest is None:
@@ -255,8 +253,7 @@ def _show_progress(job: Job, record: Submission, *, runs: bool) -> None:
     else:
         newest, kept = manifest.newest, manifest.newest.taken
         click.echo(f"  own           checkpoint {_age(now - kept)} ago, event time {as_text(newest.watermark)}")
-        unread = max(source_of(job).span()[1] - int(newest.source["position"]), 0)
-        click.echo(f"  lag           {unread:,} records of the source came after that checkpoint")
+        click.echo(f"  lag           {job.source.unread(newest):,} records of the source came after that checkpoint")
     if runs and (note := standstill(kept, record.submitted, now, job.spec.execution.checkpoint.total_seconds())):
         click.echo(f"  note          {note}")
 

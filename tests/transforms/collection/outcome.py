@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from transforms.collection.files.ranges import list_ranges
 from transforms.collection.files.read import FileReader, Format
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.parsing.csv_lines import parse_csv
 from transforms.collection.parsing.json_lines import parse_json
 from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Parsed, Rows, Schema, conform
 from transforms.collection.repair import Overlay
-from transforms.collection.spec import Column, EventTimeSpec, FilesSpec
+from transforms.collection.spec import Column, EventTimeSpec
 from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, Origin
 
 Good = dict[int, dict[str, Any]]

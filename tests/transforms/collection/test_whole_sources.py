@@ -17,8 +17,8 @@ import zstandard
 from tests.transforms.collection.outcome import TIME, column, count, format_of, read, schema_of
 from transforms.collection.files.ranges import FileRange, list_ranges
 from transforms.collection.files.read import FileReader, Format
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.parsing.parsed import Parsed
-from transforms.collection.spec import FilesSpec
 from transforms.errors import SourceError
 
 SCHEMA = schema_of({TIME: "int64", "k": "string?"})

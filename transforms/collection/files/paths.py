@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 import fsspec
 
 from transforms.collection.files.opening import is_url
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.source_error import reason
-from transforms.collection.spec import FilesSpec
 from transforms.errors import SourceError
 
 _LOCAL_URLS = ("file://", "local://")

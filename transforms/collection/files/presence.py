@@ -1,12 +1,13 @@
 """Whether files have the columns that are asked of them."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from transforms.collection.files.ranges import FileRange, header_in, list_files
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.source_error import UNREADABLE, reason
-from transforms.collection.spec import Column, FilesSpec
+from transforms.collection.spec import Column
 from transforms.errors import SourceError
+from transforms.refusal import near
 
 
 def refuse_absent(
@@ -52,16 +53,3 @@ def refuse_unknown(ranges: Sequence[FileRange], columns: Mapping[str, Column], f
         for name in part.header:
             if name not in columns:
                 raise SourceError(f"{field}: every record of {part.source} has {name}, which is not in columns")
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """What there is instead of a name, the names like it first."""
-    there = list(names)
-    plain = {_letters(other): other for other in reversed(there)}
-    alike = [plain[match] for match in difflib.get_close_matches(_letters(name), list(plain), 1, 0.6)]
-    did = f"did you mean `{alike[0]}`? " if alike else ""
-    return f"{did}there are {', '.join(there)}"
-
-
-def _letters(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())

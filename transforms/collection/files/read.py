@@ -345,3 +345,20 @@ class ReadFiles(beam.PTransform):
 
     def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
         return ranges | "Spread" >> beam.Reshuffle() | "Read" >> branching(ReadFn(self.reader, self.bulletin), *BOOKS)
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadListed(beam.PTransform):
+    """Reads ranges of files that are known when the pipeline is built.
+
+    Out: as `ReadFiles`.
+    """
+
+    ranges: Sequence[FileRange]
+    read: ReadFiles
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        return self.read.expand(pipeline | "Ranges" >> beam.Create(self.ranges))

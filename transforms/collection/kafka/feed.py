@@ -8,7 +8,7 @@ from typing import Final
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Portion
 from transforms.collection.kafka.ahead import AheadReader
-from transforms.collection.kafka.progress import KafkaProgress
+from transforms.collection.kafka.progress import KafkaProgress, offsets_in
 from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser, Reading
 from transforms.collection.kafka.spec import KafkaSpec
@@ -19,11 +19,6 @@ HEARTBEAT_MICROS: Final = 1_000_000
 """After this much silence an empty portion reports how long the silence was: it makes partitions idle."""
 
 _WAIT_SECONDS: Final = 0.02
-
-
-def group_of(spec: KafkaSpec, job: str) -> str:
-    """The consumer group whose offsets show a job's progress."""
-    return spec.group or f"streamgauge-{job}"
 
 
 @dataclass
@@ -50,7 +45,7 @@ class KafkaFeed:
 
     def has(self, cursor: SourceCursor) -> bool:
         """Reads the next portion ahead; waits a moment for it."""
-        offsets = self._known(cursor.progress).offsets
+        offsets = self._known(cursor.own(KafkaProgress)).offsets
         if self._ready is not None and self._ready_for == offsets:
             return True
         self._ready, self._ready_for = None, offsets
@@ -72,7 +67,7 @@ class KafkaFeed:
         if reading.is_full:
             following = {part.partition: part.next for part in reading.fetched}
             self._ahead.begin({**self._ready_for, **following}, _WAIT_SECONDS)
-        flush = self.parser.parse(reading, self._known(cursor.progress))
+        flush = self.parser.parse(reading, self._known(cursor.own(KafkaProgress)))
         left = cursor.after(cursor.chunk + 1, sum(flush.progress.offsets.values()), flush.progress)
         newest = max((int(part.timestamps.max()) for part in reading.fetched if len(part.timestamps)), default=-1)
         received = newest if newest >= 0 else int(time.time() * 1e6)
@@ -102,11 +97,6 @@ class KafkaFeed:
         if self._reader.trouble != self._trouble:
             self.bulletin.replace_trouble(self._trouble, self._reader.trouble)
             self._trouble = self._reader.trouble
-
-
-def offsets_in(source: Mapping[str, object]) -> dict[int, int]:
-    """The offset at which a checkpoint's source resumes in each partition."""
-    return KafkaProgress.from_json(source["progress"]).offsets  # type: ignore[arg-type]  # a checkpoint is JSON
 
 
 def newest_offsets(manifest: str) -> dict[int, int]:

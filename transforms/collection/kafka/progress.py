@@ -93,6 +93,11 @@ class KafkaProgress:
         return KafkaProgress(content["watermark"], content["elapsed"], known)
 
 
+def offsets_in(source: Mapping[str, Any]) -> dict[int, int]:
+    """The offset at which a checkpoint's source resumes in each partition."""
+    return KafkaProgress.from_json(source["progress"]).offsets
+
+
 def _least(partitions: Iterable[PartitionProgress], wait: int) -> int:
     """The event time up to which all of these partitions have progressed."""
     latest = min(partition.latest for partition in partitions)

@@ -1,19 +1,17 @@
 """A Kafka topic as a source: which topic, from where, and the format of its values."""
 
 import re
-from collections.abc import Hashable, Iterator
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transforms.collection.spec import SourceKindSpec
-from transforms.location import NamedPath
+from transforms.specification import Spec
 from transforms.systems.kafka import TOPIC, KafkaCluster
 from transforms.systems.schema_registry import RegistrySpec, check_registry
 
 
-class KafkaSpec(KafkaCluster, SourceKindSpec):
+class KafkaSpec(KafkaCluster):
     """A Kafka topic: read to its present end, or for ever with `--streaming`.
 
     `start`: where a job without a checkpoint begins: `earliest`, `latest`, or a time with a UTC offset, by the
@@ -56,15 +54,15 @@ class KafkaSpec(KafkaCluster, SourceKindSpec):
         check_registry(self.format, self.schema_registry)
         return self
 
-    def named_paths(self) -> Iterator[NamedPath]:
-        yield from self.key_files(())
-
-    def occupied(self) -> Iterator[tuple[str, str, frozenset[Hashable]]]:
-        yield "the topic that the job reads", f"kafka {self.brokers}, topic {self.topic}", self.places_of(self.topic)
-
     @property
     def start_ms(self) -> int | None:
         """The start time in ms since the epoch; None: at one end of the topic."""
         if self.start in ("earliest", "latest"):
             return None
         return int(datetime.fromisoformat(self.start).timestamp() * 1000)
+
+
+class KafkaSourceSpec(Spec):
+    """A topic, as the job file writes it."""
+
+    kafka: KafkaSpec

@@ -13,6 +13,7 @@ from transforms.collection.log.file import Chunk
 from transforms.collection.log.hold import Hold, IdleHold
 from transforms.collection.log.reading import LogReader
 from transforms.errors import LogOther
+from transforms.time.watermark import Progress
 
 LOG: Final = "log"
 """The key, in what a job knows of its beginning, that says which log it reads."""
@@ -55,7 +56,7 @@ class LogFeed:
         if not chunks:
             self._idle.look(cursor.chunk)
             return None
-        portion = portion_of(chunks, self.parser.parse(chunks, cursor.progress), cursor)
+        portion = portion_of(chunks, self.parser.parse(chunks, cursor.own(Progress)), cursor)
         self._handed_over = time.monotonic(), sum(len(chunk.data) for chunk in chunks)
         return portion
 
@@ -80,7 +81,7 @@ def log_portion(reader: LogReader, parser: ChunkParser, cursor: SourceCursor, en
         LogError: if the log no longer holds them, or is not the log that was read so far.
     """
     chunks = chunks_from(reader, cursor, end)
-    return portion_of(chunks, parser.parse(chunks, cursor.progress), cursor) if chunks else None
+    return portion_of(chunks, parser.parse(chunks, cursor.own(Progress)), cursor) if chunks else None
 
 
 def chunks_from(

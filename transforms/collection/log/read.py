@@ -7,12 +7,11 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.collection.cursor import SourceCursor
-from transforms.collection.follow import outputs
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.feed import log_portion
 from transforms.collection.log.writer import LogReader
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, branched, branching
 
 
 class ReadLogFn(beam.DoFn):
@@ -30,7 +29,7 @@ class ReadLogFn(beam.DoFn):
             while (portion := log_portion(reader, self._parser, cursor, end)) is not None:
                 cursor = portion.cursor
                 self._bulletin.tally.add(portion.records, portion.dead.num_rows)
-                yield from outputs(portion)
+                yield from branched(portion.outputs())
         finally:
             reader.close()
 

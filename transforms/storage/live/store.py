@@ -19,16 +19,14 @@ from transforms.storage.checkpoint.snapshots import write_snapshots
 from transforms.storage.live.keeper import Keeper, Lease
 from transforms.storage.live.plan import LivePlan
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
+from transforms.time.moment import KEEPING, moment, tick_after
 from transforms.time.tick import (
-    KEEPING,
     ROWS,
     TICK,
     Tick,
     content_of,
     label_of,
-    moment,
     parcel,
-    tick_after,
     tick_of,
     tick_parcel,
 )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.transforms.collection.outcome import TIME, column, read, schema_of
 from transforms.collection.files.ranges import list_files
-from transforms.collection.spec import FilesSpec
+from transforms.collection.files.spec import FilesSpec
 from transforms.errors import SourceError
 
 SCHEMA = schema_of({TIME: "int64"})

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from transforms.collection.files.ranges import FileRange, list_files, list_ranges
-from transforms.collection.spec import FilesSpec
+from transforms.collection.files.spec import FilesSpec
 from transforms.errors import SourceError
 
 LINE = b'{"ts":1}\n'

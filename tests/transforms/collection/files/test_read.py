@@ -24,8 +24,9 @@ from tests.transforms.collection.outcome import TIME, column, count, dead, good,
 from transforms.collection.files import read as reading
 from transforms.collection.files.ranges import list_ranges
 from transforms.collection.files.read import FileReader, ReadFiles, read_lines
+from transforms.collection.files.spec import FilesSpec
 from transforms.collection.parsing import csv_quotes
-from transforms.collection.spec import FilesSpec, RecordSpec
+from transforms.collection.spec import RecordSpec
 from transforms.errors import SourceError
 from transforms.record import ledger
 from transforms.record.batch import PAYLOAD, POSITION, origin_of
