@@ -10,7 +10,8 @@ from transforms.aggregation.measure import ColumnMeasure, accumulator
 from transforms.aggregation.summary import Summary, key_column
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.window import Window
 
 A_DAY = 86_400_000_000
 

@@ -20,7 +20,8 @@ from transforms.aggregation.summary import SLICE, Summary, key_column
 from transforms.record.batch import EVENT_TIME, POSITION
 from transforms.record.coder import RecordBatchCoder
 from transforms.specification import microseconds
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.window import Window
 
 KEY = "k"
 SLICE_LENGTH = timedelta(hours=1)

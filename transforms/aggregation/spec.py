@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from transforms.aggregation.family import family_of, is_statistic, meant, names_pattern, rule
 from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more
-from transforms.time.event_time import Window
+from transforms.time.window import Window
 
 
 def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:

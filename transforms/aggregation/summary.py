@@ -19,7 +19,8 @@ from transforms.aggregation.groups import Groups, group
 from transforms.aggregation.measure import Measure, counted_before
 from transforms.record.batch import EVENT_TIME, POSITION, empty, one_batch, origin_of, set_column
 from transforms.record.hashing import hash_rows
-from transforms.time.event_time import Window, as_instants
+from transforms.time.event_time import as_instants
+from transforms.time.window import Window
 
 SLICE: Final = "slice"
 ROWS: Final = "rows"

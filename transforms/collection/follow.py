@@ -16,9 +16,10 @@ from transforms.collection.cursor import CursorProvider, SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, branching
-from transforms.time.event_time import EARLIEST, Window, as_timestamps
+from transforms.time.event_time import EARLIEST, as_timestamps
 from transforms.time.tick import IDLE, LAST, PASSED, READ, SENT, moment, tick_parcel
 from transforms.time.watermark import END
+from transforms.time.window import Window
 
 _POLL_SECONDS: Final = 0.005
 

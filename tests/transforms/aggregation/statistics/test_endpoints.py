@@ -12,7 +12,8 @@ from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.statistics.endpoints import Endpoints
 from transforms.aggregation.summary import Summary
 from transforms.record.batch import EVENT_TIME, POSITION, Origin, with_origin
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.window import Window
 
 
 @settings(max_examples=60, deadline=None)

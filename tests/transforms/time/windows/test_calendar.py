@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.aggregations import aggregation
 from tests.transforms.time.test_zone import by_python
 from transforms.collection.parsing.values import from_text
-from transforms.time.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
+from transforms.time.event_time import EARLIEST, LATEST, as_instants, as_timestamps
+from transforms.time.window import Window
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR = 3_600_000_000
