@@ -17,11 +17,12 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.aggregation.accumulator import as_numpy
 from transforms.aggregation.live import decode_state, encode_state
-from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
+from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.aggregation.timeline import Output, Timeline
 from transforms.record.coder import RecordBatchCoder
 from transforms.time.event_time import as_timestamps
 from transforms.time.watermark import END, NEVER
+from transforms.time.window import SLICE
 
 LATE: Final = "late"
 _MOST_WAITING: Final = 64
@@ -36,7 +37,9 @@ class SummarizeEachFn(beam.DoFn):
         self._shards = shards
 
     def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-        yield from self._summary.by_shard(self._summary.summarize(batch), self._shards).items()
+        # Only the shard knows which slices are late, and a late slice must not join others.
+        partial = self._summary.summarize(batch, joins=False)
+        yield from self._summary.by_shard(partial, self._shards).items()
 
 
 class Alarm(NamedTuple):
@@ -69,7 +72,7 @@ def late_rows(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
 
 def next_due(timeline: Timeline, partial: pa.RecordBatch, through: int) -> int:
     """The watermark at which new slices have a row to emit: at once if one of their windows has ended."""
-    ends = timeline.summary.window.slice_ends(as_numpy(partial[SLICE]))
+    ends = timeline.summary.window.bounds(timeline.summary.slices_of(partial)).ends
     if len(ends) and ends.min() <= through:
         return through
     due = timeline.next_end(partial, through)

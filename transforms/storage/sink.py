@@ -87,14 +87,14 @@ class Known:
     Args:
         watermark: for windows, the event time (µs) that had passed at the place.
         lateness: how long (µs) windows wait for late records.
-        longest: how long (µs) windows are at most.
+        longest: how long (µs) windows are at most; None: there is no bound.
         position: for records, the column with their positions; empty: the table holds windows.
         reached: for records, the position of the first one of each source that had not been read.
     """
 
     watermark: int = 0
     lateness: int = 0
-    longest: int = 0
+    longest: int | None = 0
     position: str = ""
     reached: Mapping[str, int] = field(default_factory=dict)
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import HOUR, Aggregation, aggregation
-from transforms.aggregation.summary import ROWS, SLICE, key_column
+from transforms.aggregation.summary import ROWS, key_column
 from transforms.record.batch import ARROW
 from transforms.record.hashing import hash_rows
+from transforms.time.window import SLICE
 
 KEYS: dict[str, Any] = {"t": "string", "n": "int64", "b": "bool", "at": "timestamp"}
 

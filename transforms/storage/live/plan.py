@@ -27,10 +27,10 @@ FOREVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How long (µs) the windows of a table wait for late records, and how long they are at most."""
+    """How long (µs) the windows of a table wait for late records, and how long they are at most (None: no bound)."""
 
     lateness: int
-    longest: int
+    longest: int | None
 
 
 def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:

@@ -34,9 +34,12 @@ def roll_back(connection: sa.Connection, table: SqlTable, known: Known) -> None:
         sa.and_(final, end <= closed),
         sa.and_(sa.not_(final), end > closed, end <= ended),
     )
-    # No window that starts earlier was open there; the key's index finds the later ones.
-    earliest = _time(known.watermark - known.lateness - known.longest, connection.dialect)
-    connection.execute(sa.delete(target).where(start >= earliest, sa.not_(stays)))
+    goes = sa.delete(target).where(sa.not_(stays))
+    if known.longest is not None:
+        # No window that starts earlier was open there; the key's index finds the later ones.
+        earliest = _time(known.watermark - known.lateness - known.longest, connection.dialect)
+        goes = goes.where(start >= earliest)
+    connection.execute(goes)
 
 
 def expire(connection: sa.Connection, table: SqlTable, known: Known) -> None:
