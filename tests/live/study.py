@@ -135,7 +135,7 @@ class Study:
         for number, aggregation in enumerate(job.aggregations):
             timeline = timeline_of(aggregation)
             partial = aggregation.summary.summarize(timely(judged.batch, number))
-            _, rows = timeline.advance(timeline.start(), [partial], None)
+            _, rows, _ = timeline.advance(timeline.start(), [partial], None)
             tables |= {name: batch.to_pylist() for name, batch in rows.items()}
         letters = [flush.dead, *cleaned.dead, *judged.dead]
         tables[DEAD_LETTERS] = [row for batch in letters for row in batch.to_pylist()]

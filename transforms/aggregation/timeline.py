@@ -7,15 +7,16 @@ each time the watermark passes slices.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import as_numpy
-from transforms.aggregation.groups import group
 from transforms.aggregation.measure import ColumnMeasure
+from transforms.aggregation.retraction import has_grown, place_of
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.record.batch import empty, one_batch
@@ -78,6 +79,18 @@ class TimelineState:
     shown: pa.RecordBatch | None = None
 
 
+class Advance(NamedTuple):
+    """What an advance gives: the new state, the rows of each output's table, and what they retract.
+
+    `retractions` holds windows by the key of their rows, for tables that are published early
+    (`transforms.aggregation.retraction`). They count before the rows do.
+    """
+
+    state: TimelineState
+    rows: dict[str, pa.RecordBatch]
+    retractions: dict[str, pa.RecordBatch]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """Windows over the slices of one aggregation.
@@ -93,40 +106,48 @@ class Timeline:
     def start(self) -> TimelineState:
         return TimelineState(empty(self.summary.schema), (None,) * len(self.outputs))
 
-    def advance(
-        self, state: TimelineState, partials: Sequence[pa.RecordBatch], through: int | None
-    ) -> tuple[TimelineState, dict[str, pa.RecordBatch]]:
+    @property
+    def retracts(self) -> bool:
+        """Whether a window that was published may be replaced by one with other bounds."""
+        return self.summary.window.grows and self.lateness > 0
+
+    def advance(self, state: TimelineState, partials: Sequence[pa.RecordBatch], through: int | None) -> Advance:
         """Closes the windows whose lateness is over by `through` (µs; None: all of them, for ever).
 
         Windows that ended by then and may still change are published provisionally, if they have changed.
-
-        Returns:
-            The new state, and the rows of each output's table.
         """
         known = self.summary.merge([state.open, *partials])
         horizon = None if through is None else through - self.lateness
         windowed = self.summary.window.windows(known, self.summary.merge)
         closing = self._closing(windowed, known, state, horizon)
+        retractions = self._retractions(windowed, state, horizon)
         rows: dict[str, pa.RecordBatch] = {}
         memories = []
         for output, memory in zip(self.outputs, state.memories, strict=True):
             rows[output.table], memory = output.rows(closing, memory)
             memories.append(memory)
         if through is None or horizon is None:
-            return TimelineState(empty(self.summary.schema), tuple(memories), None), rows
+            return Advance(TimelineState(empty(self.summary.schema), tuple(memories), None), rows, retractions)
         shown = state.shown
         if self.lateness:
             early, shown = self._early(windowed, state, horizon, through)
             for output in (output for output in self.outputs if output.shows_early):
                 rows[output.table] = one_batch([output.rows(early, None)[0], rows[output.table]])
         needed = self.summary.window.last_ends(self.summary.slices_of(known)) > horizon
-        return TimelineState(known.filter(pa.array(needed)), tuple(memories), horizon, shown), rows
+        kept = known.filter(pa.array(needed))
+        return Advance(TimelineState(kept, tuple(memories), horizon, shown), rows, retractions)
 
     def next_end(self, partial: pa.RecordBatch, after: int) -> int | None:
         """The earliest `through` beyond `after` at which a window of these slices has a row to emit; None: none has."""
         slices = self.summary.slices_of(partial)
         ends = ((self.summary.window.next_end(slices, after - wait), wait) for wait in {0, self.lateness})
         return min((end + wait for end, wait in ends if end is not None), default=None)
+
+    def next_news(self, partial: pa.RecordBatch, after: int) -> int | None:
+        """The earliest `through` beyond `after` at which new slices have an effect: a row, or perhaps a retraction."""
+        if self.retracts and (self.summary.slices_of(partial).starts < after).any():
+            return after + 1  # windows that were shown have ended by `after`, and may grow now
+        return self.next_end(partial, after)
 
     def last_end(self, partial: pa.RecordBatch) -> int | None:
         """The end of the last window that any of these slices is in; None: there are none."""
@@ -138,6 +159,20 @@ class Timeline:
     ) -> Windows:
         due = self._due(windowed, state.closed_through, by)
         return self._windows(due, self._due(known, state.closed_through, by), state.shown, final=True)
+
+    def _retractions(
+        self, windowed: pa.RecordBatch, state: TimelineState, horizon: int | None
+    ) -> dict[str, pa.RecordBatch]:
+        """The windows that close, and those that have taken the place of windows that were shown."""
+        if not self.retracts:
+            return {}
+        retracts = self._is_due(windowed, state.closed_through, horizon)
+        if state.shown is not None:
+            retracts |= has_grown(self.summary, windowed, state.shown)
+        windows = self._windows(windowed.filter(pa.array(retracts)), empty(self.summary.schema), None, final=False)
+        named = bounds(windows, self.summary)
+        key = pa.RecordBatch.from_arrays(list(named.values()), names=list(named))
+        return {output.table: key for output in self.outputs if output.shows_early}
 
     def _early(
         self, windowed: pa.RecordBatch, state: TimelineState, horizon: int, through: int
@@ -169,13 +204,16 @@ class Timeline:
 
     def _due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> pa.RecordBatch:
         """The rows with the last slice of a window that ends in (after, by]."""
+        return partial.filter(pa.array(self._is_due(partial, after, by)))
+
+    def _is_due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> npt.NDArray[np.bool_]:
         ends = self._bounds(partial).ends
         due = np.ones(len(ends), bool)
         if after is not None:
             due &= ends > after
         if by is not None:
             due &= ends <= by
-        return partial.filter(pa.array(due))
+        return due
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +229,7 @@ def published_before(summary: Summary, windows: pa.RecordBatch, shown: pa.Record
     rows, revisions = np.full(windows.num_rows, -1), np.zeros(windows.num_rows, np.int64)
     if shown is None or not shown.num_rows or not windows.num_rows:
         return Published(rows, revisions)
-    both = group({name: pa.concat_arrays([shown[name], windows[name]]) for name in summary.identity})
-    group_of = np.empty(both.rows, np.intp)
-    group_of[both.order] = both.members()
-    place = np.full(len(both), -1)
-    place[group_of[: shown.num_rows]] = np.arange(shown.num_rows)
-    found = place[group_of[shown.num_rows :]]
+    found = place_of(windows, shown, summary.identity)
     known = found >= 0
     rows[known] = as_numpy(shown[ROWS])[found[known]]
     revisions[known] = as_numpy(shown[PUBLISHED])[found[known]]

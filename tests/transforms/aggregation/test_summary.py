@@ -129,7 +129,7 @@ def test_nan_counts_as_null_and_the_batch_is_not_changed() -> None:
     batch = batch.set_column(column, "x", pa.array([1.0, float("nan"), 1.0]))
     before = batch.to_pydict()
     timeline = of.timeline
-    _, tables = timeline.advance(timeline.start(), [of.summary.summarize(batch)], None)
+    _, tables, _ = timeline.advance(timeline.start(), [of.summary.summarize(batch)], None)
     (row,) = tables["a"].to_pylist()
     assert (row["rows"], row["x_count"], row["x_missing"], row["x_p50"], row["x_distinct"]) == (3, 2, 1, 1.0, 1)
     assert row["x_top2"] == [{"value": 1.0, "count": 2}]

@@ -322,6 +322,13 @@ class LivePlan:
                 sink.store({table: [rows]}, self.fence())
         self.bulletin.show(table, rows)
 
+    def retract(self, table: str, windows: pa.RecordBatch) -> None:
+        """Deletes the provisional rows of a table whose place windows have taken."""
+        for sink in self.sinks:
+            if sink.stores_at_once and table in sink.tables:
+                sink.retract({table: [windows]}, self.fence())
+        self.bulletin.retract(table, windows)
+
     def store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]], attempt: int) -> None:
         """Upserts dead letters and the ledger into the sinks that store rows at once."""
         for sink in self.sinks:
