@@ -136,7 +136,7 @@ class Trusting(Losing):
             return windows.filter(pa.array(ends + timeline.lateness > tick.watermark))
 
         fn.kept = kept
-        return fn  # type: ignore[no-any-return]
+        return fn
 
 
 @pytest.mark.parametrize(("life_of", "kill"), [(Losing, 0.0), (Losing, 0.1), (Trusting, 0.3)])

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key, plain_rows
 from tests.laws import merged_at_random, split_at_random
 from tests.more_kinds import more_windows
+from tests.transforms.aggregation.test_lateness import records
+from transforms.aggregation.lateness import judge
 from transforms.aggregation.live import Clock, Shard, decode_state, encode_state, settle, split_seeds
+from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.timeline import Timeline, TimelineState
 from transforms.time.tick import Tick
 from transforms.time.watermark import END
 from transforms.time.window import SLICE_END
 
 GAP: Final = HOUR
-MODELS: Final = {
+MODELS: Final[dict[str, dict[str, Any]]] = {
     "windowed": {"target": "x", "features": ["z"]},
     "fading": {"target": "x", "features": ["z"], "memory": "all", "forgetting_factor": 0.9},
 }
@@ -230,6 +233,15 @@ def test_a_tick_retracts_although_event_time_has_not_passed_any_end() -> None:
     seed = Shard(advance.state, HOUR)
     assert Clock(END, 1).with_seed(timeline, seed).due == HOUR + 1
     assert Clock(END, 0).with_seed(timeline, seed).due == 3 * HOUR
+
+
+def test_a_record_is_late_when_its_instant_has_passed_whatever_windows_there_are() -> None:
+    spec = AggregationSpec.model_validate({"name": "a", "window": {"gap": "10s"}, "allowed_lateness": "5s"})
+    at = 100_000_000
+    judged = judge(records([at] * 3, [at, at + 5_000_000, at + 5_000_001]), [spec])
+    assert judged.batch["x"].to_pylist() == [0, 1]
+    (letters,) = judged.dead
+    assert letters["detail"].to_pylist() == ["0s after its slice closed"]
 
 
 def test_states_are_divided_and_encoded_with_the_ends_of_slices() -> None:
