@@ -17,8 +17,8 @@ from transforms.time.window import Spans
 
 def has_grown(summary: Summary, windows: pa.RecordBatch, shown: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """Which windows, all that there are of slices that grow, have taken the place of windows that were shown."""
-    is_new = place_of(shown, windows, summary.identity)
-    gone = shown.filter(pa.array(is_new < 0))
+    place = place_of(shown, windows, summary.identity)
+    gone = shown.filter(pa.array(place < 0))
     if not gone.num_rows:
         return np.zeros(windows.num_rows, bool)
     spans = [summary.slices_of(part) for part in (gone, windows)]
