@@ -50,7 +50,7 @@ class Aggregation:
     def tables(self, frame: pd.DataFrame, batch_rows: int | None = None) -> dict[str, pa.RecordBatch]:
         """Every output's table, all windows closed at once."""
         timeline = self.timeline
-        _, tables = timeline.advance(timeline.start(), self.partials(frame, batch_rows), None)
+        _, tables, _ = timeline.advance(timeline.start(), self.partials(frame, batch_rows), None)
         return tables
 
     def rows(self, frame: pd.DataFrame, batch_rows: int | None = None) -> list[dict[str, Any]]:
@@ -101,10 +101,10 @@ def in_many_steps(of: Aggregation, frame: pd.DataFrame, chance: random.Random) -
         batch = of.batch(waiting)
         due = window.slice_ends(window.slices(batch[EVENT_TIME])) <= through
         early = np.array([chance.random() < 0.1 for _ in range(len(waiting))])
-        state, tables = timeline.advance(state, of.partials(waiting[due | early], 3), through)
+        state, tables, _ = timeline.advance(state, of.partials(waiting[due | early], 3), through)
         waiting = waiting[~(due | early)]
         collect(found, tables)
-    _, tables = timeline.advance(state, [], None)
+    _, tables, _ = timeline.advance(state, [], None)
     collect(found, tables)
     return found
 

@@ -10,7 +10,8 @@ from transforms.aggregation.measure import ColumnMeasure, accumulator
 from transforms.aggregation.summary import Summary, key_column
 from transforms.record.batch import ARROW, EVENT_TIME, POSITION
 from transforms.specification import ColumnType
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.windows.sized import Sized
 
 A_DAY = 86_400_000_000
 
@@ -39,7 +40,7 @@ def figures(
         }
     )
     measure = ColumnMeasure("x", family, accumulator(family, kind))
-    summary = Summary({KEY: pa.string()}, Window(size="1d"), [measure])
+    summary = Summary({KEY: pa.string()}, Sized(size="1d"), [measure])
     step = batch_rows or max(size, 1)
     partial = summary.merge([summary.summarize(rows.slice(start, step)) for start in range(0, size, step)])
     state = summary.state(partial, measure)

@@ -16,11 +16,13 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from transforms.aggregation.measure import Measure
-from transforms.aggregation.summary import SLICE, Summary, key_column
+from transforms.aggregation.summary import Summary, key_column
 from transforms.record.batch import EVENT_TIME, POSITION
 from transforms.record.coder import RecordBatchCoder
 from transforms.specification import microseconds
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.window import SLICE
+from transforms.time.windows.sized import Sized
 
 KEY = "k"
 SLICE_LENGTH = timedelta(hours=1)
@@ -53,7 +55,7 @@ class Subject:
 
     @property
     def summary(self) -> Summary:
-        return Summary({KEY: pa.string()}, Window(size=SLICE_LENGTH), [self.measure])
+        return Summary({KEY: pa.string()}, Sized(size=SLICE_LENGTH), [self.measure])
 
     def __str__(self) -> str:
         return self.name

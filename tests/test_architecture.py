@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
 import transforms
 from transforms.model.kind import kinds
+from transforms.time.window import Window
+from transforms.time.window import kinds as windows
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dataflow", "transforms", "runners", "containers")
@@ -144,6 +147,35 @@ def test_a_kind_of_model_knows_no_other(path: Path) -> None:
     for name in imports(path):
         if name.startswith("transforms.model.kinds."):
             assert name.split(".")[3] == inside, f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_nothing_outside_the_windows_knows_a_kind_of_windows(path: Path) -> None:
+    """Whoever wants to know how event time is divided asks `Window`; a kind knows no other, and neither do they all."""
+    own = relative(path).removesuffix(".py").replace("/", ".")
+    for name in imports(path):
+        if name.startswith("transforms.time.windows."):
+            assert name.startswith(own) and own.startswith("transforms.time.windows."), (
+                f"{relative(path)} imports {name}"
+            )
+    if not own.startswith("transforms.time.windows."):
+        asked = {node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _is_of_a_window(node)}
+        assert sorted(asked & FIELDS_OF_WINDOWS) == []
+
+
+FIELDS_OF_WINDOWS = {name for kind in windows().values() for name in {*kind.spec.model_fields, *vars(kind.spec)}}
+FIELDS_OF_WINDOWS -= {*dir(Window)}
+"""What only a kind of windows is asked: its fields, and what it has for itself."""
+
+
+def _is_of_a_window(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    """Whether something is asked of what is called a window."""
+    if not isinstance(node, ast.Attribute):
+        return False
+    asked = node.value
+    return (isinstance(asked, ast.Attribute) and asked.attr == "window") or (
+        isinstance(asked, ast.Name) and asked.id == "window"
+    )
 
 
 def test_imports_have_no_circles() -> None:

@@ -70,7 +70,7 @@ def state_estimate(job: Job) -> list[str]:
     lines = []
     for aggregation in job.aggregations:
         size = sum(_width(field.type) for field in aggregation.summary.schema)
-        overlap = aggregation.spec.window.overlap
+        overlap = aggregation.spec.window.slices_per_window
         lines.append(
             f"{aggregation.spec.name}: about {size:,} bytes per key and slice; a window has {overlap:,} slice"
             f"{'s' if overlap > 1 else ''}; 100,000 keys over one window: {size * overlap * 100_000 / 1e6:,.0f} MB"

@@ -45,7 +45,8 @@ def identity(job: Job) -> dict[str, str]:
     parts = {"job": job.spec.job}
     for aggregation in job.aggregations:
         name, measures = aggregation.spec.name, aggregation.summary.measures
-        spec = aggregation.spec.model_dump(mode="json", include={"key", "window", "models"})
+        spec = aggregation.spec.model_dump(mode="json", include={"key", "models"})
+        spec["window"] = dict(aggregation.spec.window.identity)
         spec["lateness"] = microseconds(aggregation.spec.allowed_lateness)
         spec["state"] = [str(measure.schema) for measure in measures if not isinstance(measure, ColumnMeasure)]
         parts[f"aggregations {name}"] = digest(spec)

@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from typing import Final
 
 import pyarrow as pa
 
@@ -32,9 +30,6 @@ from transforms.storage.live.plan import LivePlan, Waiting
 from transforms.storage.publish import finish_interrupted
 from transforms.storage.sinks import SINKS
 from transforms.time.watermark import NEVER
-
-LONGEST: Final = timedelta(days=32)
-"""The longest calendar window, a month, plus a day."""
 
 
 def launch(
@@ -240,7 +235,7 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
         attempts=overlay.attempts,
         grows=job.source.grows,
         waiting={
-            output.table: Waiting(microseconds(a.spec.allowed_lateness), microseconds(a.spec.window.size or LONGEST))
+            output.table: Waiting(microseconds(a.spec.allowed_lateness), a.spec.window.longest)
             for a in job.aggregations
             for output in a.outputs
         },

@@ -67,8 +67,10 @@ def upgrade(job: Job, say: Callable[[str], None]) -> None:
             joined.setdefault((name, through), []).append(figure)
     manifest = plan.settle(manifest)
     folder.commit(manifest, replace(manifest, identity=folder.identity, since=since))
+    grow = {aggregation.spec.name for aggregation in job.aggregations if aggregation.spec.window.grows}
     for (name, through), figures in joined.items():
-        where = f": null in windows that end by {as_text(through)}" if through > NEVER else ""
+        which = "begin before" if name in grow else "end by"
+        where = f": null in windows that {which} {as_text(through)}" if through > NEVER else ""
         say(f"{', '.join(figures)} joined {name}{where}")
 
 

@@ -13,7 +13,7 @@ from dataflow.job.refusal import Salvage, problems, without_refused
 from dataflow.job.spec import Aggregation, JobSpec
 from transforms.collection import sources
 from transforms.location import resolved
-from transforms.storage.sinks import SINKS, kind_of, stores_live
+from transforms.storage.sinks import SINKS, kind_of, retracts, stores_live
 
 RESERVED_TABLES: Final = ("dead_letters", "ledger")
 MOST_LIVE: Final = 62
@@ -83,6 +83,10 @@ def contradictions(spec: JobSpec) -> Iterator[Problem]:
     for index, sink in enumerate(spec.sinks if spec.is_endless else ()):
         if not stores_live(kind_of(sink)):
             yield Problem(("sinks", index), f"must store the rows of live jobs, which {kind_of(sink).kind} does not")
+        grows = any(each.window.grows and each.allowed_lateness for each in spec.aggregations)
+        if grows and not retracts(kind_of(sink)):
+            sentence = f"must be able to retract rows of windows that grow, which {kind_of(sink).kind} is not"
+            yield Problem(("sinks", index), sentence)
     yield from mistaken(spec)
 
 

@@ -1,9 +1,12 @@
 """A package from outside adds sources, kinds of sinks and models, and statistics: no file of ours changes."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,51 @@ def test_a_live_job_goes_through_a_plugin_and_is_verified(tmp_path: Path, feed: 
     assert rows(tmp_path / "lines/ledger") and rows(tmp_path / "lines/fixed")
     checked = with_plugin("verify", job)
     assert checked.code == 0, checked
+
+
+SESSIONS: dict[str, Any] = {
+    "name": "sessions",
+    "key": ["key"],
+    "window": {"gap": "150ms"},
+    "allowed_lateness": "1s",
+    "statistics": {"value": ["count", "sum", "first"]},
+    "models": MODELS,
+}
+
+
+def test_windows_of_a_plugin_grow_in_a_live_job_and_are_verified(tmp_path: Path, feed: Feed) -> None:
+    """Late records join windows that are there, so rows of bounds that are gone would stay if nothing took them out."""
+    sinks = [{"lines": {"path": "lines"}}, *JOB["sinks"]]
+    job = write_job(tmp_path, changed(JOB, plugins=["example"], aggregations=[SESSIONS], sinks=sinks))
+    assert "windows of sessions with gaps of 150ms" in with_plugin("plan", job).out
+    feed.write(60, records=4)
+    for _ in range(2):
+        ended = with_plugin("run", job, "--streaming", "--to-end")
+        assert ended.code == 0, ended
+        feed.write(60, records=4)
+    for command in (["verify"], ["replay"], ["run", "--streaming", "--to-end", "--drain"], ["verify"]):
+        ended = with_plugin(command[0], job, *command[1:])
+        assert ended.code == 0, ended
+    with closing(sqlite3.connect(tmp_path / "out/live.db")) as database:
+        stored = database.execute("SELECT key, window_start, window_end, final FROM sessions ORDER BY 1, 2").fetchall()
+    assert all(final for *_, final in stored)
+    following = [(one, other) for one, other in itertools.pairwise(stored) if one[0] == other[0]]
+    assert following and all(one[2] <= other[1] for one, other in following), "windows of a key do not overlap"
+
+
+def test_a_sink_that_cannot_retract_is_refused_where_windows_grow(tmp_path: Path) -> None:
+    code = mine(
+        stores_at_once="True", **dict.fromkeys(("take", "store", "roll_back", "expire", "last_closed"), "print")
+    )
+    packages = package(tmp_path / "packages", "mine", code)
+    sinks = [*JOB["sinks"], {"mine": {"path": "mine"}}]
+    for lateness, code_of_it in (("1s", 2), ("0s", 0)):
+        aggregation = {**SESSIONS, "allowed_lateness": lateness}
+        content = changed(JOB, plugins=["example", "mine"], aggregations=[aggregation], sinks=sinks)
+        ended = with_plugin("plan", write_job(tmp_path, content), packages=packages)
+        assert ended.code == code_of_it, ended
+        said = "sinks[2]: must be able to retract rows of windows that grow, which mine is not"
+        assert (said in ended.err) == bool(code_of_it)
 
 
 def test_a_replay_and_a_rebuild_of_a_live_job_keep_the_rows_of_a_plugin_s_sink(tmp_path: Path, feed: Feed) -> None:

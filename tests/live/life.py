@@ -41,8 +41,6 @@ from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.tick import READ, ROWS, label_of, name_of, tick_of
 from transforms.time.watermark import END, NEVER, Progress
 
-LONGEST = 400 * 86_400_000_000
-
 
 @dataclass(frozen=True)
 class Saved:
@@ -201,7 +199,11 @@ class Life:
 
     def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
         job, grows = self.job, len(self.study.log) % 2 == 0
-        waiting = {table: Waiting(lateness, LONGEST) for table, lateness in self.study.lateness.items()}
+        waiting = {
+            output.table: Waiting(self.study.lateness[output.table], aggregation.spec.window.longest)
+            for aggregation in job.aggregations
+            for output in aggregation.outputs
+        }
         return LivePlan(
             *(job.tables, self.world.sinks(job), checkpoints, len(self.shards)),
             grows=grows,

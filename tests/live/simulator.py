@@ -168,6 +168,8 @@ class Simulation:
         for sink, table in ((each, name) for each in study.job.sinks for name in each.tables):
             rows = self.world.rows_of(sink, table)
             if sink.stores_at_once:
+                if table in study.lateness:
+                    study.check_provisional(table, [row for row in rows if not row["final"]], through)
                 rows = [row for row in rows if row.get("final", True)]
             mark = self.world.manifest.expired.get(table) if self.world.manifest is not None else None
             self.gone += study.check(table, rows, sink.kind, through, position, mark)

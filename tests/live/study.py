@@ -135,7 +135,7 @@ class Study:
         for number, aggregation in enumerate(job.aggregations):
             timeline = timeline_of(aggregation)
             partial = aggregation.summary.summarize(timely(judged.batch, number))
-            _, rows = timeline.advance(timeline.start(), [partial], None)
+            _, rows, _ = timeline.advance(timeline.start(), [partial], None)
             tables |= {name: batch.to_pylist() for name, batch in rows.items()}
         letters = [flush.dead, *cleaned.dead, *judged.dead]
         tables[DEAD_LETTERS] = [row for batch in letters for row in batch.to_pylist()]
@@ -159,6 +159,21 @@ class Study:
             table: [(int(row["window_end"].timestamp() * 1e6) + wait, key) for key, row in self.whole[table].items()]
             for table, wait in self.lateness.items()
         }
+
+    def check_provisional(self, name: str, rows: Sequence[Mapping[str, Any]], through: int) -> None:
+        """Raises Wrong unless each provisional row is of a window that had not closed by `through`, or lies within one.
+
+        What it lies within has grown since, in a life that was killed.
+        """
+        places = len(self.job.tables[name].key)
+        for row in rows:
+            start, end, *key = (row[column] for column in self.job.tables[name].key)
+            around = (
+                when > through and [*place[2:places]] == key and place[0] <= start and end <= place[1]
+                for when, place in self.closing[name]
+            )
+            if not any(around):
+                raise Wrong(f"{name} {(start, end, *key)}: is provisional, and no open window is around it")
 
     def check(
         self,

@@ -103,6 +103,22 @@ class World:
             self.tables[table.name] = rows
         self.changed()
 
+    def retract(self, url: str, tables: Mapping[SqlTable, Sequence[pa.RecordBatch]], fence: Fence) -> None:
+        """One transaction that takes out provisional rows, window by window."""
+        self._guard(tables, fence)
+        for table, batches in tables.items():
+            for window in (row for batch in batches for row in batch.to_pylist()):
+                start, end, *key = (window[name] for name in table.key)
+                self.tables[table.name] = {
+                    place: row
+                    for place, row in self.tables[table.name].items()
+                    if row["final"]
+                    or list(place[2 : len(table.key)]) != key
+                    or not (start <= place[0] and place[1] <= end)
+                    or place[:2] == (start, end)
+                }
+        self.changed()
+
     def roll_back(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
         """One transaction that takes rows out, row by row, as the documentation says it."""
         self._guard(tables, fence)

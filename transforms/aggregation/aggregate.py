@@ -106,7 +106,7 @@ class CloseFn(beam.DoFn):
         shard, partial = element
         seed = self._seeds.get(shard)
         state = self._timeline.start() if seed is None else decode_state(seed)
-        state, tables = self._timeline.advance(state, [partial], self._through)
+        state, tables, _ = self._timeline.advance(state, [partial], self._through)  # it has published nothing early
         for index, rows in enumerate(tables.values()):
             closed = rows if self._through is None else rows.filter(rows["final"])
             yield beam.pvalue.TaggedOutput(str(index), closed)

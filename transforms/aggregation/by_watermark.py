@@ -17,13 +17,15 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.aggregation.accumulator import as_numpy
 from transforms.aggregation.live import decode_state, encode_state
-from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
+from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.aggregation.timeline import Output, Timeline
 from transforms.record.coder import RecordBatchCoder
 from transforms.time.event_time import as_timestamps
 from transforms.time.watermark import END, NEVER
+from transforms.time.window import SLICE
 
 LATE: Final = "late"
+RETRACTED: Final = "retracted"
 _MOST_WAITING: Final = 64
 """The most partials that wait for a window's end unmerged."""
 
@@ -36,7 +38,9 @@ class SummarizeEachFn(beam.DoFn):
         self._shards = shards
 
     def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-        yield from self._summary.by_shard(self._summary.summarize(batch), self._shards).items()
+        # Only the shard knows which slices are late, and a late slice must not join others.
+        partial = self._summary.summarize(batch, joins=False)
+        yield from self._summary.by_shard(partial, self._shards).items()
 
 
 class Alarm(NamedTuple):
@@ -68,16 +72,19 @@ def late_rows(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def next_due(timeline: Timeline, partial: pa.RecordBatch, through: int) -> int:
-    """The watermark at which new slices have a row to emit: at once if one of their windows has ended."""
-    ends = timeline.summary.window.slice_ends(as_numpy(partial[SLICE]))
+    """The watermark at which new slices have an effect: at once if one of their windows has ended."""
+    ends = timeline.summary.window.bounds(timeline.summary.slices_of(partial)).ends
     if len(ends) and ends.min() <= through:
         return through
-    due = timeline.next_end(partial, through)
+    due = timeline.next_news(partial, through)
     return END if due is None else due
 
 
 class CloseFn(beam.DoFn):
-    """(shard, partial) to rows, tagged with the number of their table; late rows are counted in `late`."""
+    """(shard, partial) to rows, tagged with the number of their table; late rows are counted in `late`.
+
+    What early rows retract is tagged `retracted`.
+    """
 
     WAITING = BagStateSpec("waiting", RecordBatchCoder())
     STATE = ReadModifyWriteStateSpec("state", BytesCoder())
@@ -126,14 +133,16 @@ class CloseFn(beam.DoFn):
         encoded = stored.read()
         state = decode_state(encoded) if encoded else self._timeline.start()
         through = max(now.through, fired.micros)
-        state, tables = self._timeline.advance(state, list(waiting.read()), through)
+        state, tables, retractions = self._timeline.advance(state, list(waiting.read()), through)
         waiting.clear()
         stored.write(encode_state(state))
         due = self._timeline.next_end(state.open, through)
         alarm.write(tuple(Alarm(END if due is None else due, through)))
         if due is not None:
             close.set(moment(due))
-        for index, rows in enumerate(tables.values()):
+        for index, (table, rows) in enumerate(tables.items()):
+            if table in retractions and retractions[table].num_rows:
+                yield beam.pvalue.TaggedOutput(RETRACTED, retractions[table])
             if rows.num_rows:
                 yield beam.pvalue.TaggedOutput(str(index), rows)
 
@@ -148,7 +157,8 @@ class AggregateByWatermark(beam.PTransform):
     """Closes the windows of an endless collection of batches as Beam's watermark passes their ends.
 
     In: batches as for `AggregateBounded`, each with a timestamp that is not after its earliest event time. Out: a
-    dictionary from each output's table to its rows, and under LATE how many rows came too late, by slice and key.
+    dictionary from each output's table to its rows, under LATE how many rows came too late, by slice and key, and, if
+    windows grow, under RETRACTED the windows that took the place of provisional rows.
 
     Args:
         lateness: how long windows wait for late records (µs).
@@ -165,10 +175,11 @@ class AggregateByWatermark(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
         keyed = tuple[int, pa.RecordBatch]
-        tags = [*(str(index) for index in range(len(self.outputs))), LATE]
+        tags = [*(str(index) for index in range(len(self.outputs))), LATE, RETRACTED]
         summarize = beam.ParDo(SummarizeEachFn(self.summary, self.shards)).with_output_types(keyed)
         close = beam.ParDo(CloseFn(Timeline(self.summary, self.outputs, self.lateness)))
         typed = close.with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
         closed = batches | "Summarize" >> summarize | "Close" >> typed.with_outputs(*tags)
         tables = {output.table: closed[tag] for output, tag in zip(self.outputs, tags, strict=False)}
-        return tables | {LATE: closed[LATE]}
+        tables |= {LATE: closed[LATE]}
+        return tables | ({RETRACTED: closed[RETRACTED]} if self.summary.window.grows else {})

@@ -19,12 +19,13 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 
 from transforms.aggregation.lateness import timely
 from transforms.aggregation.summary import Summary
-from transforms.aggregation.timeline import Output, Timeline, TimelineState
+from transforms.aggregation.timeline import Advance, Output, Timeline, TimelineState
 from transforms.record.batch import empty, one_batch
 from transforms.record.coder import RecordBatchCoder
 from transforms.time.moment import CLOSING, moment, tick_after
 from transforms.time.tick import (
     PARTIAL,
+    RETRACTED,
     ROWS,
     SNAPSHOT,
     TICK,
@@ -69,8 +70,15 @@ class Clock(NamedTuple):
     through: int = NEVER
 
     def with_partial(self, timeline: Timeline, partial: pa.RecordBatch) -> "Clock":
-        due = timeline.next_end(partial, self.through)
+        due = timeline.next_news(partial, self.through)
         return Clock(self.due if due is None else min(self.due, due), self.waiting + 1, self.through)
+
+    def with_seed(self, timeline: Timeline, seed: "Shard") -> "Clock":
+        """The clock of a shard that begins with a seed; partials may have arrived before it, and still count."""
+        due = timeline.next_end(seed.state.open, seed.through)
+        if timeline.retracts and self.waiting:
+            due = seed.through + 1
+        return Clock(self.due if due is None else min(self.due, due), self.waiting, seed.through)
 
     def is_idle(self, tick: Tick) -> bool:
         """Whether this tick has nothing to do."""
@@ -79,24 +87,23 @@ class Clock(NamedTuple):
 
 def settle(
     timeline: Timeline, state: TimelineState, partials: Sequence[pa.RecordBatch], tick: Tick, through: int
-) -> tuple[TimelineState, dict[str, pa.RecordBatch], Clock]:
+) -> tuple[Advance, Clock]:
     """The state with everything before a tick, the rows that are due, and the clock for the next rows.
 
     Args:
         partials: made of the chunks before the tick, and not yet in the state.
         through: the watermark up to which the state has advanced.
     """
-    rows: dict[str, pa.RecordBatch] = {}
     if tick.watermark == END:
-        state, rows = timeline.advance(state, partials, None)
-        return state, rows, Clock(through=END)
-    if tick.watermark > through:
+        return timeline.advance(state, partials, None), Clock(through=END)
+    grows = timeline.retracts and partials and NEVER < tick.watermark == through
+    if tick.watermark > through or grows:
         through = tick.watermark
-        state, rows = timeline.advance(state, partials, through)
+        advance = timeline.advance(state, partials, through)
     else:
-        state = replace(state, open=timeline.summary.merge([state.open, *partials]))
-    due = timeline.next_end(state.open, through)
-    return state, rows, Clock(END if due is None else due, 0, through)
+        advance = Advance(replace(state, open=timeline.summary.merge([state.open, *partials])), {}, {})
+    due = timeline.next_end(advance.state.open, through)
+    return advance, Clock(END if due is None else due, 0, through)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class ToShardsFn(beam.DoFn):
 
 
 class TimelineFn(beam.DoFn):
-    """(shard, parcel) to parcels: rows of tables, and snapshots at ticks that keep."""
+    """(shard, parcel) to parcels: what rows retract, rows of tables, and snapshots at ticks that keep."""
 
     WAITING = BagStateSpec("waiting", TupleCoder((VarIntCoder(), RecordBatchCoder())))
     STATE = ReadModifyWriteStateSpec("state", BytesCoder())
@@ -173,10 +180,7 @@ class TimelineFn(beam.DoFn):
         elif kind == SNAPSHOT:
             seed = Shard.from_parcel(batch)
             stored.write(encode_state(seed.state))
-            # Partials may have arrived before the seed, and still count.
-            time = Clock(*(clock.read() or ()))
-            due = self._timeline.next_end(seed.state.open, seed.through)
-            clock.write(tuple(Clock(time.due if due is None else min(time.due, due), time.waiting, seed.through)))
+            clock.write(tuple(Clock(*(clock.read() or ())).with_seed(self._timeline, seed)))
         else:
             partial = content_of(batch)
             waiting.add((tick_after(timestamp), partial))
@@ -200,25 +204,27 @@ class TimelineFn(beam.DoFn):
         later: list[tuple[int, pa.RecordBatch]] = []
         for number, partial in waiting.read():
             (partials if number <= tick.name else later).append((number, partial))
-        state, rows, time = settle(self._timeline, state, [partial for _, partial in partials], tick, time.through)
+        advance, time = settle(self._timeline, state, [partial for _, partial in partials], tick, time.through)
         waiting.clear()
         for number, partial in later:
             waiting.add((number, partial))
             time = time.with_partial(self._timeline, partial)
-        stored.write(encode_state(state))
+        stored.write(encode_state(advance.state))
         clock.write(tuple(time))
-        for table, batch in rows.items():
-            if batch.num_rows:
-                yield parcel(batch, ROWS, table=table)
+        for kind, tables in ((RETRACTED, advance.retractions), (ROWS, advance.rows)):
+            for table, batch in tables.items():
+                if batch.num_rows:
+                    yield parcel(batch, kind, table=table)
         if tick.keeps:
-            yield Shard(state, time.through).to_parcel(self._number, shard)
+            yield Shard(advance.state, time.through).to_parcel(self._number, shard)
 
 
 @dataclass(eq=False, kw_only=True)
 class AggregateLive(beam.PTransform):
     """Closes the windows of an endless collection of batches as ticks pass their ends.
 
-    In: `batches`, with timestamps as `transforms.time.tick` says, and `ticks`. Out: parcels of rows and of snapshots.
+    In: `batches`, with timestamps as `transforms.time.tick` says, and `ticks`. Out: parcels of retractions, of rows and
+    of snapshots.
 
     Args:
         number: the aggregation's number in the job.

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from transforms.aggregation.family import family_of, is_statistic, meant, names_pattern, rule
 from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more
-from transforms.time.event_time import Window
+from transforms.time.window import AnyWindow
 
 
 def known_statistics(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class AggregationSpec(Spec):
 
     name: str = Field(min_length=1, max_length=200)
     key: Names = ()
-    window: Window
+    window: AnyWindow
     allowed_lateness: Duration = timedelta(0)
     statistics: dict[str, Statistics] = Field(default_factory=dict)
 

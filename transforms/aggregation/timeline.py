@@ -7,19 +7,21 @@ each time the watermark passes slices.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.aggregation.accumulator import as_numpy
-from transforms.aggregation.groups import group
 from transforms.aggregation.measure import ColumnMeasure
+from transforms.aggregation.retraction import has_grown, place_of
 from transforms.aggregation.spec import AggregationSpec
-from transforms.aggregation.summary import ROWS, SLICE, Summary, key_column
-from transforms.record.batch import empty, one_batch, set_column
+from transforms.aggregation.summary import ROWS, Summary, key_column
+from transforms.record.batch import empty, one_batch
 from transforms.time.event_time import Instants, as_timestamps
+from transforms.time.window import Spans
 
 PUBLISHED: Final = "published"
 
@@ -77,6 +79,18 @@ class TimelineState:
     shown: pa.RecordBatch | None = None
 
 
+class Advance(NamedTuple):
+    """What an advance gives: the new state, the rows of each output's table, and what they retract.
+
+    `retractions` holds windows by the key of their rows, for tables that are published early
+    (`transforms.aggregation.retraction`). They count before the rows do.
+    """
+
+    state: TimelineState
+    rows: dict[str, pa.RecordBatch]
+    retractions: dict[str, pa.RecordBatch]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """Windows over the slices of one aggregation.
@@ -92,98 +106,114 @@ class Timeline:
     def start(self) -> TimelineState:
         return TimelineState(empty(self.summary.schema), (None,) * len(self.outputs))
 
-    def advance(
-        self, state: TimelineState, partials: Sequence[pa.RecordBatch], through: int | None
-    ) -> tuple[TimelineState, dict[str, pa.RecordBatch]]:
+    @property
+    def retracts(self) -> bool:
+        """Whether a window that was published may be replaced by one with other bounds."""
+        return self.summary.window.grows and self.lateness > 0
+
+    def advance(self, state: TimelineState, partials: Sequence[pa.RecordBatch], through: int | None) -> Advance:
         """Closes the windows whose lateness is over by `through` (µs; None: all of them, for ever).
 
         Windows that ended by then and may still change are published provisionally, if they have changed.
-
-        Returns:
-            The new state, and the rows of each output's table.
         """
         known = self.summary.merge([state.open, *partials])
         horizon = None if through is None else through - self.lateness
-        windowed = slide(self.summary, known)
+        windowed = self.summary.window.windows(known, self.summary.merge)
         closing = self._closing(windowed, known, state, horizon)
+        retractions = self._retractions(windowed, state, horizon)
         rows: dict[str, pa.RecordBatch] = {}
         memories = []
         for output, memory in zip(self.outputs, state.memories, strict=True):
             rows[output.table], memory = output.rows(closing, memory)
             memories.append(memory)
         if through is None or horizon is None:
-            return TimelineState(empty(self.summary.schema), tuple(memories), None), rows
+            return Advance(TimelineState(empty(self.summary.schema), tuple(memories), None), rows, retractions)
         shown = state.shown
         if self.lateness:
             early, shown = self._early(windowed, state, horizon, through)
             for output in (output for output in self.outputs if output.shows_early):
                 rows[output.table] = one_batch([output.rows(early, None)[0], rows[output.table]])
-        reach = self.summary.window.slice_ends(as_numpy(known[SLICE])) + _reach(self.summary)
-        return TimelineState(known.filter(pa.array(reach > horizon)), tuple(memories), horizon, shown), rows
+        needed = self.summary.window.last_ends(self.summary.slices_of(known)) > horizon
+        kept = known.filter(pa.array(needed))
+        return Advance(TimelineState(kept, tuple(memories), horizon, shown), rows, retractions)
 
     def next_end(self, partial: pa.RecordBatch, after: int) -> int | None:
         """The earliest `through` beyond `after` at which a window of these slices has a row to emit; None: none has."""
-        ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
-        if not len(ends):
-            return None
-        step, last = self.summary.window.step or 1, self.summary.window.overlap - 1
-        found = []
-        for wait in {0, self.lateness}:
-            number = np.maximum((after - wait - ends) // step + 1, 0)  # of the window among those with the slice
-            times = (ends + number * step + wait)[number <= last]
-            found += [int(times.min())] if len(times) else []
-        return min(found, default=None)
+        slices = self.summary.slices_of(partial)
+        ends = ((self.summary.window.next_end(slices, after - wait), wait) for wait in {0, self.lateness})
+        return min((end + wait for end, wait in ends if end is not None), default=None)
+
+    def next_news(self, partial: pa.RecordBatch, after: int) -> int | None:
+        """The earliest `through` beyond `after` at which new slices have an effect: a row, or perhaps a retraction."""
+        if self.retracts and (self.summary.slices_of(partial).starts < after).any():
+            return after + 1  # windows that were shown have ended by `after`, and may grow now
+        return self.next_end(partial, after)
 
     def last_end(self, partial: pa.RecordBatch) -> int | None:
         """The end of the last window that any of these slices is in; None: there are none."""
-        ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
-        return int(ends.max()) + _reach(self.summary) if len(ends) else None
+        ends = self.summary.window.last_ends(self.summary.slices_of(partial))
+        return int(ends.max()) if len(ends) else None
 
     def _closing(
         self, windowed: pa.RecordBatch, known: pa.RecordBatch, state: TimelineState, by: int | None
     ) -> Windows:
-        due, ends = self._due(windowed, state.closed_through, by)
-        slices, _ = self._due(known, state.closed_through, by)
-        return self._windows(due, ends, slices, state.shown, final=True)
+        due = self._due(windowed, state.closed_through, by)
+        return self._windows(due, self._due(known, state.closed_through, by), state.shown, final=True)
+
+    def _retractions(
+        self, windowed: pa.RecordBatch, state: TimelineState, horizon: int | None
+    ) -> dict[str, pa.RecordBatch]:
+        """The windows that close, and those that have taken the place of windows that were shown."""
+        if not self.retracts:
+            return {}
+        retracts = self._is_due(windowed, state.closed_through, horizon)
+        if state.shown is not None:
+            retracts |= has_grown(self.summary, windowed, state.shown)
+        windows = self._windows(windowed.filter(pa.array(retracts)), empty(self.summary.schema), None, final=False)
+        named = bounds(windows, self.summary)
+        key = pa.RecordBatch.from_arrays(list(named.values()), names=list(named))
+        return {output.table: key for output in self.outputs if output.shows_early}
 
     def _early(
         self, windowed: pa.RecordBatch, state: TimelineState, horizon: int, through: int
     ) -> tuple[Windows, pa.RecordBatch]:
         """The windows in their lateness that have changed since they were published, and all that are published now."""
-        waiting, _ = self._due(windowed, horizon, through)
+        waiting = self._due(windowed, horizon, through)
         before = published_before(self.summary, waiting, state.shown)
         changed = as_numpy(waiting[ROWS]) != before.rows
-        columns = [waiting[name] for name in waiting.schema.names[: 1 + len(self.summary.key)]]
+        columns = [waiting[name] for name in self.summary.identity]
         counted = [waiting[ROWS], pa.array(before.revisions + changed)]
-        names = [*waiting.schema.names[: 1 + len(self.summary.key)], ROWS, PUBLISHED]
-        shown = pa.RecordBatch.from_arrays([*columns, *counted], names=names)
+        shown = pa.RecordBatch.from_arrays([*columns, *counted], names=[*self.summary.identity, ROWS, PUBLISHED])
         new = waiting.filter(pa.array(changed))
-        ends = self.summary.window.slice_ends(as_numpy(new[SLICE]))
-        nothing = empty(self.summary.schema)
-        return self._windows(new, ends, nothing, state.shown, final=False), shown
+        return self._windows(new, empty(self.summary.schema), state.shown, final=False), shown
 
     def _windows(
         self,
         partial: pa.RecordBatch,
-        ends: Instants,
         slices: pa.RecordBatch,
         shown: pa.RecordBatch | None,
         *,
         final: bool,
     ) -> Windows:
-        starts = self.summary.window.starts_of_windows_ending(ends, as_numpy(partial[SLICE]))
         revisions = published_before(self.summary, partial, shown).revisions if self.lateness else None
-        return Windows(partial, starts, ends, slices, revisions, final)
+        return Windows(partial, *self._bounds(partial), slices, revisions, final)
 
-    def _due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> tuple[pa.RecordBatch, Instants]:
-        """The rows whose slice ends in (after, by], and those ends."""
-        ends = self.summary.window.slice_ends(as_numpy(partial[SLICE]))
+    def _bounds(self, partial: pa.RecordBatch) -> Spans:
+        """The windows whose last slices the rows hold."""
+        return self.summary.window.bounds(self.summary.slices_of(partial))
+
+    def _due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> pa.RecordBatch:
+        """The rows with the last slice of a window that ends in (after, by]."""
+        return partial.filter(pa.array(self._is_due(partial, after, by)))
+
+    def _is_due(self, partial: pa.RecordBatch, after: int | None, by: int | None) -> npt.NDArray[np.bool_]:
+        ends = self._bounds(partial).ends
         due = np.ones(len(ends), bool)
         if after is not None:
             due &= ends > after
         if by is not None:
             due &= ends <= by
-        return partial.filter(pa.array(due)), ends[due]
+        return due
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,45 +229,11 @@ def published_before(summary: Summary, windows: pa.RecordBatch, shown: pa.Record
     rows, revisions = np.full(windows.num_rows, -1), np.zeros(windows.num_rows, np.int64)
     if shown is None or not shown.num_rows or not windows.num_rows:
         return Published(rows, revisions)
-    names = [SLICE, *map(key_column, summary.key)]
-    both = group({name: pa.concat_arrays([shown[name], windows[name]]) for name in names})
-    group_of = np.empty(both.rows, np.intp)
-    group_of[both.order] = both.members()
-    place = np.full(len(both), -1)
-    place[group_of[: shown.num_rows]] = np.arange(shown.num_rows)
-    found = place[group_of[shown.num_rows :]]
+    found = place_of(windows, shown, summary.identity)
     known = found >= 0
     rows[known] = as_numpy(shown[ROWS])[found[known]]
     revisions[known] = as_numpy(shown[PUBLISHED])[found[known]]
     return Published(rows, revisions)
-
-
-def slide(summary: Summary, partial: pa.RecordBatch) -> pa.RecordBatch:
-    """Makes sliding windows from slices: each row's slice becomes the last slice of a window.
-
-    A window of L slices is put together from stretches of 1, 2, 4 … slices, each merged from two of half its
-    length, so L slices cost about log2(L) + (ones in L) merges for all keys and windows together.
-    """
-    length, step = summary.window.overlap, summary.window.step
-    if length == 1 or step is None or not partial.num_rows:
-        return partial
-    stretch, width, joined, covered = partial, 1, empty(summary.schema), 0
-    while True:
-        if length & width:
-            joined = summary.merge([joined, _shift(stretch, covered * step)])
-            covered += width
-        if covered == length:
-            return joined
-        stretch = summary.merge([stretch, _shift(stretch, width * step)])
-        width *= 2
-
-
-def _shift(partial: pa.RecordBatch, by: int) -> pa.RecordBatch:
-    return set_column(partial, SLICE, pa.array(as_numpy(partial[SLICE]) + by)) if by else partial
-
-
-def _reach(summary: Summary) -> int:
-    return (summary.window.overlap - 1) * (summary.window.step or 0)
 
 
 @dataclass(frozen=True)
@@ -269,7 +265,8 @@ class StatisticsOutput:
             state = self.summary.state(windows.partial, measure)
             figure = measure.accumulator.finish(state, self.spec.figures[name][1])
             if name in self.since:
-                figure = pc.if_else(pa.array(windows.ends > self.since[name]), figure, pa.scalar(None, figure.type))
+                whole = self.summary.window.begins_after(Spans(windows.starts, windows.ends), self.since[name])
+                figure = pc.if_else(pa.array(whole), figure, pa.scalar(None, figure.type))
             columns[name] = figure
         return in_order(columns | published(windows), self.spec.key), None
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration
@@ -17,10 +16,11 @@ from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.collection.restriction import CursorProvider
 from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, branched, branching
-from transforms.time.event_time import EARLIEST, Window, as_timestamps
+from transforms.time.event_time import EARLIEST
 from transforms.time.moment import PASSED, SENT, moment
 from transforms.time.tick import IDLE, LAST, READ, tick_parcel
 from transforms.time.watermark import END
+from transforms.time.window import Window
 
 _POLL_SECONDS: Final = 0.005
 
@@ -61,9 +61,7 @@ class Following:
         if now <= before or now < EARLIEST:
             return False
         times = [(window, time) for window, wait in self.windows for time in {0, wait}]
-        return before < EARLIEST or any(
-            len(set(window.slices(as_timestamps(np.array([before - wait, now - wait]))))) > 1 for window, wait in times
-        )
+        return before < EARLIEST or any(window.may_end(before - wait, now - wait) for window, wait in times)
 
     def keeps(self, cursor: SourceCursor, now: float) -> bool:
         """Whether a checkpoint is due; a clock that was set back does not delay it."""

@@ -10,13 +10,15 @@ import pyarrow as pa
 
 from transforms.aggregation.accumulator import Arrival, State, as_numpy
 from transforms.aggregation.groups import Groups, group
+from transforms.aggregation.growth import numbered
 from transforms.aggregation.spec import AggregationSpec, missing
-from transforms.aggregation.summary import SLICE, Summary, key_column
+from transforms.aggregation.summary import Summary, key_column
 from transforms.aggregation.timeline import Windows, bounds, in_order, no_windows, published
 from transforms.model.kind import Figure, ModelSpec, model_of
 from transforms.model.learner import Learner, Memory
 from transforms.record.batch import one_batch
 from transforms.specification import ColumnType
+from transforms.time.window import SLICE
 
 MODEL: Final = "model"
 _OURS: Final = frozenset({"window_start", "window_end", MODEL, "revision", "final"})
@@ -212,12 +214,7 @@ def _fields(measure: ModelMeasure) -> list[str]:
 
 
 def _key_ids(summary: Summary, batch: pa.RecordBatch) -> npt.NDArray[np.intp]:
-    if not summary.key:
-        return np.zeros(batch.num_rows, np.intp)
-    groups = group({name: batch[key_column(name)] for name in summary.key})
-    ids = np.empty(batch.num_rows, np.intp)
-    ids[groups.order] = groups.members()
-    return ids
+    return numbered({name: batch[name] for name in map(key_column, summary.key)}, batch.num_rows)
 
 
 def _by_key_and_slice(summary: Summary, batch: pa.RecordBatch) -> npt.NDArray[np.intp]:

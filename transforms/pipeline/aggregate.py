@@ -10,7 +10,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from transforms.aggregation.aggregate import AggregateBounded
-from transforms.aggregation.by_watermark import LATE, AggregateByWatermark
+from transforms.aggregation.by_watermark import LATE, RETRACTED, AggregateByWatermark
 from transforms.model.aggregation import Aggregation, Bound, bound, misfits
 from transforms.pipeline.arguments import refuse_below_one, types_of
 from transforms.refusal import SpecError, sentence_at, validated
@@ -30,7 +30,9 @@ class AggregatePerKey(beam.PTransform):
     - `NAME_models`, if there are models: window_start, window_end, the key, model, the columns of its kinds, revision,
       final;
     - `NAME_late`: how many rows came after their slice of time had closed, which no other table counts: slice_start,
-      slice_end, the key, rows. A slice is a window; for sliding windows, it is as long as `every`.
+      slice_end, the key, rows. A slice is a window; for sliding windows, it is as long as `every`;
+    - `NAME_retracted`, for an unbounded collection and windows that grow (of a registered kind): windows that took the
+      place of provisional rows, which lie within them: window_start, window_end, the key.
 
     A *bounded* collection closes every window at its end; nothing is late. Of an *unbounded* one, windows close as
     Beam's watermark passes their ends and `allowed_lateness`. So each batch must have a timestamp that is not after
@@ -138,4 +140,7 @@ class AggregatePerKey(beam.PTransform):
             return tables | {f"{self.name}_late": never}
         close = AggregateByWatermark(**self._bound._asdict(), shards=self.shards, lateness=lateness)
         tables = batches | "Unbounded" >> close
-        return tables | {f"{self.name}_late": tables.pop(LATE)}
+        for what in (LATE, RETRACTED):
+            if what in tables:
+                tables[f"{self.name}_{what}"] = tables.pop(what)
+        return tables

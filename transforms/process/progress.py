@@ -118,6 +118,29 @@ class Bulletin:
                     kept.appendleft((first + gone, oldest.slice(gone)))
                 surplus -= gone
 
+    def retract(self, table: str, windows: pa.RecordBatch) -> None:
+        """Removes provisional rows that lie within windows of their key, but not these windows' own rows."""
+        named = windows.schema.names[2:]
+        within: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
+        for row in windows.to_pylist():
+            bounds = (row["window_start"], row["window_end"])
+            within.setdefault(tuple(row[name] for name in named), []).append(bounds)
+
+        def stays(row: Mapping[str, Any]) -> bool:
+            start, end = row["window_start"], row["window_end"]
+            taken = within.get(tuple(row[name] for name in named), ())
+            return bool(row["final"]) or not any(a <= start and end <= b and (a, b) != (start, end) for a, b in taken)
+
+        with self._lock:
+            kept = self._rows.get(table, deque())
+            for first, batch in [kept.popleft() for _ in range(len(kept))]:
+                rows = batch.select(["window_start", "window_end", "final", *named]).to_pylist()
+                left = [place for place, row in enumerate(rows) if stays(row)]
+                if len(left) == len(rows):
+                    kept.append((first, batch))
+                else:
+                    kept.extend((first + place, batch.slice(place, 1)) for place in left)
+
     def rows_after(self, number: int, most: int | None = None) -> list[tuple[int, str, Mapping[str, Any]]]:
         """The rows stored after this number that are still kept: their numbers, tables and columns, in the order of the
         numbers; at most `most`."""

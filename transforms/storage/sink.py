@@ -4,7 +4,7 @@
 job file        of, resolved, paths, mistakes, misfits, uses, writes_over, places
 any run         check
 bounded run     prepare -> publish -> finish, or discard
-live job        full -> take -> store and checkpointed, again and again -> show
+live job        full -> take -> store, retract and checkpointed, again and again -> show
                 rolled_back, roll_back and transactions: back to an older checkpoint
                 expire: rows that have been there for long
                 adopted, restored, continued: folders that moved, tables that were lost or made again
@@ -87,14 +87,14 @@ class Known:
     Args:
         watermark: for windows, the event time (µs) that had passed at the place.
         lateness: how long (µs) windows wait for late records.
-        longest: how long (µs) windows are at most.
+        longest: how long (µs) windows are at most; None: there is no bound.
         position: for records, the column with their positions; empty: the table holds windows.
         reached: for records, the position of the first one of each source that had not been read.
     """
 
     watermark: int = 0
     lateness: int = 0
-    longest: int = 0
+    longest: int | None = 0
     position: str = ""
     reached: Mapping[str, int] = field(default_factory=dict)
 
@@ -284,6 +284,16 @@ class Sink(ABC):
 
     def store(self, contents: Mapping[str, Sequence[pa.RecordBatch]], fence: Fence) -> None:
         """Upserts rows by their key, and adds columns that the tables lack; a final row is never replaced."""
+
+    def retract(self, windows: Mapping[str, Sequence[pa.RecordBatch]], fence: Fence) -> None:
+        """Deletes the provisional rows that lie within these windows, but not their own rows; final rows stay.
+
+        A sink that stores rows at once needs it if windows grow. It may be repeated.
+
+        Args:
+            windows: for each table, windows by the columns of its key.
+        """
+        raise NotImplementedError(f"{self.kind} cannot retract rows")
 
     def checkpointed(self, files: Files, stored: Stored) -> Files:
         """Writes the rows of a checkpoint next to the live files; returns the files that are live once it counts."""

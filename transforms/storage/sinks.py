@@ -57,6 +57,11 @@ def stores_live(kind: type[Sink]) -> bool:
     return kind.stores_at_once or kind.has_position or _is_own(kind, "folders")
 
 
+def retracts(kind: type[Sink]) -> bool:
+    """Whether a kind keeps up with windows that grow: it deletes provisional rows, or has none."""
+    return not kind.stores_at_once or _is_own(kind, "retract")
+
+
 def kind_of(spec: Spec) -> type[Sink]:
     """The kind of sink of a specification."""
     return SINKS[name_in(spec)]

@@ -19,6 +19,7 @@ READ, IDLE, LAST = range(3)
 
 PARTIAL: Final = "partial"
 ROWS: Final = "rows"
+RETRACTED: Final = "retracted"
 SNAPSHOT: Final = "snapshot"
 TICK: Final = "tick"
 """The kinds of parcels."""

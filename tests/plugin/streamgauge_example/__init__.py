@@ -1,13 +1,15 @@
-"""A plugin as a user would write it: sources, a kind of sink, a statistic and a kind of model, from outside."""
+"""A plugin as a user would write it: sources, a sink, a statistic, a kind of model and one of windows, from outside."""
 
 from streamgauge_example.lines import LinesSink
 from streamgauge_example.numbered import MailboxSource, NumberedSource
 from streamgauge_example.spread import FAMILY
-from tests.kinds_of_models.mean_of import KIND
+from tests.kinds_of_models import mean_of
+from tests.kinds_of_windows import gap
 from transforms.aggregation import family
 from transforms.collection import sources
 from transforms.model import kind
 from transforms.storage import sinks
+from transforms.time import window
 
 
 def register() -> None:
@@ -16,4 +18,5 @@ def register() -> None:
     sources.register(MailboxSource)
     sinks.register(LinesSink)
     family.register(FAMILY)
-    kind.register(KIND)
+    kind.register(mean_of.KIND)
+    window.register(gap.KIND)

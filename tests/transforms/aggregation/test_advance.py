@@ -76,9 +76,9 @@ def test_a_window_closes_when_its_end_is_reached_and_not_before(window: dict[str
     frame = pd.DataFrame({"at": [5 * HOUR + 1], "k": "a", "x": 1.0, "y": 2.0, "z": 3.0})
     timeline = of.timeline
     for end in [row["window_end"] for row in of.rows(frame)]:
-        state, tables = timeline.advance(timeline.start(), of.partials(frame), end - 1)
+        state, tables, _ = timeline.advance(timeline.start(), of.partials(frame), end - 1)
         assert end not in [row["window_end"] for row in plain_rows(tables["a"])]
-        _, tables = timeline.advance(state, [], end)
+        _, tables, _ = timeline.advance(state, [], end)
         assert [row["window_end"] for row in plain_rows(tables["a"])] == [end]
 
 
@@ -87,7 +87,7 @@ def test_what_no_window_needs_any_more_is_forgotten() -> None:
     timeline = of.timeline
     last = int(frame["at"].max())
     for hours, is_open in ((0, True), (5, True), (6, False), (100, False)):
-        state, _ = timeline.advance(timeline.start(), of.partials(frame), (last // HOUR + hours) * HOUR + HOUR)
+        state, _, _ = timeline.advance(timeline.start(), of.partials(frame), (last // HOUR + hours) * HOUR + HOUR)
         assert bool(state.open.num_rows) is (is_open and hours < 5), hours
 
 
@@ -95,8 +95,8 @@ def test_what_no_window_needs_any_more_is_forgotten() -> None:
 def test_a_state_that_was_encoded_goes_on_where_it_stood(window: dict[str, str]) -> None:
     of, frame = with_models(window), bursts(9)
     timeline, middle = of.timeline, int(frame["at"].median())
-    state, before = timeline.advance(timeline.start(), of.partials(frame), middle)
-    _, after = timeline.advance(stored(state), [], None)
+    state, before, _ = timeline.advance(timeline.start(), of.partials(frame), middle)
+    _, after, _ = timeline.advance(stored(state), [], None)
     for name, key in (("a", ("k",)), ("a_models", ("k", "model"))):
         got = plain_rows(before[name]) + plain_rows(after[name])
         assert_same_rows(got, plain_rows(of.tables(frame)[name]), *key)
@@ -115,8 +115,8 @@ def stored(state: TimelineState) -> TimelineState:
 def test_advancing_without_news_publishes_nothing_twice() -> None:
     of, frame = with_models({"size": "6h", "every": "1h"}), bursts(4)
     timeline, through = of.timeline, (int(frame["at"].max()) // HOUR + 2) * HOUR
-    state, first = timeline.advance(timeline.start(), of.partials(frame), through)
+    state, first, _ = timeline.advance(timeline.start(), of.partials(frame), through)
     assert first["a"].num_rows
     for _ in range(3):
-        state, again = timeline.advance(state, [], through)
+        state, again, _ = timeline.advance(state, [], through)
         assert [table.num_rows for table in again.values()] == [0, 0]

@@ -134,6 +134,6 @@ def test_combining_partials_gives_the_one_pass_table() -> None:
     accumulators = [coder.decode(coder.encode(accumulator)) for accumulator in accumulators]
     partial = merge.extract_output(merge.merge_accumulators(iter(accumulators)))
     timeline = of.timeline
-    _, tables = timeline.advance(timeline.start(), [partial], None)
+    _, tables, _ = timeline.advance(timeline.start(), [partial], None)
     assert_same_rows(plain_rows(tables["a"]), plain_rows(of.tables(frame)["a"]), "k")
     assert merge.extract_output(merge.create_accumulator()).num_rows == 0

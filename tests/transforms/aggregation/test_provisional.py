@@ -76,7 +76,7 @@ def test_any_steps_close_the_windows_of_one_step(
         batch = of.batch(left)
         closing = of.summary.window.slice_ends(of.summary.window.slices(batch["@event_time"])) + lateness <= through
         early = np.array([chance.random() < 0.2 for _ in range(len(left))])
-        state, tables = timeline.advance(state, of.partials(left[closing | early], 5), through)
+        state, tables, _ = timeline.advance(state, of.partials(left[closing | early], 5), through)
         state = decode_state(encode_state(state))
         take(tables, through)
         left = left[~(closing | early)]
@@ -97,7 +97,7 @@ def test_a_window_is_shown_at_its_end_again_when_it_changed_and_closed_after_its
     state, told = timeline.start(), []
     steps = [(HOUR - 1, first), (HOUR, []), (HOUR + 1, []), (HOUR + 2, late), (2 * HOUR - 1, []), (2 * HOUR, [])]
     for through, partials in [*steps, (3 * HOUR, [])]:
-        state, tables = timeline.advance(state, partials, through)
+        state, tables, _ = timeline.advance(state, partials, through)
         told.append([(row["x_sum"], row["revision"], row["final"]) for row in plain_rows(tables["a"])])
     assert told == [[], [(1.0, 0, False)], [], [(5.0, 1, False)], [], [(5.0, 2, True)], []]
     assert state.shown is not None and not state.shown.num_rows and not state.open.num_rows
@@ -117,6 +117,6 @@ def test_what_was_shown_is_part_of_the_state() -> None:
     of = over(size="1h")
     timeline = waiting(of, HOUR)
     partials = of.partials(pd.DataFrame({"at": [5], "k": "a", "x": [1], "z": [1]}))
-    state, _ = timeline.advance(timeline.start(), partials, HOUR)
+    state, _, _ = timeline.advance(timeline.start(), partials, HOUR)
     for kept, news in ((decode_state(encode_state(state)), 0), (dataclasses.replace(state, shown=None), 1)):
         assert timeline.advance(kept, [], HOUR + 1)[1]["a"].num_rows == news

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.aggregations import HOUR, Aggregation, aggregation
-from transforms.aggregation.summary import ROWS, SLICE, key_column
+from transforms.aggregation.summary import ROWS, key_column
 from transforms.record.batch import ARROW
 from transforms.record.hashing import hash_rows
+from transforms.time.window import SLICE
 
 KEYS: dict[str, Any] = {"t": "string", "n": "int64", "b": "bool", "at": "timestamp"}
 
@@ -128,7 +129,7 @@ def test_nan_counts_as_null_and_the_batch_is_not_changed() -> None:
     batch = batch.set_column(column, "x", pa.array([1.0, float("nan"), 1.0]))
     before = batch.to_pydict()
     timeline = of.timeline
-    _, tables = timeline.advance(timeline.start(), [of.summary.summarize(batch)], None)
+    _, tables, _ = timeline.advance(timeline.start(), [of.summary.summarize(batch)], None)
     (row,) = tables["a"].to_pylist()
     assert (row["rows"], row["x_count"], row["x_missing"], row["x_p50"], row["x_distinct"]) == (3, 2, 1, 1.0, 1)
     assert row["x_top2"] == [{"value": 1.0, "count": 2}]

@@ -8,7 +8,7 @@ import pytest
 from transforms.specification import Spec
 from transforms.storage.parquet.sink import ParquetSink
 from transforms.storage.sink import Sink
-from transforms.storage.sinks import SINKS, register, stores_live
+from transforms.storage.sinks import SINKS, register, retracts, stores_live
 
 
 class WholeSpec(Spec):
@@ -70,3 +70,8 @@ def test_a_kind_without_a_way_to_store_checkpoints_does_not_store_live_jobs() ->
 @pytest.mark.parametrize("kind", SINKS.values(), ids=SINKS)
 def test_our_own_kinds_have_what_they_say(kind: type[Sink]) -> None:
     register(kind)
+
+
+def test_a_sink_keeps_up_with_windows_that_grow_if_it_retracts_or_has_no_provisional_rows() -> None:
+    assert all(retracts(each) for each in SINKS.values())
+    assert retracts(Whole) and not retracts(kind(stores_at_once=True))

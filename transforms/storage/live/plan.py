@@ -27,10 +27,10 @@ FOREVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How long (µs) the windows of a table wait for late records, and how long they are at most."""
+    """How long (µs) the windows of a table wait for late records, and how long they are at most (None: no bound)."""
 
     lateness: int
-    longest: int
+    longest: int | None
 
 
 def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:
@@ -321,6 +321,13 @@ class LivePlan:
             if sink.stores_at_once and table in sink.tables:
                 sink.store({table: [rows]}, self.fence())
         self.bulletin.show(table, rows)
+
+    def retract(self, table: str, windows: pa.RecordBatch) -> None:
+        """Deletes the provisional rows of a table whose place windows have taken."""
+        for sink in self.sinks:
+            if sink.stores_at_once and table in sink.tables:
+                sink.retract({table: [windows]}, self.fence())
+        self.bulletin.retract(table, windows)
 
     def store_books(self, contents: Mapping[str, Sequence[pa.RecordBatch]], attempt: int) -> None:
         """Upserts dead letters and the ledger into the sinks that store rows at once."""

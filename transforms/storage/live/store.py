@@ -21,6 +21,7 @@ from transforms.storage.live.plan import LivePlan
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.moment import KEEPING, moment, tick_after
 from transforms.time.tick import (
+    RETRACTED,
     ROWS,
     TICK,
     Tick,
@@ -58,7 +59,10 @@ def patiently(action: Callable[[], Any], bulletin: Bulletin, patience: float = P
 
 
 class StoreRowsFn(beam.DoFn):
-    """Stores parcels of rows in databases at once, and passes on every parcel that a checkpoint needs."""
+    """Stores parcels of rows in databases at once, and passes on every parcel that a checkpoint needs.
+
+    What retracts provisional rows goes no further: only what stores rows at once has any.
+    """
 
     def __init__(self, plan: LivePlan):
         self._plan = plan
@@ -72,16 +76,19 @@ class StoreRowsFn(beam.DoFn):
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         label = label_of(batch)
+        kind, table = label["kind"], label.get("table", "")
 
         def store() -> None:
             self._lease.check()
-            self._plan.store_rows(label["table"], content_of(batch))
+            action = self._plan.store_rows if kind == ROWS else self._plan.retract
+            action(table, content_of(batch))
 
-        if label["kind"] == ROWS:
+        if kind in (ROWS, RETRACTED):
             patiently(store, self._plan.bulletin)
+        if kind == ROWS:
             # Files hold final rows only, so provisional rows do not wait for a checkpoint.
             batch = batch.filter(batch["final"])
-        if label["kind"] != ROWS or (label["table"] in self._wait and batch.num_rows):
+        if kind not in (ROWS, RETRACTED) or (kind == ROWS and table in self._wait and batch.num_rows):
             yield batch
 
 
@@ -178,8 +185,8 @@ class SaveFn(beam.DoFn):
 class StoreLive(beam.PTransform):
     """Stores what a live job makes, and then keeps checkpoints.
 
-    In: a dictionary with `parcels` of rows and snapshots, `dead_letters` and `ledger` as batches, and `ticks`.
-    Out: the ticks at which a checkpoint was written.
+    In: a dictionary with `parcels` of retractions, rows and snapshots, `dead_letters` and `ledger` as batches, and
+    `ticks`. Out: the ticks at which a checkpoint was written.
 
     Args:
         seeds: parcels that the last checkpoint left for the next one.

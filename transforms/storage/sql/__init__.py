@@ -2,7 +2,17 @@
 
 from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
 from transforms.storage.sink import Fence, Known
-from transforms.storage.sql.publication import check, expire, full, is_there, last_closed, publish, read, roll_back
+from transforms.storage.sql.publication import (
+    check,
+    expire,
+    full,
+    is_there,
+    last_closed,
+    publish,
+    read,
+    retract,
+    roll_back,
+)
 from transforms.storage.sql.table import SqlTable
 
 __all__ = [
@@ -19,5 +29,6 @@ __all__ = [
     "last_closed",
     "publish",
     "read",
+    "retract",
     "roll_back",
 ]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,8 @@ from transforms.storage.sql.stored_form import from_stored
 from transforms.storage.sql.table import SqlTable
 
 FETCH_ROWS: Final = 50_000
+
+T = TypeVar("T")
 
 
 def check(url: str, tables: Iterable[SqlTable] = ()) -> None:
@@ -112,6 +114,18 @@ def publish(
         return sqlite.publish(engine, tables, replace=replace, fence=fence)
 
 
+def retract(url: str, tables: Mapping[SqlTable, Sequence[pa.RecordBatch]], fence: Fence) -> None:
+    """Deletes from tables the provisional rows whose place windows have taken, in one transaction.
+
+    Args:
+        tables: for each table, the windows by the columns of its key.
+
+    Raises:
+        SqlSinkError: if it fails, with the reason; nothing has changed.
+    """
+    _take_out(taking_back.retract, url, tables, fence)
+
+
 def roll_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
     """Deletes from tables what a live job has stored after a place, in one transaction.
 
@@ -131,15 +145,15 @@ def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
 
 
 def _take_out(
-    action: Callable[[sa.Connection, SqlTable, Known], None], url: str, tables: Mapping[SqlTable, Known], fence: Fence
+    action: Callable[[sa.Connection, SqlTable, T], None], url: str, tables: Mapping[SqlTable, T], fence: Fence
 ) -> None:
     parts = parsed(url)
     with translated(parts), _transaction(parts) as connection:
         if connection.dialect.name == "postgresql":
             postgresql.lock(connection, tables)
         guard_all(connection, tables, fence)
-        for table, known in tables.items():
-            action(connection, table, known)
+        for table, what in tables.items():
+            action(connection, table, what)
 
 
 def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:

@@ -30,6 +30,8 @@ class Database(Protocol):
         self, url: str, tables: Mapping[SqlTable, Iterable[pa.RecordBatch]], *, replace: bool, fence: Fence | None
     ) -> object: ...
 
+    def retract(self, url: str, tables: Mapping[SqlTable, Sequence[pa.RecordBatch]], fence: Fence) -> None: ...
+
     def roll_back(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None: ...
 
     def expire(self, url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None: ...
@@ -124,6 +126,9 @@ class SqlSink(Sink):
     def store(self, contents: Mapping[str, Sequence[pa.RecordBatch]], fence: Fence) -> None:
         rows = {table: contents[table.name] for table in self._of(contents)}
         self.database.publish(self.url, rows, replace=False, fence=fence)
+
+    def retract(self, windows: Mapping[str, Sequence[pa.RecordBatch]], fence: Fence) -> None:
+        self.database.retract(self.url, {table: windows[table.name] for table in self._of(windows)}, fence)
 
     def expire(self, known: Mapping[str, Known], fence: Fence) -> None:
         self.database.expire(self.url, {table: known[table.name] for table in self._of(known)}, fence)

@@ -12,7 +12,8 @@ from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.statistics.endpoints import Endpoints
 from transforms.aggregation.summary import Summary
 from transforms.record.batch import EVENT_TIME, POSITION, Origin, with_origin
-from transforms.time.event_time import TIMESTAMP, Window
+from transforms.time.event_time import TIMESTAMP
+from transforms.time.windows.sized import Sized
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,7 +51,7 @@ def test_every_type_has_endpoints() -> None:
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_source_decides_among_equal_event_times_then_the_position(turned: bool) -> None:
     measure = ColumnMeasure("x", "endpoints", Endpoints(pa.string()))
-    summary = Summary({}, Window(size="1h"), [measure])
+    summary = Summary({}, Sized(size="1h"), [measure])
     parts = [summary.summarize(from_source(ordinal, 10 - ordinal, f"source {ordinal}")) for ordinal in range(3)]
     state = summary.state(summary.merge(parts[::-1] if turned else parts), measure)
     ends = [measure.accumulator.finish(state, end).to_pylist() for end in ("first", "last")]

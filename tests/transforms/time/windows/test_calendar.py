@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.aggregations import aggregation
 from tests.transforms.time.test_zone import by_python
 from transforms.collection.parsing.values import from_text
-from transforms.time.event_time import EARLIEST, LATEST, Window, as_instants, as_timestamps
+from transforms.time.event_time import EARLIEST, LATEST, as_instants, as_timestamps
+from transforms.time.windows.calendar import Calendar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR = 3_600_000_000
@@ -58,7 +59,7 @@ def bounds(at: int, calendar: str, zone: str) -> tuple[int, int]:
 def test_a_day_of_a_clock_change_is_as_long_as_its_clock_says(zone: str, day: str, hours: float) -> None:
     start = instant(date.fromisoformat(day), zone)
     end = start + int(hours * HOUR)
-    window = Window(calendar="day", time_zone=zone)
+    window = Calendar(calendar="day", time_zone=zone)
     inside = np.array([start, start + 1, (start + end) // 2, end - 1])
     assert window.slices(as_timestamps(inside)).tolist() == [start] * 4
     assert window.slice_ends(np.array([start])).tolist() == [end]
@@ -74,7 +75,7 @@ def test_a_day_of_a_clock_change_is_as_long_as_its_clock_says(zone: str, day: st
 def test_every_hour_around_a_clock_change_falls_into_its_calendar_unit(zone: str, day: str, calendar: str) -> None:
     middle = instant(date.fromisoformat(day), zone)
     instants = middle + np.arange(-45 * 48, 45 * 48) * (HOUR // 2) + 1
-    window = Window.model_validate({"calendar": calendar, "time_zone": zone})
+    window = Calendar.model_validate({"calendar": calendar, "time_zone": zone})
     starts = window.slices(as_timestamps(instants))
     want = np.array([bounds(at, calendar, zone) for at in instants.tolist()])
     assert np.array_equal(starts, want[:, 0])
@@ -88,7 +89,7 @@ def test_every_hour_around_a_clock_change_falls_into_its_calendar_unit(zone: str
     calendar=st.sampled_from(["day", "week", "month"]),
 )
 def test_slices_hold_their_instants_and_follow_each_other(instants: list[int], zone: str, calendar: str) -> None:
-    window = Window.model_validate({"calendar": calendar, "time_zone": zone})
+    window = Calendar.model_validate({"calendar": calendar, "time_zone": zone})
     at = np.array(instants)
     starts = window.slices(as_timestamps(at))
     ends = window.slice_ends(starts)
@@ -101,7 +102,7 @@ def test_slices_hold_their_instants_and_follow_each_other(instants: list[int], z
 @pytest.mark.parametrize("calendar", ["day", "week", "month"])
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu"])
 def test_neighbouring_units_have_neighbouring_numbers(calendar: str, zone: str) -> None:
-    window = Window.model_validate({"calendar": calendar, "time_zone": zone})
+    window = Calendar.model_validate({"calendar": calendar, "time_zone": zone})
     starts = window.slices(as_timestamps(np.array([-(10**15)])))
     for _ in range(900):
         starts = np.append(starts, window.slice_ends(starts[-1:]))
@@ -113,7 +114,7 @@ def test_neighbouring_units_have_neighbouring_numbers(calendar: str, zone: str) 
 def test_an_hour_that_goes_back_across_midnight_stays_in_the_day_that_has_begun(zone: str, year: int) -> None:
     # One minute past midnight the clock went back to 23:01 of the day before.
     days = pd.date_range(f"{year}-10-20", f"{year}-11-05").date
-    window = Window(calendar="day", time_zone=zone)
+    window = Calendar(calendar="day", time_zone=zone)
     starts = np.array([instant(day, zone) for day in days])
     assert 25 * HOUR in np.diff(starts)
     minutes = np.arange(starts[0], starts[-1], 30_000_000)
@@ -127,7 +128,7 @@ def test_a_time_without_an_offset_falls_into_the_day_that_it_names(zone: str) ->
     days = [date(2026, 12, 1), *(date(2005, 1, 1) + timedelta(days=17 * number) for number in range(500))]
     texts = pa.array([f"{day}T03:30:00" for day in days])
     times = from_text(texts, "timestamp", "t", zone).values
-    window = Window(calendar="day", time_zone=zone)
+    window = Calendar(calendar="day", time_zone=zone)
     starts, ends = as_instants(times) - 3.5 * HOUR, as_instants(times) + 20.5 * HOUR
     slices = window.slices(times)
     assert (abs(slices - starts) <= HOUR).all() and (abs(window.slice_ends(slices) - ends) <= HOUR).all()

@@ -1,0 +1,1 @@
+"""The kinds of windows, one a file."""
