@@ -10,7 +10,7 @@ after all that was stored.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -20,16 +20,17 @@ from dataflow.execution.part import Part, Seeds
 from dataflow.job.plan import Job
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregateBounded
 from transforms.aggregation.lateness import JudgeLateness
-from transforms.aggregation.live import AggregateLive
+from transforms.aggregation.live import AggregateLive, LiveInputs
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.follow import Follow, Following
 from transforms.collection.repair import Overlay
 from transforms.preprocessing.preprocess import Preprocess
 from transforms.process.progress import Bulletin
 from transforms.process.threads import cores
+from transforms.record.branches import Outputs
 from transforms.specification import microseconds
 from transforms.storage.live.plan import LivePlan
-from transforms.storage.live.store import SaveFn, StoreLive
+from transforms.storage.live.store import LiveResults, SaveFn, StoreLive
 from transforms.storage.publish import Plan
 from transforms.storage.records import CloseLedger, StampLetters
 from transforms.storage.store import Store, TableRows
@@ -123,18 +124,19 @@ def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollect
             shards=job.spec.execution.live_shards,
             seeds=run.seeds.get(number, ()),
         )
-        inputs = {"batches": records.batches, "ticks": read.ticks}
+        inputs = LiveInputs(records.batches, read.ticks)
         parcels.append(inputs | f"Aggregate {aggregation.spec.name}" >> live)
-    books: dict[str, Any] = {
-        DEAD_LETTERS: tuple(records.dead_letters.values()) | "Dead letters" >> beam.Flatten(),
-        LEDGER: records.ledger | "Entries" >> beam.Flatten(),
-    }
-    books["parcels"] = parcels | "Closed" >> beam.Flatten()
-    kept = books | {"ticks": read.ticks} | "Store" >> StoreLive(plan=run.plan, seeds=run.carried)
+    results = LiveResults(
+        dead_letters=tuple(records.dead_letters.values()) | "Dead letters" >> beam.Flatten(),
+        ledger=records.ledger | "Entries" >> beam.Flatten(),
+        parcels=parcels | "Closed" >> beam.Flatten(),
+        ticks=read.ticks,
+    )
+    kept = results | "Store" >> StoreLive(plan=run.plan, seeds=run.carried)
     return kept | "Announce" >> beam.ParDo(source.after_checkpoint()).with_output_types(pa.RecordBatch)
 
 
-def _records(read: Any, job: Job) -> PreparedRecords:
+def _records(read: Outputs, job: Job) -> PreparedRecords:
     """The records that were read and cleaned; for an endless source, without late ones."""
     clean = read.batches | "Preprocess" >> Preprocess(steps=job.steps)
     if not job.spec.is_endless:

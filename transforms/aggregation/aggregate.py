@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -18,6 +18,7 @@ from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Output, Timeline
 from transforms.process.threads import pool
 from transforms.record.batch import empty
+from transforms.record.branches import Emitted, Tables
 from transforms.record.coder import RecordBatchCoder
 
 _COMPACT_BYTES = 8 << 20
@@ -102,7 +103,7 @@ class CloseFn(beam.DoFn):
         self._through = through
         self._number = number
 
-    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[Any]:
+    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[Emitted]:
         shard, partial = element
         seed = self._seeds.get(shard)
         state = self._timeline.start() if seed is None else decode_state(seed)
@@ -149,7 +150,7 @@ class AggregateBounded(beam.PTransform):
         if self.shards < 1:
             raise ValueError(f"shards must be at least 1, is {self.shards}")
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Tables:
         keyed = tuple[int, pa.RecordBatch]
         tags = [*(str(index) for index in range(len(self.outputs))), SNAPSHOTS]
         summarize_fn = SummarizeFn(self.summary, self.shards, self.threads, self.number)

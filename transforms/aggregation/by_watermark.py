@@ -19,6 +19,7 @@ from transforms.aggregation.accumulator import as_numpy
 from transforms.aggregation.live import decode_state, encode_state
 from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.aggregation.timeline import Output, Timeline
+from transforms.record.branches import Emitted, Tables
 from transforms.record.coder import RecordBatchCoder
 from transforms.time.event_time import as_timestamps
 from transforms.time.watermark import END, NEVER
@@ -100,7 +101,7 @@ class CloseFn(beam.DoFn):
         waiting: Any = beam.DoFn.StateParam(WAITING),
         alarm: Any = beam.DoFn.StateParam(ALARM),
         close: Any = beam.DoFn.TimerParam(CLOSE),
-    ) -> Iterator[Any]:
+    ) -> Iterator[Emitted]:
         now = Alarm(*(alarm.read() or ()))
         partial, late = parted(self._timeline, element[1], now.through)
         if late.num_rows:
@@ -124,7 +125,7 @@ class CloseFn(beam.DoFn):
         stored: Any = beam.DoFn.StateParam(STATE),
         alarm: Any = beam.DoFn.StateParam(ALARM),
         close: Any = beam.DoFn.TimerParam(CLOSE),
-    ) -> Iterator[Any]:
+    ) -> Iterator[Emitted]:
         now = Alarm(*(alarm.read() or ()))
         if fired.micros < now.due:  # a timer that has been set again since
             if now.due < END:
@@ -173,7 +174,7 @@ class AggregateByWatermark(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Tables:
         keyed = tuple[int, pa.RecordBatch]
         tags = [*(str(index) for index in range(len(self.outputs))), LATE, RETRACTED]
         summarize = beam.ParDo(SummarizeEachFn(self.summary, self.shards)).with_output_types(keyed)

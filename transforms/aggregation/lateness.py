@@ -16,7 +16,7 @@ import pyarrow as pa
 from transforms.aggregation.spec import AggregationSpec
 from transforms.record import ledger
 from transforms.record.batch import EVENT_TIME, LATE, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, set_column
-from transforms.record.branches import BOOKS, Branched, branching
+from transforms.record.branches import BOOKS, Branched, Outputs, branching
 from transforms.record.dead_letter import dead_letters
 from transforms.specification import format_duration, microseconds
 from transforms.time.event_time import as_instants
@@ -110,5 +110,5 @@ class JudgeLateness(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Outputs:
         return batches | "Judge" >> branching(JudgeFn(self.aggregations), *BOOKS)

@@ -219,11 +219,18 @@ class TimelineFn(beam.DoFn):
             yield Shard(advance.state, time.through).to_parcel(self._number, shard)
 
 
+class LiveInputs(NamedTuple):
+    """Batches with timestamps as `transforms.time.tick` says, and ticks."""
+
+    batches: beam.PCollection[pa.RecordBatch]
+    ticks: beam.PCollection[pa.RecordBatch]
+
+
 @dataclass(eq=False, kw_only=True)
 class AggregateLive(beam.PTransform):
     """Closes the windows of an endless collection of batches as ticks pass their ends.
 
-    In: `batches`, with timestamps as `transforms.time.tick` says, and `ticks`. Out: parcels of retractions, of rows and
+    In: LiveInputs. Out: parcels of retractions, of rows and
     of snapshots.
 
     Args:
@@ -243,14 +250,14 @@ class AggregateLive(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, inputs: Mapping[str, beam.PCollection[pa.RecordBatch]]) -> beam.PCollection[pa.RecordBatch]:
+    def expand(self, inputs: LiveInputs) -> beam.PCollection[pa.RecordBatch]:
         keyed = tuple[int, pa.RecordBatch]
         summarize = beam.ParDo(SummarizeLiveFn(self.summary, self.number, self.shards)).with_output_types(keyed)
-        partials = inputs["batches"] | "Summarize" >> summarize
-        ticks = inputs["ticks"] | "To shards" >> beam.ParDo(ToShardsFn(self.shards)).with_output_types(keyed)
+        partials = inputs.batches | "Summarize" >> summarize
+        ticks = inputs.ticks | "To shards" >> beam.ParDo(ToShardsFn(self.shards)).with_output_types(keyed)
         # Beam adds a reshuffle for more than one element; the labels of the graph would then change on a restart.
         create = beam.Create(list(self.seeds), reshuffle=False).with_output_types(keyed)
-        seeds = inputs["ticks"].pipeline | "Seeds" >> create
+        seeds = inputs.ticks.pipeline | "Seeds" >> create
         timeline = beam.ParDo(TimelineFn(Timeline(self.summary, self.outputs, self.lateness), self.number))
         return (
             (seeds, partials, ticks)

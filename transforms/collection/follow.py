@@ -15,7 +15,7 @@ from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.collection.restriction import CursorProvider
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branched, branching
+from transforms.record.branches import BOOKS, Emitted, Outputs, branched, branching
 from transforms.time.event_time import EARLIEST
 from transforms.time.moment import PASSED, SENT, moment
 from transforms.time.tick import IDLE, LAST, READ, tick_parcel
@@ -104,7 +104,7 @@ class FollowFn(beam.DoFn):
         element: SourceCursor,
         tracker: Any = beam.DoFn.RestrictionParam(_REST),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
-    ) -> Iterator[Any]:
+    ) -> Iterator[Emitted]:
         cursor: SourceCursor = tracker.current_restriction()
         leave = time.monotonic() + self._following.hold
         while not cursor.ended:
@@ -142,7 +142,7 @@ class FollowFn(beam.DoFn):
             cursor = replace(cursor, last_tick=cursor.progress.watermark, since_tick=0)
         return Turn(cursor, portion, why, keeps, has_tick)
 
-    def _sent(self, turn: Turn) -> Iterator[Any]:
+    def _sent(self, turn: Turn) -> Iterator[Emitted]:
         """The outputs of a turn and then its tick, if it has one, all with the tick's timestamp."""
         tick = turn.cursor.tick(turn.why, keeps=turn.keeps)
         if turn.cursor.ended and self._following.drains:
@@ -185,6 +185,6 @@ class Follow(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Outputs:
         start = pipeline | "Start" >> beam.Create([self.start]).with_output_types(SourceCursor)
         return start | "Follow" >> branching(FollowFn(self.following, self.feed, self.bulletin), *BOOKS, "ticks")

@@ -13,6 +13,7 @@ from transforms.aggregation.aggregate import AggregateBounded
 from transforms.aggregation.by_watermark import LATE, RETRACTED, AggregateByWatermark
 from transforms.model.aggregation import Aggregation, Bound, bound, misfits
 from transforms.pipeline.arguments import refuse_below_one, types_of
+from transforms.record.branches import Tables
 from transforms.refusal import SpecError, sentence_at, validated
 from transforms.specification import Spec, microseconds
 
@@ -128,7 +129,7 @@ class AggregatePerKey(beam.PTransform):
         window = asked.window.model_dump(exclude_unset=True)
         return AggregatePerKey(**fields, window=window, columns=columns, shards=shards, threads=threads)
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Tables:
         if not isinstance(batches.windowing.windowfn, GlobalWindows):
             cut = type(batches.windowing.windowfn).__name__
             raise ValueError(f"batches must be in the global window, are in {cut}: `window` cuts event time itself")

@@ -11,6 +11,7 @@ from transforms.pipeline.arguments import types_of
 from transforms.preprocessing import preprocess as stage
 from transforms.preprocessing.spec import STEPS, StepSpec
 from transforms.preprocessing.steps import Step, StepError, plan_step
+from transforms.record.branches import Outputs
 from transforms.refusal import SpecError, sentence_at, validated
 from transforms.specification import ColumnType, Spec
 
@@ -71,5 +72,5 @@ class Preprocess(beam.PTransform):
             types = planned[-1].columns
         self._planned, self.columns_after = tuple(planned), dict(types)
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Outputs:
         return batches | "Preprocess" >> stage.Preprocess(steps=self._planned)

@@ -17,6 +17,7 @@ from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import RecordSpec
 from transforms.errors import SourceError
 from transforms.pipeline.arguments import refuse_below_one
+from transforms.record.branches import Outputs
 from transforms.refusal import SpecError, validated
 from transforms.specification import Spec
 
@@ -162,7 +163,7 @@ class ReadFiles(beam.PTransform):
             refuse_unknown(ranges, columns, "unknown_fields")
         return ranges
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Outputs:
         self.pipeline = None  # Beam has set it, and would refuse to apply the same transform in another pipeline
         record = self._spec.record
         strict = record.unknown_fields == "dead_letter"

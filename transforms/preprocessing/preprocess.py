@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 from transforms.preprocessing.steps import Step, Stepped
 from transforms.record import ledger
 from transforms.record.batch import EVENT_TIME, PAYLOAD, POSITION, RANGE, WATERMARK, origin_of, with_origin
-from transforms.record.branches import BOOKS, Branched, branching
+from transforms.record.branches import BOOKS, Branched, Outputs, branching
 from transforms.record.dead_letter import dead_letters
 from transforms.record.payload import written
 from transforms.time.event_time import as_instants
@@ -105,5 +104,5 @@ class Preprocess(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Any:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Outputs:
         return batches | "Steps" >> branching(PreprocessFn(self.steps), *BOOKS)

@@ -1,7 +1,7 @@
 """Steps over batches with several outputs: the batches, and side outputs that account for records that left them."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -18,7 +18,24 @@ Branched: TypeAlias = (  # real objects, which Beam reads
 """What a step gives that has those in addition to its batches; a tag without its type makes Beam warn."""
 
 
-def branching(fn: beam.DoFn, *tags: str) -> Any:
+if TYPE_CHECKING:
+    Outputs: TypeAlias = beam.pvalue.DoOutputsTuple
+    Tables: TypeAlias = dict[str, beam.PCollection[pa.RecordBatch]]
+    Emitted: TypeAlias = (
+        pa.RecordBatch
+        | beam.transforms.window.TimestampedValue
+        | beam.pvalue.TaggedOutput[Any, pa.RecordBatch | beam.transforms.window.TimestampedValue]
+    )
+else:
+    Outputs = Tables = Emitted = Any
+"""What `expand` returns, with an attribute for each output or an entry for each table; and what `process` yields.
+
+Beam reads these annotations as types of elements, so it sees nothing of them: the types of outputs are declared where
+a step is made.
+"""
+
+
+def branching(fn: beam.DoFn, *tags: str) -> beam.ParDo:
     """A DoFn as a step with the output `batches` and a side output for each tag, all of them of batches.
 
     Beam would pickle the elements of an output without a type.

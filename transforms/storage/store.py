@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -65,7 +65,7 @@ class Store(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, tables: Mapping[str, TableRows]) -> Any:
+    def expand(self, tables: Mapping[str, TableRows]) -> "beam.PCollection[Outcome]":
         staged = [
             rows
             | f"Stage {name}{f', part {number + 1}' if number else ''}"

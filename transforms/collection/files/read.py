@@ -29,7 +29,7 @@ from transforms.process.progress import Bulletin
 from transforms.process.threads import pool
 from transforms.record import ledger
 from transforms.record.batch import Origin, one_batch
-from transforms.record.branches import BOOKS, Branched, branching
+from transforms.record.branches import BOOKS, Branched, Outputs, branching
 from transforms.record.dead_letter import Payloads
 from transforms.record.payload import as_json, as_struct
 
@@ -343,7 +343,7 @@ class ReadFiles(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, ranges: beam.PCollection[FileRange]) -> Any:
+    def expand(self, ranges: beam.PCollection[FileRange]) -> Outputs:
         return ranges | "Spread" >> beam.Reshuffle() | "Read" >> branching(ReadFn(self.reader, self.bulletin), *BOOKS)
 
 
@@ -360,5 +360,5 @@ class ReadListed(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Outputs:
         return self.read.expand(pipeline | "Ranges" >> beam.Create(self.ranges))

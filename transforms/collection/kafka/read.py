@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,7 +12,7 @@ from transforms.collection.kafka.reader import KafkaReader
 from transforms.collection.kafka.records import KafkaParser
 from transforms.collection.kafka.spec import KafkaSpec
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branching
+from transforms.record.branches import BOOKS, Emitted, Outputs, branching
 
 
 class ReadPartitionFn(beam.DoFn):
@@ -24,7 +23,7 @@ class ReadPartitionFn(beam.DoFn):
         self._parser = parser
         self._bulletin = bulletin
 
-    def process(self, element: tuple[int, KafkaProgress, int]) -> Iterator[Any]:
+    def process(self, element: tuple[int, KafkaProgress, int]) -> Iterator[Emitted]:
         partition, progress, end = element
         reader = KafkaReader(self._spec)
         try:
@@ -58,7 +57,7 @@ class ReadKafka(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Outputs:
         parts = [
             (number, replace(self.start, partitions={number: known}), self.end[number])
             for number, known in self.start.partitions.items()

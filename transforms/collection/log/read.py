@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import apache_beam as beam
 
@@ -11,7 +10,7 @@ from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.feed import log_portion
 from transforms.collection.log.writer import LogReader
 from transforms.process.progress import Bulletin
-from transforms.record.branches import BOOKS, branched, branching
+from transforms.record.branches import BOOKS, Emitted, Outputs, branched, branching
 
 
 class ReadLogFn(beam.DoFn):
@@ -22,7 +21,7 @@ class ReadLogFn(beam.DoFn):
         self._parser = parser
         self._bulletin = bulletin
 
-    def process(self, element: tuple[SourceCursor, int]) -> Iterator[Any]:
+    def process(self, element: tuple[SourceCursor, int]) -> Iterator[Emitted]:
         cursor, end = element
         reader = LogReader(self._folder)
         try:
@@ -50,6 +49,6 @@ class ReadLog(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Outputs:
         whole = pipeline | "Whole" >> beam.Create([(self.start, self.end)])
         return whole | "Read" >> branching(ReadLogFn(self.folder, self.parser, self.bulletin), *BOOKS)

@@ -1,9 +1,9 @@
 """Live storing, as Beam runs it: rows as they come, and a checkpoint after all that was stored before it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -181,12 +181,20 @@ class SaveFn(beam.DoFn):
         yield path
 
 
+class LiveResults(NamedTuple):
+    """Parcels of retractions, rows and snapshots; dead letters and ledger as batches; and ticks."""
+
+    dead_letters: beam.PCollection[pa.RecordBatch]
+    ledger: beam.PCollection[pa.RecordBatch]
+    parcels: beam.PCollection[pa.RecordBatch]
+    ticks: beam.PCollection[pa.RecordBatch]
+
+
 @dataclass(eq=False, kw_only=True)
 class StoreLive(beam.PTransform):
     """Stores what a live job makes, and then keeps checkpoints.
 
-    In: a dictionary with `parcels` of retractions, rows and snapshots, `dead_letters` and `ledger` as batches, and
-    `ticks`. Out: the ticks at which a checkpoint was written.
+    In: LiveResults. Out: the ticks at which a checkpoint was written.
 
     Args:
         seeds: parcels that the last checkpoint left for the next one.
@@ -198,19 +206,17 @@ class StoreLive(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, inputs: Mapping[str, Any]) -> beam.PCollection[pa.RecordBatch]:
+    def expand(self, results: LiveResults) -> beam.PCollection[pa.RecordBatch]:
         books = [
-            inputs[name] | f"Label {name}" >> beam.ParDo(LabelFn(name)).with_output_types(pa.RecordBatch)
-            for name in (DEAD_LETTERS, LEDGER)
+            batches | f"Label {name}" >> beam.ParDo(LabelFn(name)).with_output_types(pa.RecordBatch)
+            for name, batches in ((DEAD_LETTERS, results.dead_letters), (LEDGER, results.ledger))
         ]
-        seeds = inputs["ticks"].pipeline | "Seeds" >> beam.Create(list(self.seeds), reshuffle=False).with_output_types(
+        seeds = results.ticks.pipeline | "Seeds" >> beam.Create(list(self.seeds), reshuffle=False).with_output_types(
             pa.RecordBatch
         )
-        stored = inputs["parcels"] | "Store rows" >> beam.ParDo(StoreRowsFn(self.plan)).with_output_types(
-            pa.RecordBatch
-        )
+        stored = results.parcels | "Store rows" >> beam.ParDo(StoreRowsFn(self.plan)).with_output_types(pa.RecordBatch)
         return (
-            (*books, stored, inputs["ticks"], seeds)
+            (*books, stored, results.ticks, seeds)
             | "Parcels" >> beam.Flatten()
             | "Together" >> beam.WithKeys(0).with_output_types(tuple[int, pa.RecordBatch])
             | "Keep" >> beam.ParDo(KeepFn(self.plan)).with_output_types(pa.RecordBatch)
