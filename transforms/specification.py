@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
 
 from pydantic import (
     BaseModel,
@@ -61,9 +61,21 @@ def format_duration(value: timedelta) -> str:
     return f"{total // 1000}ms"
 
 
-def microseconds(value: timedelta) -> int:
-    """A duration as whole microseconds, the unit of every event time in this package."""
-    return value // timedelta(microseconds=1)
+Micros = NewType("Micros", int)
+"""A duration in microseconds, the unit of every event time in this package."""
+
+Seconds = NewType("Seconds", float)
+"""A duration in seconds, the unit of every clock in this package."""
+
+
+def microseconds(value: timedelta) -> Micros:
+    """A duration as whole microseconds."""
+    return Micros(value // timedelta(microseconds=1))
+
+
+def seconds(value: timedelta) -> Seconds:
+    """A duration as seconds."""
+    return Seconds(value.total_seconds())
 
 
 Duration = Annotated[

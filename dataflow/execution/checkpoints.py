@@ -13,7 +13,7 @@ from dataflow.job.plan import Job, PlannedAggregation
 from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
 from transforms.record.batch import ARROW
-from transforms.specification import microseconds
+from transforms.specification import microseconds, seconds
 from transforms.storage.checkpoint.folder import STATISTICS, CheckpointFolder
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def with_live_shards(job: Job) -> Job:
 
 def checkpoint_folder(job: Job) -> CheckpointFolder:
     """Where the job keeps its checkpoints."""
-    return CheckpointFolder(job.state, identity(job), microseconds(job.source.retain) / 1e6)
+    return CheckpointFolder(job.state, identity(job), seconds(job.source.retain))
 
 
 def identity(job: Job) -> dict[str, str]:

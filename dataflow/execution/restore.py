@@ -21,7 +21,7 @@ from transforms.collection.cursor import NOTHING_READ, SourceCursor
 from transforms.collection.follow import Following
 from transforms.errors import CheckpointDamaged, StateRefused
 from transforms.process.progress import Bulletin
-from transforms.specification import microseconds
+from transforms.specification import microseconds, seconds
 from transforms.storage.checkpoint.folder import BEGIN_ANEW
 from transforms.storage.checkpoint.history import NOTHING, Line, Place
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
@@ -240,7 +240,7 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
             for output in a.outputs
         },
         reached=job.source.reached,
-        retention={table: microseconds(stays) / 1e6 for table, stays in job.spec.retention.items()},
+        retention={table: seconds(stays) for table, stays in job.spec.retention.items()},
     )
 
 
@@ -263,6 +263,6 @@ def _following(job: Job, *, drain: bool = False) -> Following:
     control = f"{job.state}/control"
     with suppress(FileNotFoundError):
         ask(control, "")
-    keep_every = microseconds(job.spec.execution.checkpoint) / 1e6
+    keep_every = seconds(job.spec.execution.checkpoint)
     windows = tuple((a.spec.window, microseconds(a.spec.allowed_lateness)) for a in job.aggregations)
     return Following(control, drain, keep_every=keep_every, windows=windows)

@@ -32,6 +32,7 @@ from transforms.aggregation.live import SummarizeLiveFn, TimelineFn, ToShardsFn
 from transforms.collection.control import STOP
 from transforms.collection.cursor import SourceCursor
 from transforms.preprocessing.preprocess import PreprocessFn
+from transforms.specification import Seconds
 from transforms.storage.checkpoint.history import NOTHING, Place
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.live.keeper import Keeper, Lease
@@ -63,7 +64,7 @@ class Life:
     lease = FOREVER
     """s that it may have been stopped and still write."""
 
-    retention: Mapping[str, float] = {}
+    retention: Mapping[str, Seconds] = {}
     """Of tables, how long (s) their rows stay."""
 
     takes_out = 0.5
@@ -171,7 +172,7 @@ class Life:
         return saved.cursor
 
     def _launch(self) -> SourceCursor:
-        checkpoints = Checkpoints("", {}, self.chance.choice([0.0, 3600.0]), world=self.world)
+        checkpoints = Checkpoints("", {}, Seconds(self.chance.choice([0.0, 3600.0])), world=self.world)
         manifest = checkpoints.read()
         plan, claimed = self.plan_to_store(checkpoints).claimed(str(self.chance.random()))
         self.live_plan = plan

@@ -20,6 +20,7 @@ from tests.live.study import Study, remembered_hashes
 from tests.live.world import Killed, World, Wrong
 from transforms.aggregation import summary
 from transforms.record import ledger
+from transforms.specification import Seconds
 from transforms.storage.checkpoint.manifest import Checkpoint
 from transforms.storage.tables import LEDGER
 from transforms.time.watermark import END
@@ -55,7 +56,7 @@ class Simulation:
 
     stops: float = 0.0
     """How many kills are none: the life is stopped there, another begins, and it goes on later."""
-    retention: Mapping[str, float] = field(default_factory=dict)
+    retention: Mapping[str, Seconds] = field(default_factory=dict)
     """Of tables, how long (s) their rows stay."""
     gone: int = 0
     """How many rows are gone in the end."""

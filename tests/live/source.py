@@ -11,7 +11,7 @@ from transforms.collection.feed import Portion
 from transforms.collection.follow import FollowFn, Following
 from transforms.collection.log.feed import portion_of
 from transforms.process.progress import Bulletin
-from transforms.specification import microseconds
+from transforms.specification import Seconds, microseconds
 from transforms.time.watermark import Progress
 
 
@@ -21,7 +21,7 @@ class Source(FollowFn):
     def __init__(self, study: Study, cursor: SourceCursor):
         aggregations = [aggregation.spec for aggregation in study.job.aggregations]
         windows = tuple((spec.window, microseconds(spec.allowed_lateness)) for spec in aggregations)
-        self.following = Following("", pace=0.0, linger=0.0, windows=windows)
+        self.following = Following("", pace=Seconds(0.0), linger=Seconds(0.0), windows=windows)
         super().__init__(self.following, self, Bulletin())
         self.study = study
         self.cursor = cursor
@@ -33,7 +33,8 @@ class Source(FollowFn):
 
     def call(self, keeps: bool) -> list[Any]:
         """One call of the runner."""
-        self._following = replace(self.following, keep_every=0.0 if keeps else float("inf"), drains=self.drains)
+        keep_every = Seconds(0.0 if keeps else float("inf"))
+        self._following = replace(self.following, keep_every=keep_every, drains=self.drains)
         return list(self.process(None, tracker=self, watermark=self))
 
     def open(self) -> None:

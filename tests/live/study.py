@@ -19,7 +19,7 @@ from transforms.preprocessing.preprocess import entries, preprocess
 from transforms.record import ledger
 from transforms.record.batch import POSITION
 from transforms.record.hashing import hash_rows
-from transforms.specification import microseconds
+from transforms.specification import Micros, microseconds
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
 from transforms.time.watermark import Progress, WatermarkSpec
@@ -144,7 +144,7 @@ class Study:
         return {name: rows_by_key(rows, job.tables[name].key, f"batch {name}") for name, rows in tables.items()}
 
     @cached_property
-    def lateness(self) -> Mapping[str, int]:
+    def lateness(self) -> Mapping[str, Micros]:
         """How long each table waits (µs) until a window closes."""
         return {
             output.table: microseconds(aggregation.spec.allowed_lateness)

@@ -33,6 +33,7 @@ from transforms.collection.log.chunks import ChunkParser, Flush
 from transforms.errors import SinkError
 from transforms.preprocessing.preprocess import preprocess
 from transforms.record.batch import WATERMARK, set_column
+from transforms.specification import Seconds
 from transforms.storage.live import plan as storing
 from transforms.storage.live.keeper import Keeper
 from transforms.storage.live.plan import LivePlan
@@ -81,12 +82,12 @@ def lived_through(
     return counted
 
 
-def retention_of(tried: Simulation) -> dict[str, float]:
+def retention_of(tried: Simulation) -> dict[str, Seconds]:
     """Of some tables, how long their rows stay, by the clock of the log."""
     log = tried.study.log
     lasts = (log[-1].elapsed - log[0].elapsed) / 1e6
     shares = {table: tried.chance.choice([0.0, 0.1, 0.3, 0.6]) for table in tried.study.job.tables}
-    return {table: lasts * share for table, share in shares.items() if share}
+    return {table: Seconds(lasts * share) for table, share in shares.items() if share}
 
 
 @pytest.mark.parametrize("kill", [0.0, 0.1, 0.3])

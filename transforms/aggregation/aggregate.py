@@ -20,6 +20,7 @@ from transforms.process.threads import pool
 from transforms.record.batch import empty
 from transforms.record.branches import Emitted, Tables
 from transforms.record.coder import RecordBatchCoder
+from transforms.specification import Micros
 
 _COMPACT_BYTES = 8 << 20
 """Partials of a bundle wait until they are this large, and as large as the partial that they are merged into. So a
@@ -143,7 +144,7 @@ class AggregateBounded(beam.PTransform):
     number: int = 0
     seeds: Sequence[tuple[int, pa.RecordBatch]] = ()
     through: int | None = None
-    lateness: int = 0
+    lateness: Micros = Micros(0)
 
     def __post_init__(self) -> None:
         super().__init__()

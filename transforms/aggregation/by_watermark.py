@@ -21,6 +21,7 @@ from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.aggregation.timeline import Output, Timeline
 from transforms.record.branches import Emitted, Tables
 from transforms.record.coder import RecordBatchCoder
+from transforms.specification import Micros
 from transforms.time.event_time import as_timestamps
 from transforms.time.watermark import END, NEVER
 from transforms.time.window import SLICE
@@ -168,7 +169,7 @@ class AggregateByWatermark(beam.PTransform):
 
     summary: Summary
     outputs: Sequence[Output]
-    lateness: int = 0
+    lateness: Micros = Micros(0)
     shards: int = 2
 
     def __post_init__(self) -> None:

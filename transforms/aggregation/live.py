@@ -22,6 +22,7 @@ from transforms.aggregation.summary import Summary
 from transforms.aggregation.timeline import Advance, Output, Timeline, TimelineState
 from transforms.record.batch import empty, one_batch
 from transforms.record.coder import RecordBatchCoder
+from transforms.specification import Micros
 from transforms.time.moment import CLOSING, moment, tick_after
 from transforms.time.tick import (
     PARTIAL,
@@ -243,7 +244,7 @@ class AggregateLive(beam.PTransform):
     summary: Summary
     outputs: Sequence[Output]
     number: int
-    lateness: int
+    lateness: Micros
     shards: int
     seeds: Sequence[tuple[int, pa.RecordBatch]] = ()
 

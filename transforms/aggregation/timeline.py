@@ -20,6 +20,7 @@ from transforms.aggregation.retraction import has_grown, place_of
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.summary import ROWS, Summary, key_column
 from transforms.record.batch import empty, one_batch
+from transforms.specification import Micros
 from transforms.time.event_time import Instants, as_timestamps
 from transforms.time.window import Spans
 
@@ -101,7 +102,7 @@ class Timeline:
 
     summary: Summary
     outputs: Sequence[Output]
-    lateness: int = 0
+    lateness: Micros = Micros(0)
 
     def start(self) -> TimelineState:
         return TimelineState(empty(self.summary.schema), (None,) * len(self.outputs))

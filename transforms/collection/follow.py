@@ -16,6 +16,7 @@ from transforms.collection.feed import Feed, Portion, bulletin_of
 from transforms.collection.restriction import CursorProvider
 from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, Emitted, Outputs, branched, branching
+from transforms.specification import Micros, Seconds
 from transforms.time.event_time import EARLIEST
 from transforms.time.moment import PASSED, SENT, moment
 from transforms.time.tick import IDLE, LAST, READ, tick_parcel
@@ -45,13 +46,13 @@ class Following:
 
     control: str
     drains: bool = False
-    keep_every: float = 10.0
-    pace: float = 1.0
-    hold: float = 0.0
-    pause: float = 0.0
+    keep_every: Seconds = Seconds(10.0)
+    pace: Seconds = Seconds(1.0)
+    hold: Seconds = Seconds(0.0)
+    pause: Seconds = Seconds(0.0)
     most_without_tick: int = 32
-    linger: float = 0.05
-    windows: tuple[tuple[Window, int], ...] = ()
+    linger: Seconds = Seconds(0.05)
+    windows: tuple[tuple[Window, Micros], ...] = ()
 
     def is_due(self, cursor: SourceCursor) -> bool:
         """Whether a tick has an effect: since the last one, a slice has ended or its wait for late records has."""

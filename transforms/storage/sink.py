@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import pyarrow as pa
 
 from transforms.location import NamedPath
-from transforms.specification import Spec
+from transforms.specification import Micros, Spec
 from transforms.storage.checkpoint.manifest import Manifest
 from transforms.storage.staging import Receipt
 from transforms.storage.tables import Table
@@ -93,8 +93,8 @@ class Known:
     """
 
     watermark: int = 0
-    lateness: int = 0
-    longest: int | None = 0
+    lateness: Micros = Micros(0)
+    longest: Micros | None = Micros(0)
     position: str = ""
     reached: Mapping[str, int] = field(default_factory=dict)
 

@@ -7,6 +7,8 @@ of the machine's clock would otherwise release a log at once, or never.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transforms.specification import Seconds
+
 
 def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
     """When each checkpoint was taken, in s, all by the same clock.
@@ -26,7 +28,7 @@ def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
     return [entry["taken"] for entry in checkpoints]
 
 
-def first_kept(times: Sequence[float], now: float, retain: float) -> int:
+def first_kept(times: Sequence[float], now: float, retain: Seconds) -> int:
     """The number of the oldest checkpoint to keep: the youngest one that is at least `retain` old, or else the first.
 
     >>> first_kept([0, 10, 20, 30], now=35, retain=15)

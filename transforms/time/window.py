@@ -22,7 +22,7 @@ from pydantic import GetCoreSchemaHandler, create_model
 from pydantic_core import core_schema
 
 from transforms.declared import declared_in
-from transforms.specification import Duration, Spec, not_in_this_version
+from transforms.specification import Duration, Micros, Spec, not_in_this_version
 from transforms.time import windows as declared
 from transforms.time.event_time import Instants, as_timestamps
 
@@ -73,7 +73,7 @@ class Window(Spec, ABC):
 
     @property
     @abstractmethod
-    def longest(self) -> int | None:
+    def longest(self) -> Micros | None:
         """How long (µs) a window is at most; None: there is no bound."""
 
     @property

@@ -15,7 +15,7 @@ from dataflow.execution.checkpoints import checkpoint_folder, identity
 from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded, refuse_read_once
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
-from transforms.specification import microseconds
+from transforms.specification import seconds
 from transforms.storage.checkpoint.history import NOTHING
 from transforms.storage.live.plan import LivePlan
 
@@ -221,8 +221,8 @@ def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
     from runners.flink_rest import Flink
 
     flink = Flink(record.cluster)
-    seconds = LIFE_SECONDS + microseconds(job.spec.execution.checkpoint) / 1e6
-    deadline = time.monotonic() + seconds
+    patience = LIFE_SECONDS + seconds(job.spec.execution.checkpoint)
+    deadline = time.monotonic() + patience
     while _newest(job) == before:
         if not is_running(record):
             raise JobFailed(flink.why(record.job, "over"))
@@ -230,7 +230,7 @@ def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
         if failed is not None and failed[1].startswith(NotShared.__name__):
             raise JobFailed(flink.why(record.job, "useless"))
         if time.monotonic() > deadline:
-            raise JobFailed(flink.why(record.job, f"running, and has kept no checkpoint for {seconds:.0f} s"))
+            raise JobFailed(flink.why(record.job, f"running, and has kept no checkpoint for {patience:.0f} s"))
         time.sleep(0.2)
 
 

@@ -19,6 +19,7 @@ from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
 from transforms.collection.log.readers import reader_file, readers
 from transforms.collection.log.writer import LogReader, announce, damage, log_file
+from transforms.specification import Seconds
 
 
 class Err(threading.Thread):
@@ -63,7 +64,7 @@ def fill(talk: Talk, size: int = 10_000, most: int = 10_000) -> None:
 def test_a_log_that_is_too_large_says_who_holds_it_and_what_frees_it(tmp_path: Path) -> None:
     with collecting(tmp_path / "log", "--max-log-bytes", "200k", "--keep", "0s") as collector:
         err = Err(collector)
-        announce(str(collector.log), "flights-1a2b", 1, retain=3600)
+        announce(str(collector.log), "flights-1a2b", 1, retain=Seconds(3600))
         announce(str(collector.log), "other", 10_000)
         with collector.connect() as talk:
             fill(talk)
@@ -177,7 +178,7 @@ def test_a_log_that_fills_its_disk_goes_on_when_its_readers_have_passed(
     tmp_path: Path, disk: SmallDisk, restarted: bool
 ) -> None:
     with collecting(tmp_path / "disk/log", "--keep", "0s") as collector:
-        announce(str(collector.log), "job", 1, retain=60)
+        announce(str(collector.log), "job", 1, retain=Seconds(60))
         err = Err(collector)
         with collector.connect() as talk:
             fill(talk, 100_000)

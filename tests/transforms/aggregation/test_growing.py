@@ -19,6 +19,7 @@ from transforms.aggregation.lateness import judge
 from transforms.aggregation.live import Clock, Shard, decode_state, encode_state, settle, split_seeds
 from transforms.aggregation.spec import AggregationSpec
 from transforms.aggregation.timeline import Timeline, TimelineState
+from transforms.specification import Micros
 from transforms.time.tick import Tick
 from transforms.time.watermark import END
 from transforms.time.window import SLICE_END
@@ -153,7 +154,7 @@ class Table:
 def test_provisional_rows_are_those_of_the_records_so_far(lateness: int, seed: int, chance: random.Random) -> None:
     """Records come in any order, as long as they are not late; after each step the table is that of a loop."""
     of, left = of_sessions(), frame_of(seed)
-    timeline, table = Timeline(of.summary, of.outputs, lateness), Table()
+    timeline, table = Timeline(of.summary, of.outputs, Micros(lateness)), Table()
     state, through, come = timeline.start(), int(left["at"].min()) - DAY, left.iloc[:0]
     while len(left):
         early = np.array([chance.random() < 0.2 for _ in range(len(left))])
@@ -178,7 +179,11 @@ def test_provisional_rows_are_those_of_the_records_so_far(lateness: int, seed: i
 def test_models_learn_from_windows_that_grow(seed: int, chance: random.Random) -> None:
     of, left = of_sessions(models=True), frame_of(seed)
     want = of.models(left)
-    timeline, state, through = Timeline(of.summary, of.outputs, HOUR), of.timeline.start(), int(left["at"].min())
+    timeline, state, through = (
+        Timeline(of.summary, of.outputs, Micros(HOUR)),
+        of.timeline.start(),
+        int(left["at"].min()),
+    )
     found: list[dict[str, Any]] = []
     while len(left):
         through += chance.choice([GAP // 3, GAP, 5 * HOUR])
@@ -194,7 +199,7 @@ def test_models_learn_from_windows_that_grow(seed: int, chance: random.Random) -
 
 def test_a_window_that_has_grown_takes_the_place_of_two_that_were_shown() -> None:
     of = of_sessions()
-    timeline, told = Timeline(of.summary, of.outputs, 2 * HOUR), list[Any]()
+    timeline, told = Timeline(of.summary, of.outputs, Micros(2 * HOUR)), list[Any]()
 
     def record(at: int, index: int) -> list[pa.RecordBatch]:
         return of.partials(pd.DataFrame({"at": [at], "k": "a", "x": [1], "z": [1]}, index=[index]))
@@ -217,7 +222,7 @@ def test_a_window_that_has_grown_takes_the_place_of_two_that_were_shown() -> Non
 def test_a_tick_retracts_although_event_time_has_not_passed_any_end() -> None:
     """The record joins a window that was shown, and the window that it makes has not ended yet."""
     of = of_sessions()
-    timeline = Timeline(of.summary, of.outputs, 2 * HOUR)
+    timeline = Timeline(of.summary, of.outputs, Micros(2 * HOUR))
     first, second = (
         of.partials(pd.DataFrame({"at": [at], "k": "a", "x": [1], "z": [1]}, index=[at]))[0] for at in (0, HOUR - 1)
     )
@@ -246,7 +251,7 @@ def test_a_record_is_late_when_its_instant_has_passed_whatever_windows_there_are
 
 def test_states_are_divided_and_encoded_with_the_ends_of_slices() -> None:
     of, frame = of_sessions(), frame_of(5)
-    timeline = Timeline(of.summary, of.outputs, DAY)
+    timeline = Timeline(of.summary, of.outputs, Micros(DAY))
     state, tables, _ = timeline.advance(timeline.start(), of.partials(frame, 9), int(frame["at"].median()))
     assert SLICE_END in state.open.schema.names and state.shown is not None
     shards = split_seeds(timeline, [Shard(decode_state(encode_state(state)), 0)], 3)
@@ -258,7 +263,7 @@ def test_states_are_divided_and_encoded_with_the_ends_of_slices() -> None:
 
 def test_a_window_that_does_not_grow_retracts_nothing() -> None:
     of = aggregation({"k": "string", "x": "int64"}, key=["k"], window={"size": "1h"}, statistics={"x": ["sum"]})
-    timeline = Timeline(of.summary, of.outputs, HOUR)
+    timeline = Timeline(of.summary, of.outputs, Micros(HOUR))
     state: TimelineState = timeline.start()
     for through in range(0, 10 * HOUR, HOUR // 2):
         state, _, retractions = timeline.advance(state, of.partials(frame_of(1), 7) if not through else [], through)

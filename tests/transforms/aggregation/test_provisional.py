@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.aggregations import DAY, HOUR, Aggregation, aggregation, by_key, plain_rows
 from transforms.aggregation.live import decode_state, encode_state
 from transforms.aggregation.timeline import Timeline
-from transforms.specification import ColumnType
+from transforms.specification import ColumnType, Micros
 
 MODELS = {"lasting": {"target": "x", "features": ["z"], "memory": "all", "forgetting_factor": 0.9}}
 WINDOWS = [
@@ -32,7 +32,7 @@ def over(**window: str) -> Aggregation:
 
 
 def waiting(of: Aggregation, lateness: int) -> Timeline:
-    return Timeline(of.summary, of.outputs, lateness)
+    return Timeline(of.summary, of.outputs, Micros(lateness))
 
 
 def frame_of(seed: int, size: int = 60) -> pd.DataFrame:

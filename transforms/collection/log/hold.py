@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from transforms.collection.log.readers import announce, passed_by, reader_file
 from transforms.process import versions
+from transforms.specification import Seconds
 from transforms.time import retention
 
 _LOOK_SECONDS: Final = 0.9
@@ -33,7 +34,7 @@ class Hold:
     folder: str
     reader: str
     manifest: str
-    retain: float
+    retain: Seconds
 
     def announce(self, passed: int) -> None:
         """Announces that chunks before `passed` are no longer needed.

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from transforms.specification import format_duration
+from transforms.specification import Seconds, format_duration
 
 READERS: Final = "readers"
 SPARE: Final = "spare"
@@ -33,8 +33,8 @@ class Reader:
 
     name: str
     passed: int
-    retain: float | None
-    silent: float
+    retain: Seconds | None
+    silent: Seconds
 
 
 def reader_file(folder: str, reader: str) -> Path:
@@ -42,7 +42,7 @@ def reader_file(folder: str, reader: str) -> Path:
     return Path(folder, READERS, f"{reader}.json")
 
 
-def announce(folder: str, reader: str, passed: int, retain: float | None = None) -> None:
+def announce(folder: str, reader: str, passed: int, retain: Seconds | None = None) -> None:
     """Announces to the collector that `reader` no longer needs chunks before `passed`.
 
     Raises:
@@ -107,7 +107,7 @@ def seen(folder: str) -> list[Reader]:
     found = []
     for path in sorted(Path(folder, READERS).glob("*.json")):
         with suppress(FileNotFoundError):
-            silent = max(time.time() - path.stat().st_mtime, 0.0)
+            silent = Seconds(max(time.time() - path.stat().st_mtime, 0.0))
             try:
                 said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
                 found.append(Reader(path.stem, int(said["passed"]), said.get("retain"), silent))

@@ -21,7 +21,7 @@ from transforms.collection.source import Occupied, Source, SourceCheckpoint, Sou
 from transforms.errors import LogError, LogMissing, SourceError
 from transforms.location import NamedPath, identity, resolved
 from transforms.process.progress import Bulletin
-from transforms.specification import Spec, microseconds
+from transforms.specification import Spec, seconds
 from transforms.time.watermark import Progress
 
 
@@ -163,7 +163,7 @@ class LogSource(Source):
 
     def _hold(self) -> Hold:
         work = self.work
-        return Hold(self.options.path, work.reader, work.manifest, microseconds(self.options.retain) / 1e6)
+        return Hold(self.options.path, work.reader, work.manifest, seconds(self.options.retain))
 
     def _began(self) -> dict[str, int] | None:
         with closing(LogReader(self.options.path)) as reader:

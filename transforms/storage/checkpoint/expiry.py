@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from transforms.specification import Seconds
+
 STEPS: Final = 8
 """Neighbouring marks are at most this share of their age apart."""
 
@@ -37,7 +39,7 @@ class Mark:
         return {**self.reached, **self.growing}
 
 
-def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float], oldest: int) -> list[Mark]:
+def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, Seconds], oldest: int) -> list[Mark]:
     """The marks to remember once a new mark is added: the older they are, the further apart.
 
     A mark is dropped if its two neighbours are as near to each other as marks of their age may be, or if all rows up
@@ -71,7 +73,7 @@ def with_mark(marks: Sequence[Mark], mark: Mark, retention: Mapping[str, float],
 
 
 def expiring(
-    marks: Sequence[Mark], retention: Mapping[str, float], before: Mapping[str, Mark], now: float, oldest: int
+    marks: Sequence[Mark], retention: Mapping[str, Seconds], before: Mapping[str, Mark], now: float, oldest: int
 ) -> dict[str, Mark]:
     """For each table, the mark up to which its rows may be deleted now, if there are such rows.
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from transforms.errors import CheckpointDamaged, NotShared, SinkError, StateRefused, TakenOver
 from transforms.process import durable, versions
+from transforms.specification import Seconds
 from transforms.storage.checkpoint.history import Place, Stretch, left_at
 from transforms.storage.checkpoint.manifest import FORMAT, Checkpoint, Manifest
 from transforms.storage.checkpoint.snapshots import checksum_of, read_snapshots, write_snapshots
@@ -54,7 +55,7 @@ class CheckpointFolder:
 
     state: str
     identity: Mapping[str, str] = field(default_factory=dict)
-    retain: float = 3600.0
+    retain: Seconds = Seconds(3600.0)
 
     def read(self, *, taken_back: bool = False) -> Manifest | None:
         """The manifest, if the job can resume from it; None: there is no checkpoint yet.

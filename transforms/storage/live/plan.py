@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from transforms.errors import StateRefused
 from transforms.process.progress import Bulletin
+from transforms.specification import Micros, Seconds
 from transforms.storage.checkpoint.expiry import Mark
 from transforms.storage.checkpoint.folder import BEGIN_ANEW, CheckpointFolder
 from transforms.storage.checkpoint.history import Line, Place, holds, left_at, parting
@@ -29,8 +30,8 @@ FOREVER: Final = float("inf")
 class Waiting:
     """How long (µs) the windows of a table wait for late records, and how long they are at most (None: no bound)."""
 
-    lateness: int
-    longest: int | None
+    lateness: Micros
+    longest: Micros | None
 
 
 def nothing_read(source: Mapping[str, Any]) -> Mapping[str, int]:
@@ -78,7 +79,7 @@ class LivePlan:
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER
-    retention: Mapping[str, float] = field(default_factory=dict)
+    retention: Mapping[str, Seconds] = field(default_factory=dict)
     bulletin: Bulletin = field(default_factory=Bulletin)
 
     def claimed(self, launch: str, *, anew: bool = False) -> tuple["LivePlan", Manifest]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.specification import microseconds
+from transforms.specification import Micros, microseconds
 from transforms.time.event_time import Instants, as_instants
 from transforms.time.window import Window, WindowKind
 from transforms.time.zone import TimeZone, zone
@@ -29,7 +29,7 @@ class Calendar(Window):
         return f"calendar {self.calendar} {self.time_zone}"
 
     @property
-    def longest(self) -> int:
+    def longest(self) -> Micros:
         return microseconds(_LONGEST)
 
     def slices(self, event_times: pa.Array) -> Instants:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from transforms.record.batch import set_column
-from transforms.specification import Duration, format_duration, microseconds
+from transforms.specification import Duration, Micros, format_duration, microseconds
 from transforms.time.event_time import Instants, as_instants
 from transforms.time.window import SLICE, Merge, Spans, Window, WindowKind
 
@@ -40,7 +40,7 @@ class Sized(Window):
         return size if self.every is None else f"{size} every {format_duration(self.every)}"
 
     @property
-    def longest(self) -> int:
+    def longest(self) -> Micros:
         return microseconds(self.size)
 
     @property

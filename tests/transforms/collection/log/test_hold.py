@@ -23,9 +23,10 @@ from transforms.collection.log.readers import (
     seen,
 )
 from transforms.process import versions
+from transforms.specification import Seconds
 from transforms.time.retention import first_kept, moments
 
-HOUR = 3600.0
+HOUR = Seconds(3600.0)
 
 
 def kept(folder: Path, *checkpoints: tuple[int, float, float]) -> Hold:
@@ -63,7 +64,7 @@ def test_a_source_without_a_clock_is_measured_by_the_machines(source: dict[str, 
     clocked = {"taken": 2.0, "source": {"progress": {"elapsed": 7_000_000}}}
     assert moments([clocked, {"taken": 5.0, "source": source}]) == [2.0, 5.0]
     assert moments([clocked, clocked]) == [7.0, 7.0]
-    assert first_kept([0.0, 5.0, 9.0], 10.0, 0.0) == 2
+    assert first_kept([0.0, 5.0, 9.0], 10.0, Seconds(0.0)) == 2
 
 
 def test_an_idle_job_is_heard_of(tmp_path: Path) -> None:

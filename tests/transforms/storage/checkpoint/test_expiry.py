@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.specification import Seconds
 from transforms.storage.checkpoint.expiry import STEPS, Mark, expiring, with_mark
 
 
@@ -12,7 +13,7 @@ from transforms.storage.checkpoint.expiry import STEPS, Mark, expiring, with_mar
     st.lists(st.sampled_from([60.0, 600.0, 3_600.0, 9_999.0]), min_size=1, max_size=3),
 )
 def test_rows_stay_as_long_as_is_said_and_at_most_a_third_longer(steps: list[float], stays: list[float]) -> None:
-    retention = {f"t{number}": seconds for number, seconds in enumerate(stays)}
+    retention = {f"t{number}": Seconds(seconds) for number, seconds in enumerate(stays)}
     marks: list[Mark] = []
     gone: dict[str, Mark] = {}
     now = 0.0
@@ -30,7 +31,7 @@ def test_rows_stay_as_long_as_is_said_and_at_most_a_third_longer(steps: list[flo
 
 
 @pytest.mark.parametrize("stays", [{"a": 30.0, "b": 90.0, "c": 365.0}, {"a": 7.0, "b": 365.0}, {"a": 30.0, "b": 45.0}])
-def test_each_table_has_its_own_retention_however_far_they_are_apart(stays: dict[str, float]) -> None:
+def test_each_table_has_its_own_retention_however_far_they_are_apart(stays: dict[str, Seconds]) -> None:
     """In days, with a checkpoint each hour."""
     marks: list[Mark] = []
     gone: dict[str, Mark] = {}
@@ -45,7 +46,7 @@ def test_each_table_has_its_own_retention_however_far_they_are_apart(stays: dict
 
 
 @pytest.mark.parametrize("seconds", [600.0, 3_000.0, 5_000.0])
-def test_a_retention_shorter_than_what_verify_needs_goes_by_that(seconds: float) -> None:
+def test_a_retention_shorter_than_what_verify_needs_goes_by_that(seconds: Seconds) -> None:
     """Checkpoints each 5 s, the oldest kept is between one and two hours old."""
     marks: list[Mark] = []
     gone: dict[str, Mark] = {}
@@ -62,20 +63,20 @@ def test_a_retention_shorter_than_what_verify_needs_goes_by_that(seconds: float)
 def test_after_going_back_nothing_goes_that_went_before() -> None:
     gone = {"t": Mark(78, 78.0, 0, {})}
     marks = [Mark(name, float(name), 0, {}) for name in range(0, 71, 2)]
-    assert expiring(marks, {"t": 10.0}, gone, 71.0, oldest=70) == {}
+    assert expiring(marks, {"t": Seconds(10.0)}, gone, 71.0, oldest=70) == {}
     later = [*marks, Mark(80, 80.0, 0, {})]
-    assert expiring(later, {"t": 10.0}, gone, 91.0, oldest=90)["t"].name == 80
+    assert expiring(later, {"t": Seconds(10.0)}, gone, 91.0, oldest=90)["t"].name == 80
 
 
 def test_what_verify_may_compare_stays() -> None:
     marks = [Mark(name, float(name), 0, {}) for name in (1, 2, 3)]
-    assert expiring(marks, {"ledger": 1.0}, {}, 99.0, oldest=2)["ledger"].name == 2
-    assert expiring(marks, {"ledger": 1.0}, {}, 99.0, oldest=0) == {}
+    assert expiring(marks, {"ledger": Seconds(1.0)}, {}, 99.0, oldest=2)["ledger"].name == 2
+    assert expiring(marks, {"ledger": Seconds(1.0)}, {}, 99.0, oldest=0) == {}
 
 
 def test_a_clock_that_was_set_back_lets_nothing_go() -> None:
-    assert expiring([Mark(1, 500.0, 0, {})], {"ledger": 10.0}, {}, 100.0, oldest=9) == {}
-    marks = with_mark([Mark(1, 500.0, 0, {})], Mark(2, 100.0, 0, {}), {"ledger": 10.0}, 2)
+    assert expiring([Mark(1, 500.0, 0, {})], {"ledger": Seconds(10.0)}, {}, 100.0, oldest=9) == {}
+    marks = with_mark([Mark(1, 500.0, 0, {})], Mark(2, 100.0, 0, {}), {"ledger": Seconds(10.0)}, 2)
     assert [mark.name for mark in marks] == [2]
     gone = {"ledger": Mark(1, 500.0, 0, {})}
-    assert expiring(marks, {"ledger": 10.0}, gone, 111.0, oldest=9)["ledger"].name == 2
+    assert expiring(marks, {"ledger": Seconds(10.0)}, gone, 111.0, oldest=9)["ledger"].name == 2

@@ -13,6 +13,7 @@ import pytest
 
 from transforms.errors import CheckpointDamaged, NotShared, SinkError, StateRefused, TakenOver
 from transforms.process import versions
+from transforms.specification import Seconds
 from transforms.storage.checkpoint.folder import BEFORE, FOLDER, MANIFEST, CheckpointFolder
 from transforms.storage.checkpoint.manifest import Checkpoint, Manifest
 
@@ -67,7 +68,7 @@ def test_a_job_without_shards_to_keep_has_an_empty_checkpoint(tmp_path: Path) ->
 
 @pytest.mark.parametrize("step", [1, 3, 7, 30])
 def test_three_are_kept_and_the_oldest_is_just_old_enough(tmp_path: Path, step: int) -> None:
-    folder = CheckpointFolder(str(tmp_path), retain=20.0)
+    folder = CheckpointFolder(str(tmp_path), retain=Seconds(20.0))
     before: list[int] = []
     for name in range(step, 200, step):
         keep(folder, name)
@@ -88,7 +89,7 @@ def by_the_log(name: int, taken: float, elapsed: float) -> Checkpoint:
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
 def test_a_clock_that_jumps_makes_no_checkpoint_older_or_younger(tmp_path: Path, jump: float) -> None:
-    folder = CheckpointFolder(str(tmp_path), retain=20.0)
+    folder = CheckpointFolder(str(tmp_path), retain=Seconds(20.0))
     for second in range(1, 60):
         taken = second + (jump if second > 10 else 0.0)
         keep(folder, 4 * second, as_is=by_the_log(4 * second, taken, second))

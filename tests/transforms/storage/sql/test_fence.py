@@ -10,6 +10,7 @@ import pytest
 
 from tests.transforms.storage.sql.conftest import Sink
 from transforms.errors import SqlOvertaken, SqlSinkError, SqlTableGone
+from transforms.specification import Micros
 from transforms.storage import sql
 from transforms.storage.sql import Fence, Known, SqlTable
 
@@ -117,7 +118,7 @@ def test_what_had_not_closed_is_taken_out(sink: Sink) -> None:
     rows = [window(end, k, final=final) for end in (10, 25, 26, 40, 41, 90) for k, final in (("f", True), ("p", False))]
     publish(sink, rows, Fence("job", 1))
     assert sql.last_closed(sink.url, [WINDOWS]) == 90_000_000
-    known = Known(40_000_000, 15_000_000, 10_000_000)
+    known = Known(40_000_000, Micros(15_000_000), Micros(10_000_000))
     sql.roll_back(sink.url, {WINDOWS: known}, Fence("job", 1))
     kept = [(row["window_end"], row["final"]) for row in sink.read(WINDOWS)]
     ends = [(10, True), (10, False), (25, True), (26, False), (40, False)]
@@ -142,7 +143,7 @@ def test_records_that_had_not_been_read_are_taken_out(sink: Sink) -> None:
 def test_a_place_before_or_after_all_time_takes_all_or_no_final_rows(sink: Sink, watermark: int) -> None:
     publish(sink, [], taken(1))
     publish(sink, [window(end) for end in (10, 20)], Fence("job", 1))
-    sql.roll_back(sink.url, {WINDOWS: Known(watermark, 0, 10_000_000)}, Fence("job", 1))
+    sql.roll_back(sink.url, {WINDOWS: Known(watermark, Micros(0), Micros(10_000_000))}, Fence("job", 1))
     assert len(sink.read(WINDOWS)) == (2 if watermark > 0 else 0)
 
 
@@ -150,7 +151,7 @@ def test_rows_that_a_place_knew_expire_and_no_others(sink: Sink) -> None:
     publish(sink, [], taken(1))
     rows = [window(end, k, final=final) for end in (10, 25, 26, 40) for k, final in (("f", True), ("p", False))]
     publish(sink, rows, Fence("job", 1))
-    sql.expire(sink.url, {WINDOWS: Known(40_000_000, 15_000_000, 10_000_000)}, Fence("job", 1))
+    sql.expire(sink.url, {WINDOWS: Known(40_000_000, Micros(15_000_000), Micros(10_000_000))}, Fence("job", 1))
     left = {(row["window_end"], row["final"]) for row in sink.read(WINDOWS)}
     stay = [(10, False), (25, False), (26, True), (26, False), (40, True), (40, False)]
     assert left == {(EPOCH + timedelta(seconds=end), final) for end, final in stay}
