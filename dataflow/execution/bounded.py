@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from dataflow import interrupt
 from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
@@ -29,6 +29,9 @@ from transforms.process import durable
 from transforms.process.progress import Bulletin
 from transforms.refusal import dotted
 from transforms.storage.error import as_sink_error
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def _status_of(state: str, run: str) -> str:
     return outcome.status
 
 
-def _run(pipeline: Any) -> None:
+def _run(pipeline: "beam.Pipeline") -> None:
     """Runs a pipeline to its end, in a thread: on Ctrl-C, Beam would wait for workers, perhaps for ever."""
     from runners import flink
 

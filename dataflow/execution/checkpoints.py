@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ from transforms.storage.checkpoint.folder import STATISTICS, CheckpointFolder
 
 if TYPE_CHECKING:
     from transforms.aggregation.live import Shard
+    from transforms.aggregation.timeline import Timeline
 
 Since = Mapping[str, Mapping[str, int]]
 """For each table, figures and the end (µs) of the last window without them."""
@@ -115,7 +116,7 @@ def carried_in(parcels: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [batch for batch in parcels if label_of(batch)["kind"] != SNAPSHOT]
 
 
-def timeline_of(aggregation: PlannedAggregation) -> Any:
+def timeline_of(aggregation: PlannedAggregation) -> "Timeline":
     """The timeline of an aggregation."""
     from transforms.aggregation.timeline import Timeline
 

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Final
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
 from dataflow.errors import JobFailed, RunnerFailed
 from dataflow.execution.bounded import Ran, as_failure, check_sinks, locked, quieten
@@ -20,6 +21,11 @@ from transforms.errors import SourceError
 from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import CheckpointFolder
 from transforms.storage.checkpoint.history import Place
+
+if TYPE_CHECKING:  # nothing of Beam is loaded before the command has said that it starts
+    import apache_beam as beam
+
+    from dataflow.graph import LiveRun
 
 STALL_SECONDS: Final = 30.0
 """How long data may wait unread before the watchdog reports it."""
@@ -155,7 +161,7 @@ def _place(folder: CheckpointFolder) -> Place | None:
     return manifest.at if manifest is not None and manifest.checkpoints else None
 
 
-def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: list[int]) -> None:
+def _run(pipeline: "beam.Pipeline", job: Job, run: "LiveRun", say: Callable[[str], None], asked: list[int]) -> None:
     """Runs a pipeline until it ends, asking it to stop when this process is asked to."""
     from transforms.collection.control import STOP, ask
 
@@ -170,7 +176,7 @@ def _run(pipeline: Any, job: Job, run: Any, say: Callable[[str], None], asked: l
         finally:
             done.set()
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if asked:  # an unreachable sink blocks the checkpoint; the next start resumes from the last one
             os._exit(INTERRUPTED)
         asked.append(number)

@@ -1,10 +1,10 @@
 """Starts a job on a cluster: checks what must hold before, submits it, and waits until it is seen to work."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,14 +15,18 @@ from dataflow.execution.checkpoints import checkpoint_folder, identity
 from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded, refuse_read_once
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
-from transforms.specification import seconds
+from transforms.specification import Seconds, seconds
 from transforms.storage.checkpoint.history import NOTHING
 from transforms.storage.live.plan import LivePlan
 
-HOLD_SECONDS: Final = 5.0
+if TYPE_CHECKING:
+    from dataflow.graph import LiveRun
+    from runners.flink import FlinkTarget
+
+HOLD_SECONDS: Final = Seconds(5.0)
 """How long the source keeps a bundle open when no window waits: each resume costs Flink 2.65 KB of state for ever."""
 
-PAUSE_SECONDS: Final = 1.5
+PAUSE_SECONDS: Final = Seconds(1.5)
 """How long Flink waits after a tick before it resumes the source: it advances the watermark only between bundles. It
 truncates the remaining time to whole seconds, so it waits for one."""
 
@@ -109,7 +113,7 @@ def _wait_until_it_runs(record: Submission, flags: Sequence[str]) -> None:
 
 
 def _record(
-    start: Start, plan: LivePlan, before: Submission | None, job: str, target: Any, labels: Iterable[str]
+    start: Start, plan: LivePlan, before: Submission | None, job: str, target: "FlinkTarget", labels: Iterable[str]
 ) -> Submission:
     """What the state keeps of a submission."""
     from runners import flink
@@ -139,7 +143,7 @@ def drain_job(job: Job, record: Submission) -> None:
     submit(Start(job, tuple(record.flags), tuple(record.settings)), wait=False, drain=True)
 
 
-def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[str]) -> None:
+def refuse_other_state(job: Job, was: Mapping[str, str], labels: Sequence[str], are: Sequence[str]) -> None:
     """Refuses a job that a savepoint does not fit.
 
     Raises:
@@ -160,7 +164,7 @@ def refuse_other_state(job: Job, was: Any, labels: Sequence[str], are: Sequence[
         )
 
 
-def target_of(flags: Sequence[str], own: int = 0) -> Any:
+def target_of(flags: Sequence[str], own: int = 0) -> "FlinkTarget":
     """The cluster that flags name, checked for their job; an image on this machine is checked too."""
     from containers.engine import EngineError
     from containers.image import mismatch
@@ -180,13 +184,13 @@ def labels_of(start: Start) -> list[str]:
     return _labels(start, rejoin(start.job))
 
 
-def _labels(start: Start, run: Any) -> list[str]:
+def _labels(start: Start, run: "LiveRun") -> list[str]:
     from runners import flink_jar
 
     return list(flink_jar.names_of(_built(start, run)[0]))
 
 
-def _built(start: Start, run: Any) -> tuple[Any, Any]:
+def _built(start: Start, run: "LiveRun") -> tuple[Any, Any]:
     """The graph of a run, and its options."""
     from dataflow.graph import build_live
     from runners import flink

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,9 @@ from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.submission import Submission
 from dataflow.job.plan import Job
 from transforms.time.event_time import as_text
+
+if TYPE_CHECKING:
+    from runners.flink_rest import Flink
 
 SAVEPOINT_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0
@@ -35,8 +38,7 @@ class Placed:
     """A job that runs on a cluster."""
 
     record: Submission
-    flink: Any
-    """The cluster's `runners.flink_rest.Flink`."""
+    flink: "Flink"
 
 
 @contextmanager
@@ -212,7 +214,7 @@ def show_status(path: str, settings: Sequence[str]) -> int:
     return 0
 
 
-def _show_cluster(flink: Any, record: Submission) -> None:
+def _show_cluster(flink: "Flink", record: Submission) -> None:
     found = flink.checkpoints(record.job)
     counts, latest = found["counts"], found["latest"]["completed"]
     summary = f"{counts['completed']} completed, {counts['failed']} failed"
