@@ -22,6 +22,8 @@ from transforms.collection.log.writer import LogReader, LogWriter, log_file
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_job_that_is_started_before_its_log_is_there_waits_for_it(tmp_path: Path) -> None:
     write_job(tmp_path, JOB)

@@ -135,6 +135,7 @@ SESSIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_windows_of_a_plugin_grow_in_a_live_job_and_are_verified(tmp_path: Path, feed: Feed) -> None:
     """Late records join windows that are there, so rows of bounds that are gone would stay if nothing took them out."""
     sinks = [{"lines": {"path": "lines"}}, *JOB["sinks"]]
@@ -170,6 +171,7 @@ def test_a_sink_that_cannot_retract_is_refused_where_windows_grow(tmp_path: Path
         assert (said in ended.err) == bool(code_of_it)
 
 
+@pytest.mark.slow
 def test_a_replay_and_a_rebuild_of_a_live_job_keep_the_rows_of_a_plugin_s_sink(tmp_path: Path, feed: Feed) -> None:
     sinks = [{"lines": {"path": "lines"}}, *JOB["sinks"]]
     job = write_job(tmp_path, changed(JOB, plugins="example", sinks=sinks))
@@ -319,6 +321,7 @@ def test_a_job_reads_the_source_of_a_plugin_to_its_end(tmp_path: Path, files: Fi
     assert booked(tmp_path) == {"read": 600, "dead": 30}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["numbered", "mailbox"])
 def test_a_live_job_follows_the_source_of_a_plugin_is_killed_and_resumes(
     kind: str, tmp_path: Path, files: Files
@@ -340,6 +343,7 @@ def test_a_live_job_follows_the_source_of_a_plugin_is_killed_and_resumes(
     assert files.present == (set(range(1, 91)) if kind == "numbered" else set())
 
 
+@pytest.mark.slow
 def test_a_source_of_a_plugin_is_verified_and_its_dead_letters_replayed(tmp_path: Path, files: Files) -> None:
     job = reading(tmp_path, "numbered")
     files.write(30)
@@ -358,6 +362,7 @@ def test_a_source_of_a_plugin_is_verified_and_its_dead_letters_replayed(tmp_path
     assert booked(tmp_path) == {"read": 800, "dead": 10}
 
 
+@pytest.mark.slow
 def test_what_would_read_a_source_again_says_that_it_can_be_read_only_once(tmp_path: Path, files: Files) -> None:
     job = reading(tmp_path, "mailbox")
     files.write(30)

@@ -20,6 +20,8 @@ from transforms.aggregation.live import TimelineFn
 from transforms.time.event_time import as_instants
 from transforms.time.tick import RETRACTED, Tick, label_of
 
+pytestmark = pytest.mark.slow
+
 SESSIONS: Final[dict[str, Any]] = {"name": "a", "key": ["k"], "window": {"gap": "6s"}, "statistics": FEW}
 MODEL: Final = {"kind": "linear_regression", "target": "y", "features": ["x"], "memory": "all"}
 JOBS: Final[dict[str, list[dict[str, Any]]]] = {
