@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DOCS_VENV := build/docs-venv
 READY := $(VENV)/.ready
 BESIDE := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=20
+ALONE := $(BIN)/python -m pytest $$(grep -rl "^@pytest.mark.alone" tests)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prism run live test test-slow test-cluster faults check docs bench bench-cluster clean
@@ -37,12 +38,12 @@ live: $(READY) prism ## runs it live, with a page at http://localhost:8081
 test: $(READY) prism ## runs the tests, in some minutes
 	@tests/tools.sh
 	@$(BESIDE) -m "not slow and not alone"
-	@$(BIN)/python -m pytest -m "alone and not slow"
+	@$(ALONE) -m "alone and not slow"
 
 test-slow: $(READY) prism ## runs the tests of whole jobs that are killed, lose something or are upgraded, as long again
 	@tests/tools.sh
 	@$(BESIDE) -m "slow and not alone"
-	@$(BIN)/python -m pytest -m "alone and slow"
+	@$(ALONE) -m "alone and slow"
 
 test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
 	@tests/tools.sh
