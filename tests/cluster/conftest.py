@@ -12,6 +12,7 @@ from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two files run side by side, each with servers of its own; those that run containers share one image."""
     for item in items:
