@@ -31,7 +31,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import pyarrow as pa
 
@@ -46,9 +46,6 @@ from transforms.process.progress import Bulletin
 from transforms.specification import Spec
 from transforms.time.tick import READ, name_of
 from transforms.time.watermark import WatermarkSpec
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 RETAIN: Final = timedelta(hours=1)
 """The least age of the oldest checkpoint, unless the source sets it."""
@@ -241,7 +238,7 @@ class Source(ABC):
         """All that it holds now."""
 
     @abstractmethod
-    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> "beam.PTransform":
+    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> Any:
         """A transform of a pipeline that reads a stretch: `batches`, `dead_letters` and `ledger`."""
 
     # Following.
@@ -265,7 +262,7 @@ class Source(ABC):
         """The source as a worker reads it."""
         raise NotImplementedError(f"{self.kind} cannot be followed")
 
-    def after_checkpoint(self) -> "beam.DoFn":
+    def after_checkpoint(self) -> Any:
         """A DoFn of ticks that informs the source after each checkpoint, and passes the tick on."""
         from transforms.record.branches import PassOnFn
 

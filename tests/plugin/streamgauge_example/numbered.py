@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +27,6 @@ from transforms.record.batch import EVENT_TIME, POSITION, RANGE, WATERMARK, Orig
 from transforms.specification import Spec, microseconds
 from transforms.time.event_time import as_instants
 from transforms.time.watermark import NEVER
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 
 class Folder(Spec):
@@ -161,7 +158,7 @@ class NumberedSource(Source):
     def whole(self) -> SourceSpan:
         return SourceSpan(self.begin(print), self._last() + 1)
 
-    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> "beam.PTransform":
+    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> Any:
         from streamgauge_example.reading import ReadNumbered
 
         return ReadNumbered(self.feed(overlay, bulletin), span, bulletin)
@@ -227,7 +224,7 @@ class MailboxSource(NumberedSource):
     spec: ClassVar[type[Spec]] = MailboxSpec
     replays: ClassVar[bool] = False
 
-    def after_checkpoint(self) -> "beam.DoFn":
+    def after_checkpoint(self) -> Any:
         from streamgauge_example.reading import RemoveFn
 
         return RemoveFn(self._folder, self.work.manifest)

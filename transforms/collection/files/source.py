@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -17,9 +17,6 @@ from transforms.errors import SourceError
 from transforms.location import NamedPath
 from transforms.process.progress import Bulletin
 from transforms.specification import Spec
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ class FilesSource(Source):
     def whole(self) -> SourceSpan:
         return SourceSpan(NOTHING_READ, self._ranges())
 
-    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> "beam.PTransform":
+    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> Any:
         from transforms.collection.files.read import FileReader, ReadFiles, ReadListed
 
         reader = FileReader(

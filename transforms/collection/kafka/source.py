@@ -18,8 +18,6 @@ from transforms.process.progress import Bulletin
 from transforms.specification import Spec
 
 if TYPE_CHECKING:
-    import apache_beam as beam
-
     from transforms.collection.kafka.reader import KafkaReader
     from transforms.collection.kafka.records import KafkaParser
 
@@ -62,7 +60,7 @@ class KafkaSource(Source):
         with self._reader() as reader:
             return SourceSpan(start, reader.ends(start.own(KafkaProgress).partitions))
 
-    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> "beam.PTransform":
+    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> Any:
         from transforms.collection.kafka.read import ReadKafka
 
         parser, start = self._parser(overlay, bulletin), span.start.own(KafkaProgress)
@@ -97,7 +95,7 @@ class KafkaSource(Source):
 
         return KafkaFeed(self.options, self._parser(overlay, bulletin), self._group, bulletin)
 
-    def after_checkpoint(self) -> "beam.DoFn":
+    def after_checkpoint(self) -> Any:
         from transforms.collection.kafka.read import CommitFn
 
         return CommitFn(self.options, self._group, self.work.manifest)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.feed import Feed
@@ -23,9 +23,6 @@ from transforms.location import NamedPath, identity, resolved
 from transforms.process.progress import Bulletin
 from transforms.specification import Spec, seconds
 from transforms.time.watermark import Progress
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ class LogSource(Source):
         extent = self._extent()
         return SourceSpan(SourceCursor(extent.first_chunk, Progress()), extent.end_chunk)
 
-    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> "beam.PTransform":
+    def reading(self, span: SourceSpan, overlay: Overlay, bulletin: Bulletin) -> Any:
         from transforms.collection.log.read import ReadLog
 
         folder, parser = self.options.path, self._parser(overlay)
@@ -120,7 +117,7 @@ class LogSource(Source):
     def feed(self, overlay: Overlay, bulletin: Bulletin) -> Feed:
         return LogFeed(self.options.path, self._parser(overlay), self._hold())
 
-    def after_checkpoint(self) -> "beam.DoFn":
+    def after_checkpoint(self) -> Any:
         from transforms.collection.log.announce import AnnounceFn
 
         return AnnounceFn(self._hold())
