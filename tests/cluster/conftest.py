@@ -12,12 +12,10 @@ from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two files run side by side, each with servers of its own; those that run containers share one image."""
-    for item in items:
-        file = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("containers" if file in ("test_compose", "test_image") else file))
+    file = item.path.stem
+    item.add_marker(pytest.mark.xdist_group("containers" if file in ("test_compose", "test_image") else file))
 
 
 @pytest.fixture(scope="session")
