@@ -48,7 +48,7 @@ test-slow: $(READY) prism ## runs the tests of whole jobs that are killed, lose 
 test-cluster: $(READY) prism ## runs the tests on real clusters: Flink, Kafka, containers; builds what they need
 	@tests/tools.sh
 	@$(BIN)/python -m tests.cluster.equipment
-	@$(BIN)/python -m pytest tests/cluster -n 2 --dist loadgroup --no-loadscope-reorder --durations=20
+	@$(BIN)/python -m pytest tests/cluster -n 2 --dist loadscope --no-loadscope-reorder --durations=20
 
 faults: $(READY) prism ## kills, stops, cuts, fills and locks, 20 seeds each: half an hour, as root
 	@tests/tools.sh

@@ -7,15 +7,22 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import engine as engines
 from tests.cluster.engine import PLANTED, Engine, streamgauge
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+class ByServers(LoadScopeScheduling):
     """Two files run side by side, each with servers of its own; those that run containers share one image."""
-    file = item.path.stem
-    item.add_marker(pytest.mark.xdist_group("containers" if file in ("test_compose", "test_image") else file))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "containers" if file.endswith(("test_compose.py", "test_image.py")) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByServers:
+    return ByServers(config, log)
 
 
 @pytest.fixture(scope="session")
