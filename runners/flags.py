@@ -28,6 +28,10 @@ class _Options(PipelineOptions):
             views[cls] = super().view_as(cls)
         return cast(_View, views[cls])
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the views: those of a copy must belong to the copy."""
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
 
 def options_of(flags: Sequence[str]) -> PipelineOptions:
     """Flags as Beam's options; flags that Beam does not know are ignored here.

@@ -160,14 +160,21 @@ class OneOf:
             return name if name in self.choices() else None
         return None
 
+    def _without_nulls(self, value: Any) -> Any:
+        """A null under a name is as good as no name, as with any field that may be null."""
+        if not isinstance(value, dict):
+            return value
+        return {name: each for name, each in value.items() if each is not None or name not in self.choices()} or value
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         choices = self.choices()
-        return core_schema.tagged_union_schema(
+        union = core_schema.tagged_union_schema(
             {name: handler.generate_schema(spec) for name, spec in choices.items()},
             discriminator=self.name_of,
             custom_error_type=self.error,
             custom_error_message=f"{self.message} " + ", ".join(choices),
         )
+        return core_schema.no_info_before_validator_function(self._without_nulls, union)
 
 
 ONE_OR_MORE = BeforeValidator(one_or_more, json_schema_input_type=str | tuple[str, ...])

@@ -14,6 +14,9 @@ LINGER_SECONDS: Final = 1.0
 DISCARDED_BYTES: Final = 4 << 20
 """How much is read and discarded meanwhile."""
 
+RETRY_SECONDS: Final = 0.02
+"""How often it looks whether the last answer has been sent."""
+
 
 class Host(Protocol):
     """What a connection needs of its collector."""
@@ -246,6 +249,9 @@ class Connection(asyncio.Protocol):
             self._say_end()
 
     def _say_end(self) -> None:
+        if self.unread:  # the event loop would end the stream later, and log the failure if the client is gone then
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._say_end)
+            return
         try:
             self._transport.write_eof()
         except OSError:  # the client is gone, which a connection that is not read from does not notice

@@ -8,10 +8,9 @@ import click
 
 from dataflow.commands.load import load_job
 from dataflow.errors import Refused
-from dataflow.execution.bounded import check_sinks, quieten, refuse_unseen
+from dataflow.execution.bounded import check_sinks, quieten, refuse_read_once, refuse_unseen
 from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.stored import places
-from dataflow.execution.submission import refuse_read_once
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
 from transforms.errors import SinkError
@@ -49,9 +48,9 @@ def _print_runner(job: Job, flags: Sequence[str]) -> None:
     from runners.flags import runner_named
 
     is_live = job.spec.is_endless
-    if is_live and flink.is_cluster(flags):
-        refuse_read_once(job.source)
     try:
+        if flink.is_cluster(flags):
+            refuse_read_once(job.source)
         diagnosis = doctor.diagnose(flags, endless=is_live)
     except ValueError as error:
         raise Refused(f"runner: {error}") from None

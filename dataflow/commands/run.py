@@ -90,7 +90,8 @@ def run_planned(job: Job, flags: Sequence[str], part: Part | None = None) -> int
 @contextmanager
 def progress(name: str, tally: Tally) -> Iterator[None]:
     """Shows rows, rows a second and dead letters while a job runs on a terminal."""
-    if not sys.stderr.isatty():  # looked at first, because the import takes a fifth of a second
+    # Looked at first, because the import takes a fifth of a second.
+    if sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

@@ -9,7 +9,7 @@ import click
 from dataflow import interrupt
 from dataflow.commands.options import say_of
 from dataflow.commands.run import load_for_run, progress, sum_of
-from dataflow.errors import Refused, UsageError
+from dataflow.errors import Refused, UsageError, WrongFlags
 from dataflow.execution.bounded import refuse_unseen
 from dataflow.execution.live import LiveFlags
 from dataflow.job.plan import Job
@@ -27,7 +27,11 @@ def run_job_live(path: str, settings: Sequence[str], flags: Sequence[str], live:
         parse_address(live.serve)
     from runners import flink
 
-    if flink.is_cluster(flags):
+    try:
+        is_on_cluster = flink.is_cluster(flags)
+    except ValueError as error:
+        raise WrongFlags([str(error)]) from None
+    if is_on_cluster:
         from dataflow.commands.flink.submit import submit_job
 
         if live != LiveFlags(begin_anew=live.begin_anew):

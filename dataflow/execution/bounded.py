@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from dataflow import interrupt
-from dataflow.errors import JobFailed, JobFileError, JobRunning, WrongFlags
+from dataflow.errors import JobFailed, JobFileError, JobRunning, Refused, WrongFlags
 from dataflow.execution.part import Part
 from dataflow.job.paths import paths
 from dataflow.job.plan import Job
+from transforms.collection.source import Source
 from transforms.errors import SinkError, SourceError, failures
 from transforms.location import is_local
 from transforms.process import durable
@@ -74,12 +75,14 @@ def execute(job: Job, flags: Sequence[str], part: Part | None = None, bulletin: 
     quieten()
     from dataflow.execution.overlay import ReplayOverlay
     from dataflow.graph import BoundedRun, build
-    from runners import direct
+    from runners import direct, flink
     from transforms.storage.publish import finish_interrupted
 
     started = time.monotonic()
     began = datetime.now(timezone.utc)
     try:
+        if flink.is_cluster(flags):
+            refuse_read_once(job.source)
         direct.check(flags)
     except ValueError as error:
         raise WrongFlags([str(error)]) from None
@@ -179,6 +182,15 @@ def refuse_unseen(job: Job, flags: Sequence[str]) -> None:
     if unseen := [named for named in paths(job.spec) if named.shared and is_local(named.text)]:
         sentence = "is a path of this machine, which the workers of Dataflow do not see"
         raise JobFileError([f"{dotted(named.field)}: {named.text} {sentence}" for named in unseen])
+
+
+def refuse_read_once(source: Source) -> None:
+    """Raises Refused for a job on a cluster, which reads again when a worker fails, if its source can be read once."""
+    if not source.replays:
+        raise Refused(
+            f"the {source.describe()} can be read only once, and a cluster reads again what came after its own last"
+            " checkpoint: run the job on this machine, with `run`"
+        )
 
 
 _HELD: Final[ContextVar[frozenset[str]]] = ContextVar("held", default=frozenset())

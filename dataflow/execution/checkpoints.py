@@ -14,7 +14,7 @@ from transforms.aggregation.measure import ColumnMeasure
 from transforms.aggregation.timeline import StatisticsOutput
 from transforms.record.batch import ARROW
 from transforms.specification import microseconds, seconds
-from transforms.storage.checkpoint.folder import STATISTICS, CheckpointFolder
+from transforms.storage.checkpoint.folder import SOURCE, STATISTICS, CheckpointFolder
 
 if TYPE_CHECKING:
     from transforms.aggregation.live import Shard
@@ -42,8 +42,8 @@ def checkpoint_folder(job: Job) -> CheckpointFolder:
 
 
 def identity(job: Job) -> dict[str, str]:
-    """What a checkpoint must fit: the job's name and its aggregations, with the state that each keeps."""
-    parts = {"job": job.spec.job}
+    """What a checkpoint must fit: the job, its kind of source, and its aggregations with the state that each keeps."""
+    parts = {"job": job.spec.job, SOURCE: job.source.kind}
     for aggregation in job.aggregations:
         name, measures = aggregation.spec.name, aggregation.summary.measures
         spec = aggregation.spec.model_dump(mode="json", include={"key", "models"})

@@ -88,6 +88,7 @@ def follow(
     from runners import direct
 
     started = time.monotonic()
+    job.refuse_overwriting()
     with locked(job.state):
         check_sinks(job)
         folder = checkpoint_folder(job)

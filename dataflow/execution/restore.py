@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 import pyarrow as pa
 
@@ -59,23 +60,24 @@ def launch(
     overlay, following = ReplayOverlay.read(job.state), _following(job, drain=drain)
     plan = replace(plan_of(job, overlay), bulletin=bulletin or Bulletin())
     manifest = None if anew else plan.checkpoints.read()
-    job.source.hold(None if manifest is None else manifest.oldest)
     if manifest is None:
         if not anew:
             plan.refuse_full(plan.checkpoints.root())
+        job.source.hold(None)
         cursor = job.source.begin(say)
         plan, manifest = claimed(plan, anew=anew)
         return LiveRun(replace(plan, start=plan.begin(manifest)), following, cursor, overlay.repairs)
-    checkpoint, kept = _whole(plan, manifest, say)
+    checkpoint, kept = _whole(plan, manifest, say, replays=job.source.replays)
     _refuse_other_positions(plan, checkpoint)
     cursor = resume_cursor(job, manifest, checkpoint)
+    job.source.hold(manifest.oldest)
     follows_damage = manifest.is_behind
     plan, manifest = claimed(plan)
     manifest = plan.settle(manifest)
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or plan.grows:  # two readings of such a source may differ in which records are late
+    if is_back or not plan.repeats:
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
         plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
@@ -100,23 +102,38 @@ def _refuse_other_positions(plan: LivePlan, checkpoint: Checkpoint) -> None:
         )
 
 
-def _whole(plan: LivePlan, manifest: Manifest, say: Callable[[str], None]) -> tuple[Checkpoint, list[pa.RecordBatch]]:
+def _whole(
+    plan: LivePlan, manifest: Manifest, say: Callable[[str], None], *, replays: bool
+) -> tuple[Checkpoint, list[pa.RecordBatch]]:
     """The newest undamaged checkpoint, and its snapshots.
 
+    Args:
+        replays: whether the source can be read again after an older checkpoint.
+
     Raises:
-        StateRefused: if all are damaged.
+        StateRefused: if all are damaged, or the newest is and the source cannot be read again.
     """
+    if manifest.is_behind and not replays:
+        raise StateRefused(f"{plan.checkpoints.state}: the newest version of the manifest is damaged{_READ_ONCE}")
     if manifest.is_behind:
         say(f"{plan.checkpoints.state}: the newest version of the manifest is damaged; the one before it counts")
     for checkpoint in reversed(manifest.checkpoints):
         try:
             return checkpoint, plan.checkpoints.load(checkpoint)
         except CheckpointDamaged as error:
+            if not replays:
+                raise StateRefused(f"{error}{_READ_ONCE}") from error
             say(f"{error}; trying an older checkpoint")
     raise StateRefused(
         f"{plan.checkpoints.state}: all of its checkpoints are damaged; restore one, or let `{BEGIN_ANEW}` empty the"
         " job's tables and begin with what its source still holds"
     )
+
+
+_READ_ONCE: Final = (
+    f", and the source can be read only once: after an older checkpoint, records would be missing; restore it, or let"
+    f" `{BEGIN_ANEW}` empty the job's tables and begin with what the source still holds"
+)
 
 
 def settle_live(job: Job) -> None:
@@ -234,6 +251,7 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
         snapshots=job.spec.execution.live_shards * len(job.aggregations),
         attempts=overlay.attempts,
         grows=job.source.grows,
+        repeats=job.source.repeats,
         waiting={
             output.table: Waiting(microseconds(a.spec.allowed_lateness), a.spec.window.longest)
             for a in job.aggregations

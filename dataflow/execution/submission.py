@@ -9,8 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from dataflow.errors import JobRunning, Refused
-from transforms.collection.source import Source
+from dataflow.errors import JobRunning
 from transforms.errors import SinkError, StateRefused
 from transforms.process import durable
 from transforms.storage.checkpoint.history import Line, Place, Stretch, holds
@@ -214,19 +213,6 @@ def refuse_while_it_runs(state: str) -> None:
     if running:
         raise JobRunning(
             [f"{state}: this job runs on Flink at {record.cluster} as {record.job}; `flink stop` stops it there"]
-        )
-
-
-def refuse_read_once(source: Source) -> None:
-    """Refuses to run a job on a cluster, which returns to a checkpoint of its own when a worker fails.
-
-    Raises:
-        Refused: if the source could not be read again from there.
-    """
-    if not source.replays:
-        raise Refused(
-            f"the {source.describe()} can be read only once, and a cluster reads again what came after its own last"
-            " checkpoint: run the job on this machine, with `run --streaming`"
         )
 
 

@@ -51,6 +51,7 @@ def test_every_command_is_listed_and_has_help() -> None:
 
 def test_a_command_line_that_is_wrong_ends_in_2_with_what_is_wrong(tmp_path: Path) -> None:
     job = written(tmp_path)
+    live = write_job(tmp_path, changed(JSON_LINES, source={"log": {"path": "log"}}), "live.yaml")
     for arguments, words in {
         ("fly",): "No such command 'fly'",
         ("run",): "Missing argument 'JOB'",
@@ -59,6 +60,8 @@ def test_a_command_line_that_is_wrong_ends_in_2_with_what_is_wrong(tmp_path: Pat
         ("run", str(job), "--direct_num_workers=two"): "--direct_num_workers: invalid int value: 'two'",
         ("run", str(job), "--runner=NoRunner"): "NoRunner is not one of",
         ("check", str(job), "--runner=NoRunner"): "NoRunner is not one of",
+        ("check", str(job), "--parallelism=x"): "--parallelism: invalid int value: 'x'",
+        ("run", str(live), "--streaming", "--parallelism=x"): "--parallelism: invalid int value: 'x'",
         ("run", str(job), "--streaming"): "--streaming needs an endless source",
         ("plan", str(job), "--svg", str(tmp_path / "no/where.svg")): "No such file or directory",
         ("plan", str(job), "--nope"): "No such option",

@@ -50,6 +50,8 @@ WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"source": {"pubsub": {"subscription": "s"}}}, "source", "one of files, log, kafka, is pubsub"),
     ({"source": {"log": {"path": "l"}, "files": {}}}, "source", "one of files, log, kafka, has log and files"),
     ({"source": {"log": {"path": ""}}}, "source.log.path", "is ''"),
+    ({"source": {"log": {"path": ""}, "kafka": None}}, "source.log.path", "is ''"),
+    ({"source": {"log": None, "kafka": None}}, "source", "one of files, log, kafka, has log and kafka"),
     ({"source": {"files": {"files": {"paths": "x"}, "format": "csv"}}}, "source.files.paths", "is required"),
     (files(format="xml"), "source.files.format", "must be 'parquet', 'jsonl' or 'csv', is xml"),
     (files(paths=[]), "source.files.paths", "must not be empty"),

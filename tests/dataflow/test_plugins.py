@@ -26,6 +26,7 @@ from tests.dataflow.jobs import (
 )
 from tests.dataflow.live_job import BEGAN_US, JOB, Feed, kept_up_to
 from tests.waiting import until
+from transforms.process import versions
 
 PLUGIN = f"{ROOT}/tests/plugin"
 MODELS = {"usual": {"kind": "mean_of", "column": "value"}}
@@ -380,12 +381,50 @@ def test_what_would_read_a_source_again_says_that_it_can_be_read_only_once(tmp_p
     assert (ended.code, f"is whole in no sink, and {once}: restore a sink" in ended.message) == (2, True), ended
     on_flink = with_plugin("check", job, "--runner=FlinkRunner", "--flink_master=localhost:1")
     assert on_flink.code == 2 and f"{once}, and a cluster" in on_flink.message, on_flink
+    bounded = with_plugin("run", job, "--set=state=bounded", "--runner=FlinkRunner", "--flink_master=localhost:1")
+    assert bounded.code == 2 and f"{once}, and a cluster" in bounded.message, bounded
 
 
-def test_a_checkpoint_of_a_source_of_another_kind_is_refused(tmp_path: Path, files: Files, feed: Feed) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("is_of_an_earlier_version", [False, True])
+def test_a_checkpoint_of_a_source_of_another_kind_is_refused(
+    is_of_an_earlier_version: bool, tmp_path: Path, files: Files, feed: Feed
+) -> None:
     files.write(10)
     feed.write(10)
     assert with_plugin("run", reading(tmp_path, "numbered"), "--streaming", "--to-end").code == 0
-    ended = with_plugin("run", write_job(tmp_path, JOB), "--streaming", "--to-end")
-    assert ended.code == 2
-    assert f"its checkpoints are not of the log {tmp_path}/log, but of a source of another kind" in ended.message
+    words = "its checkpoints belong to a job with different `source`"
+    if is_of_an_earlier_version:
+        forget_source(f"{tmp_path}/.streamgauge/live/manifest")
+        words = f"its checkpoints cannot be read as those of the log {tmp_path}/log (KeyError: 'heard')"
+    job, before = write_job(tmp_path, JOB), written(tmp_path / "out")
+    for command in (["run", "--streaming", "--to-end"], ["verify"], ["replay"], ["rebuild"]):
+        ended = with_plugin(command[0], job, *command[1:])
+        assert (ended.code, words in ended.message) == (2, True), ended
+    assert written(tmp_path / "out") == before
+
+
+def forget_source(manifest: str) -> None:
+    """Makes a manifest one of a version that did not record the kind of source."""
+    version = versions.read(manifest)
+    assert version is not None
+    content = json.loads(version.content)
+    del content["identity"]["source"]
+    versions.write(manifest, version.number + 1, json.dumps(content).encode())
+
+
+@pytest.mark.slow
+def test_after_damage_a_source_that_can_be_read_once_is_not_read_from_an_older_checkpoint(
+    tmp_path: Path, files: Files
+) -> None:
+    job = reading(tmp_path, "mailbox")
+    for _ in range(3):
+        files.write(10)
+        assert with_plugin("run", job, "--streaming", "--to-end").code == 0
+    newest = max((tmp_path / ".streamgauge/live/checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    files.write(10)
+    ended = with_plugin("run", job, "--streaming", "--to-end")
+    assert ended.code == 2 and f"{newest}: is damaged" in ended.message, ended
+    assert "can be read only once: after an older checkpoint, records would be missing" in ended.message
+    assert len(files.present) == 10

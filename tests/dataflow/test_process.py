@@ -1,6 +1,8 @@
 """What only a process of its own shows: how long help takes, what a run says on stderr, and how it ends."""
 
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +35,12 @@ def test_a_healthy_run_says_nothing_on_stderr(tmp_path: Path, flags: tuple[str, 
     ended = in_process_of_its_own("run", written(tmp_path, job, readings(3_000)), *flags)
     assert (ended.code, ended.err) == (0, "")
     assert "read 3,000 = accepted 3,000" in ended.out
+
+
+def test_a_run_needs_no_stderr(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$0" -m dataflow.main run "$1" 2>&-', sys.executable, str(written(tmp_path))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "dead_letters" in ended.stdout) == (0, True), ended
 
 
 def test_a_failure_in_a_worker_process_is_told_once_by_the_job(tmp_path: Path) -> None:

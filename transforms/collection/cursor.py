@@ -15,6 +15,13 @@ class SourceProgress(Protocol):
     def watermark(self) -> int:
         """Up to where event time has passed (µs); NEVER until it is known."""
 
+    @property
+    def clock(self) -> int | None:
+        """How long (µs) the source was listened to, by a clock of its own; None: it has none.
+
+        The ages of checkpoints are measured by it, so that a jump of the machine's clock changes nothing.
+        """
+
     def to_json(self) -> dict[str, Any]:
         """The progress as JSON-compatible values."""
 
@@ -28,6 +35,7 @@ class Unread:
     """The progress of a source of which nothing was read, or of which only an engine knows what was."""
 
     watermark: int = NEVER
+    clock: None = None
 
     def to_json(self) -> dict[str, Any]:
         """Nothing."""
@@ -87,9 +95,14 @@ class SourceCursor:
 
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick at this cursor: a checkpoint barrier after everything before it."""
-        source = {"progress": self.progress.to_json(), "position": self.position, "began": self.began} if keeps else {}
         name = name_of(self.chunk, why) + self.shift
-        return Tick(name, self.chunk, self.progress.watermark, keeps, source)
+        return Tick(name, self.chunk, self.progress.watermark, keeps, self._kept() if keeps else {})
+
+    def _kept(self) -> dict[str, Any]:
+        """What a checkpoint holds of the source."""
+        progress = self.progress
+        known = {"progress": progress.to_json(), "position": self.position, "began": self.began}
+        return known if progress.clock is None else {**known, "clock": progress.clock}
 
 
 NOTHING_READ: Final = SourceCursor()

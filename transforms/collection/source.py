@@ -158,6 +158,9 @@ class Source(ABC):
     """Whether it has no end, so that a job can follow it."""
     replays: ClassVar[bool] = False
     """Whether what was read of it can be read again."""
+    repeats: ClassVar[bool] = False
+    """Whether records come in the same portions when they are read again, so that the same ones are late; otherwise a
+    job that resumes deletes what it stored after its checkpoint."""
     grows: ClassVar[bool] = False
     """Whether its last ledger row may still grow, because the range of that row was not read to its end."""
     progress: ClassVar[type[SourceProgress]]
@@ -288,16 +291,17 @@ class Source(ABC):
         """The cursor after a checkpoint. The names of its ticks follow the checkpoint's name.
 
         Raises:
-            StateRefused: if the checkpoint is of a source of another kind.
+            StateRefused: if the checkpoint is not one of such a source.
         """
         source = checkpoint.source
         try:
             progress = self.progress.from_json(source["progress"])
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateRefused(
-                f"{self.work.state}: its checkpoints are not of the {self.describe()}, but of a source of another kind;"
-                " give this job another `state` and other sinks"
-            ) from None
+                f"{self.work.state}: its checkpoints cannot be read as those of the {self.describe()}"
+                f" ({type(error).__name__}: {error}); are they of another source? Give this job another `state` and"
+                " other sinks"
+            ) from error
         shift = checkpoint.name - name_of(checkpoint.chunk, READ)
         position, began = source["position"], source.get("began")
         return SourceCursor(checkpoint.chunk, progress, position, time.time(), shift=shift, began=began)

@@ -252,9 +252,10 @@ def answered(ask: Callable[[float], Any], deadline: float) -> Any:
     while True:
         try:
             return ask(max(deadline - time.monotonic(), _AGAIN_SECONDS))
-        except module.KafkaException as error:
+        except (module.KafkaException, SystemError) as raised:
+            error = own_exception(raised)
             if error.args[0].code() not in moving or time.monotonic() > deadline:
-                raise
+                raise error from None
         time.sleep(_AGAIN_SECONDS)
 
 

@@ -14,18 +14,24 @@ def moments(checkpoints: Sequence[Mapping[str, Any]]) -> list[float]:
     """When each checkpoint was taken, in s, all by the same clock.
 
     Args:
-        checkpoints: `taken`, by the machine's clock (s), and `source`, whose `progress` may have `elapsed` (µs).
+        checkpoints: `taken`, by the machine's clock (s), and `source`, which may have `clock` (µs).
 
-    >>> moments([{"taken": 50.0, "source": {"progress": {"elapsed": 3_000_000}}}])
+    >>> moments([{"taken": 50.0, "source": {"clock": 3_000_000}}])
     [3.0]
     >>> moments([{"taken": 50.0, "source": {}}])
     [50.0]
     """
-    elapsed = [(entry["source"].get("progress") or {}).get("elapsed") for entry in checkpoints]
-    known = [micros / 1e6 for micros in elapsed if micros is not None]
+    clocks = [_clock(entry["source"]) for entry in checkpoints]
+    known = [micros / 1e6 for micros in clocks if micros is not None]
     if len(known) == len(checkpoints):
         return known
     return [entry["taken"] for entry in checkpoints]
+
+
+def _clock(source: Mapping[str, Any]) -> int | None:
+    # In checkpoints of earlier versions, only the progress of a source has its clock.
+    clock: int | None = source["clock"] if "clock" in source else (source.get("progress") or {}).get("elapsed")
+    return clock
 
 
 def first_kept(times: Sequence[float], now: float, retain: Seconds) -> int:

@@ -77,6 +77,11 @@ class Progress:
     elapsed: int = 0
     heard: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    @property
+    def clock(self) -> int:
+        """How long (µs) collectors have been listening since the log began."""
+        return self.elapsed
+
     def to_json(self) -> dict[str, Any]:
         """The progress as JSON-compatible values."""
         return {"watermark": self.watermark, "elapsed": self.elapsed, "heard": self.heard}

@@ -10,9 +10,9 @@ import click
 
 from dataflow.commands.options import say_of
 from dataflow.errors import JobFailed, Refused
-from dataflow.execution.bounded import check_sinks
+from dataflow.execution.bounded import check_sinks, refuse_read_once
 from dataflow.execution.checkpoints import checkpoint_folder, identity
-from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded, refuse_read_once
+from dataflow.execution.submission import Savepoint, Submission, is_running, now, recorded
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
 from transforms.specification import Seconds, seconds
@@ -66,8 +66,7 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
 
     job, savepoint, say = start.job, start.savepoint, say_of(start.job.spec.job)
     began = time.monotonic()
-    refuse_read_once(job.source)
-    check_sinks(job)
+    _check(job)
     parallelism = flink.parallelism_of(start.flags)
     target = target_of(start.flags)
     for note in flink.notes_of(target):
@@ -162,6 +161,12 @@ def refuse_other_state(job: Job, was: Mapping[str, str], labels: Sequence[str], 
             f"a savepoint of the running job does not fit this graph: only one of them has {differ[0]}; `flink compact`"
             " resumes from the job's own checkpoint, which does not depend on the graph"
         )
+
+
+def _check(job: Job) -> None:
+    refuse_read_once(job.source)
+    job.refuse_overwriting()
+    check_sinks(job)
 
 
 def target_of(flags: Sequence[str], own: int = 0) -> "FlinkTarget":

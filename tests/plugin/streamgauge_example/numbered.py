@@ -52,6 +52,7 @@ class NumberedProgress:
     file: int
     records: int = 0
     watermark: int = NEVER
+    clock: None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"file": self.file, "records": self.records, "watermark": self.watermark}
@@ -137,6 +138,7 @@ class NumberedSource(Source):
     spec: ClassVar[type[Spec]] = NumberedSpec
     follows: ClassVar[bool] = True
     replays: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
     progress: ClassVar[type[NumberedProgress]] = NumberedProgress
 
     @classmethod

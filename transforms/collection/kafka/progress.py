@@ -38,6 +38,11 @@ class KafkaProgress:
     partitions: Mapping[int, PartitionProgress] = field(default_factory=dict)
 
     @property
+    def clock(self) -> int:
+        """How long (µs) the topic was listened to."""
+        return self.elapsed
+
+    @property
     def offsets(self) -> dict[int, int]:
         """The offset at which each partition resumes."""
         return {number: known.next for number, known in self.partitions.items()}

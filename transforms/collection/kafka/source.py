@@ -112,7 +112,7 @@ class KafkaSource(Source):
 
     def until(self, checkpoint: SourceCheckpoint) -> SourceSpan | None:
         """A partition that was added later began at its beginning."""
-        end = offsets_in(checkpoint.source)
+        end = self.resumed(checkpoint).own(KafkaProgress).offsets
         began = {int(number): at for number, at in checkpoint.source["began"].items()}
         with self._reader() as reader:
             first = reader.beginnings(end)

@@ -35,6 +35,7 @@ class LogSource(Source):
     spec: ClassVar[type[Spec]] = LogSourceSpec
     follows: ClassVar[bool] = True
     replays: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
     progress: ClassVar[type[Progress]] = Progress
 
     @classmethod
@@ -137,8 +138,8 @@ class LogSource(Source):
     # Reading a stretch again.
 
     def until(self, checkpoint: SourceCheckpoint) -> SourceSpan | None:
-        is_whole = self._extent().first_chunk == 1
-        return SourceSpan(SourceCursor(1, Progress()), checkpoint.chunk) if is_whole else None
+        end, is_whole = self.resumed(checkpoint).chunk, self._extent().first_chunk == 1
+        return SourceSpan(SourceCursor(1, Progress()), end) if is_whole else None
 
     def to_hold_more(self) -> str:
         return "Keep more of it with `collect --keep` and `source.log.retain`"

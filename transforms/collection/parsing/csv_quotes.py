@@ -171,9 +171,11 @@ def _end_of_inside(data: bytes, start: int, end: int, *, is_all: bool) -> int:
     at, lacking = start, _WRONG if is_all else _UNKNOWN
     while True:
         close = _closing(data, at, end)
-        if close < 0 or (close + 2 >= end and not is_all):
+        if close < 0:
             return lacking
         after = data[close + 1 : min(close + 3, end)]
+        if after in (b"", b"\r") and not is_all:
+            return lacking
         if after[:1] == b"\n":
             return close + 2
         if after in (b"\r\n", b"\r", b""):

@@ -36,6 +36,9 @@ MANIFEST: Final = "manifest"
 BEFORE: Final = "checkpoint.json"
 """The manifest of format 2; if it says format 3, older versions of this program refuse it."""
 
+SOURCE: Final = "source"
+"""The part of an identity that earlier versions did not record; a launch adds it."""
+
 STATISTICS: Final = "statistics of"
 """The prefix of the parts of an identity that new statistics may change."""
 
@@ -77,7 +80,8 @@ class CheckpointFolder:
     def refuse_other(self, manifest: Manifest, identity: Mapping[str, str]) -> None:
         """Raises StateRefused if the checkpoints belong to a job with another identity."""
         for part, value in identity.items():
-            if manifest.identity.get(part) != value:
+            is_known = part != SOURCE or part in manifest.identity
+            if is_known and manifest.identity.get(part) != value:
                 raise StateRefused(
                     f"{self.state}: its checkpoints belong to a job with different `{part}`;"
                     + (" add new ones with `run --upgrade` or `flink upgrade`;" if part.startswith(STATISTICS) else "")

@@ -58,6 +58,7 @@ class LivePlan:
         number: the launch's number; a later launch has a greater number.
         owner: the state that owns the tables.
         grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
+        repeats: whether the source gives the same records in the same portions when it is read again.
         waiting: how long the windows of each table wait and are.
         reached: takes a checkpoint's `source`; returns, for each source in the ledger, the first position not read.
         lease: seconds for which a writer may have been stopped and still write: less than its engine takes to replace
@@ -76,6 +77,7 @@ class LivePlan:
     number: int = 0
     owner: str = ""
     grows: bool = False
+    repeats: bool = True
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER

@@ -118,6 +118,7 @@ csv_lines = st.lists(
 
 
 @settings(deadline=None, max_examples=400)
+@example(['",', '"', '"'], "\n", False, 1, 1, 5, 1).via("a record of exactly LONGEST_JOINED bytes")
 @given(csv_lines, st.sampled_from(["\n", "\r\n"]), st.booleans(), sizes, sizes, st.integers(1, 60), st.integers(1, 9))
 def test_lines_inside_quotes_are_the_same_ones_however_a_file_is_cut(
     block: list[str], newline: str, ended: bool, range_bytes: int, block_bytes: int, longest: int, step: int
