@@ -6,7 +6,7 @@ Failure (transforms.errors)
 │  └─ WrongFlags       a flag that neither this program nor Beam understands
 ├─ InferenceError   2  `init` cannot make a job of the data
 ├─ UsageError       2  the command line asks for something impossible
-├─ Refused          2  `check` refuses
+├─ Refused          2  the job cannot run as asked
 ├─ JobFailed        1  anything else that ended a run
 │  └─ RunnerFailed     the program below the job failed
 └─ SourceError 2, LogError 2, SinkError 1, StateRefused 2: those of the stages
@@ -49,7 +49,7 @@ class UsageError(Failure):
 
 
 class Refused(Failure):
-    """`check` refuses a job, and says why."""
+    """The job cannot run as asked; the message says why."""
 
     exit_code = 2
 

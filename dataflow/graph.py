@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import apache_beam as beam
 import pyarrow as pa
 
-from dataflow.execution.checkpoints import Since, bounded
+from dataflow.execution.checkpoints import Since, with_figures_since
 from dataflow.execution.part import Part, Seeds
 from dataflow.job.plan import Job
 from transforms.aggregation.aggregate import SNAPSHOTS, AggregateBounded
@@ -110,7 +110,7 @@ def build(pipeline: beam.Pipeline, job: Job, run: BoundedRun) -> beam.PCollectio
 
 def build_live(pipeline: beam.Pipeline, job: Job, run: LiveRun) -> beam.PCollection:
     """Adds a whole live job to a pipeline; the results are the ticks at which a checkpoint was kept."""
-    job, source, bulletin = bounded(job, run.since), job.source, run.plan.bulletin
+    job, source, bulletin = with_figures_since(job, run.since), job.source, run.plan.bulletin
     feed = source.feed(run.overlay, bulletin)
     read = pipeline | "Collect" >> Follow(following=run.following, feed=feed, start=run.start, bulletin=bulletin)
     records = _records(read, job)

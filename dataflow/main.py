@@ -45,7 +45,7 @@ def init(files: tuple[str, ...], name: str | None, output: str | None) -> None:
 @click.option("--drain", is_flag=True, help="With --streaming: closes all open windows at the end.")
 @click.option("--upgrade", is_flag=True, help="With --streaming: adds statistics that are new in the job file.")
 @click.option("--begin-anew", is_flag=True, help="With --streaming: empties the tables and starts from nothing.")
-@click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the log holds is read.")
+@click.option("--to-end", is_flag=True, help="With --streaming: stops once all that the source holds is read.")
 @click.option("--serve", metavar="HOST:PORT", help="With --streaming: a page, /metrics, /healthz and /readyz there.")
 @click.pass_context
 def run(
@@ -143,13 +143,13 @@ def rebuild(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
 @click.option("--host", metavar="HOST", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 is any free one.  [default: 8080]")
 @click.option("--token-env", metavar="NAME", help="The environment variable of the token that clients must give.")
-@click.option("--keep", metavar="TIME", help="Keeps what every reader has passed for so long.  [default: 1h]")
+@click.option("--keep", metavar="TIME", help="How long chunks stay after every reader has passed.  [default: 1h]")
 @click.option("--max-log-bytes", metavar="SIZE", help="Clients wait while the log is larger.  [default: none]")
 @click.option("--max-line", metavar="SIZE", help="The longest line, at most 64MiB.  [default: 1MiB]")
-@click.option("--max-connections", type=int, help="More are refused.  [default: 4096]")
-@click.option("--max-in-flight", metavar="SIZE", help="Received and not yet durable, of all.  [default: 64MiB]")
-@click.option("--idle-timeout", metavar="TIME", help="Ends a connection that says nothing.  [default: 10m]")
-@click.option("--line-timeout", metavar="TIME", help="Ends one that does not end its line.  [default: 30s]")
+@click.option("--max-connections", type=int, help="The most connections; more are refused.  [default: 4096]")
+@click.option("--max-in-flight", metavar="SIZE", help="The most bytes received and not yet durable.  [default: 64MiB]")
+@click.option("--idle-timeout", metavar="TIME", help="Ends a connection that sends nothing so long.  [default: 10m]")
+@click.option("--line-timeout", metavar="TIME", help="Ends one whose line is not complete in time.  [default: 30s]")
 def collect(
     log: str, look: bool, repair: bool, forget_reader: str | None, token_env: str | None, **limits: object
 ) -> None:
@@ -158,7 +158,7 @@ def collect(
     from dataflow.commands import log as its_log
 
     if look + repair + (forget_reader is not None) > 1:
-        raise click.UsageError("--inspect, --repair and --forget-reader are one each")
+        raise click.UsageError("give only one of --inspect, --repair and --forget-reader")
     if look:
         leave(its_log.inspect(log))
     elif repair:
@@ -172,15 +172,17 @@ def collect(
 @cli.command()
 @click.argument("files", metavar="FILE…", nargs=-1, required=True)
 @click.option("--to", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True, help="The collector.")
-@click.option("--source", metavar="NAME", help="What numbers the records; by default the names of the files.")
+@click.option("--source", metavar="NAME", help="The session's name; by default the names of the files.")
 @click.option("--token-env", metavar="NAME", help="The environment variable of the collector's token.")
 @click.option("--rate", type=float, metavar="ROWS", help="Sends so many rows a second.")
-@click.option("--speed-up", type=float, metavar="X", help="Sends in the pace of the event times, X times as fast.")
+@click.option("--speed-up", type=float, metavar="X", help="Sends at the pace of the event times, X times as fast.")
 @click.option("--event-time", metavar="COLUMN", help="The column of the event time.")
 @click.option("--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="What a number in it counts; else ISO 8601.")
 @click.option("--shift-to-now", is_flag=True, help="Moves event times so that the first record's is now.")
 @click.option("--last-line", is_flag=True, help="Sends a last line that no newline ends, too.")
-@click.option("--give-up-after", metavar="TIME", default="5m", show_default=True, help="Without a collector.")
+@click.option(
+    "--give-up-after", metavar="TIME", default="5m", show_default=True, help="How long to try without a collector."
+)
 def send(files: tuple[str, ...], **options: object) -> None:
     """Sends files to a collector, each record once; a repeated call resumes where the last one stopped."""
     from dataflow.commands.send import send_files
@@ -193,7 +195,7 @@ def send(files: tuple[str, ...], **options: object) -> None:
 @SET
 @click.pass_context
 def verify(ctx: click.Context, job: str, settings: tuple[str, ...]) -> None:
-    """Runs a live job's log again as a batch and compares every table with the stored ones."""
+    """Reads a live job's source again as a batch and compares every table with the stored ones."""
     from dataflow.commands.verify import verify_job
 
     leave(verify_job(job, settings, ctx.args))

@@ -50,7 +50,7 @@ def replay_job(
         _export(letters, export)
         return 0
     if repaired is not None and not os.path.isfile(repaired):
-        raise UsageError(f"{repaired}: No such file or directory")
+        raise UsageError(f"{repaired}: there is no such file")
     with locked(job.state):
         return _replay(job, letters, repaired, flags)
 
@@ -83,11 +83,11 @@ def _run_live(job: Job, overlay: ReplayOverlay, repairs: Mapping[Place, Repair |
     plan, source = plan_of(job, overlay), job.source
     manifest = plan.checkpoints.read()
     if manifest is None:
-        raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+        raise UsageError(f"{job.state} holds no checkpoint: this job has not run live yet")
     span = source.until(manifest.newest)
     if span is None:
         raise UsageError(
-            f"{source.describe()} no longer holds the job's first records; without them the tables cannot be"
+            f"the {source.describe()} no longer holds the job's first records; without them the tables cannot be"
             f" built again. {source.to_hold_more()}"
         )
     newest, aside = manifest.newest, f"{job.state}/replayed"
@@ -127,7 +127,7 @@ def _left_to_resume(job: Job, manifest: Manifest, aside: str) -> tuple[list[pa.R
     snapshots = [batch for path in sorted(Path(aside).glob("*.arrows")) for batch in read_snapshots(str(path))]
     if len(snapshots) != wanted:
         raise AssertionError(f"{len(snapshots)} snapshots were made, must be {wanted}")
-    if not job.source.grows:
+    if not job.source.has_open_range:
         return snapshots, None
     done, growing = ledger.divide(ledger.merge(read_table(job, LEDGER).to_batches()))
     if growing.num_rows:  # what a checkpoint leaves for the next one
@@ -154,11 +154,15 @@ def rebuild_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int
         overlay = ReplayOverlay.read(job.state)
         manifest = plan_of(job, overlay).checkpoints.read()
         if manifest is None:
-            raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+            raise UsageError(f"{job.state} holds no checkpoint: this job has not run live yet")
         if not job.source.replays or job.source.until(manifest.newest) is None:
             from dataflow.execution.copying import copy_tables
 
-            copy_tables(job)
+            rebuilt = copy_tables(job)
+            for sink, name in rebuilt:
+                click.echo(f"  rebuilt       {name} in {', '.join(sink.places())}, from another sink")
+            if not rebuilt:
+                click.echo(f"{job.spec.job}: every table is whole")
             return 0
         return _run_live(job, overlay, {}, flags)
 

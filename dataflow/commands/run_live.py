@@ -71,7 +71,7 @@ def run_live(job: Job, flags: Sequence[str], live: LiveFlags) -> int:
     if ended.drained:
         say("drained: every window is closed")
     else:
-        say(f"stopped at chunk {ended.chunk:,}, event time {as_text(ended.watermark)}; the next start resumes there")
+        say(f"stopped at event time {as_text(ended.watermark)}; the next start resumes there")
     return 0
 
 

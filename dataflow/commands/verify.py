@@ -53,7 +53,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         raise UsageError(f"{what}: run it again instead")
     if not job.source.replays:
         raise UsageError(f"verify reads a source again, and the {job.source.describe()} can be read only once")
-    from dataflow.execution.checkpoints import bounded, checkpoint_folder, replaying
+    from dataflow.execution.checkpoints import checkpoint_folder, replaying, with_figures_since
     from dataflow.execution.restore import settle_live
 
     if os.path.exists(replaying(job)):
@@ -65,9 +65,9 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
     folder = checkpoint_folder(job)
     manifest = folder.read()
     if manifest is None:
-        raise UsageError(f"{job.state} holds no checkpoint: this job was not run live yet")
+        raise UsageError(f"{job.state} holds no checkpoint: this job has not run live yet")
     newest = manifest.newest
-    job = bounded(job, manifest.since)
+    job = with_figures_since(job, manifest.since)
     job, part, begin = _part_to_verify(job, folder, manifest)
     source = job.source
     with tempfile.TemporaryDirectory(prefix="streamgauge-verify-") as scratch:
@@ -78,7 +78,7 @@ def verify_job(path: str, settings: Sequence[str], flags: Sequence[str]) -> int:
         differences, compared = _compared(job, again, manifest, begin)
     read = f"{source.words_of(part.span)} of the {source.describe()}"
     if begin is not None and source.is_empty(part.span):
-        read = f"the windows open at chunk {begin.chunk:,} of the {source.describe()}"
+        read = f"the windows that were open at event time {as_text(begin.watermark)}, by the {source.describe()},"
     return _print_result(job, read, differences, compared, newest)
 
 

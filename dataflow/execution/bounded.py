@@ -65,9 +65,11 @@ def execute(job: Job, flags: Sequence[str], part: Part | None = None, bulletin: 
 
     Args:
         part: the part of the source to read; None: from its beginning to its present end.
-        bulletin: the status of the run.
+        bulletin: where the run shows its progress.
 
     Raises:
+        WrongFlags, JobFileError, Refused: if the runner cannot run the job as asked.
+        JobRunning: if the job runs already.
         SourceError: if something cannot be read.
         SinkError: if a sink cannot be written; the previous tables are whole.
         JobFailed: if anything else fails, such as a worker that cannot load a function of the user.

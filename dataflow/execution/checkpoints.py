@@ -96,12 +96,12 @@ def seeds_of(
     return seeds
 
 
-def bounded(job: Job, since: Since) -> Job:
+def with_figures_since(job: Job, since: Since) -> Job:
     """The job with figures that begin where its checkpoints say."""
-    return replace(job, aggregations=tuple(_bounded(aggregation, since) for aggregation in job.aggregations))
+    return replace(job, aggregations=tuple(_with_figures_since(aggregation, since) for aggregation in job.aggregations))
 
 
-def _bounded(aggregation: PlannedAggregation, since: Since) -> PlannedAggregation:
+def _with_figures_since(aggregation: PlannedAggregation, since: Since) -> PlannedAggregation:
     outputs = tuple(
         replace(output, since=since.get(output.table, {})) if isinstance(output, StatisticsOutput) else output
         for output in aggregation.outputs

@@ -1,9 +1,8 @@
-"""Makes tables of a live job that one sink has lost again, from a sink that holds them whole."""
+"""Rebuilds the tables that a sink of a live job has lost, from a sink that still has them whole."""
 
 from contextlib import suppress
 from dataclasses import replace
 
-import click
 import pyarrow as pa
 
 from dataflow.errors import UsageError
@@ -20,8 +19,11 @@ from transforms.storage.sink import Sink, Stored
 from transforms.time.tick import content_of
 
 
-def copy_tables(job: Job) -> None:
-    """Copies each table that a sink has lost from a sink that holds it whole; no older checkpoint remains.
+def copy_tables(job: Job) -> list[tuple[Sink, str]]:
+    """Copies each table that a sink has lost from a sink that holds it whole; then no older checkpoint remains.
+
+    Returns:
+        The tables that were rebuilt, each with its sink.
 
     Raises:
         UsageError: if a table is whole in no sink.
@@ -35,19 +37,16 @@ def copy_tables(job: Job) -> None:
                 sink.show({folder: manifest.files[folder]}, plan.showing(manifest, manifest.attempt))
     lost = [(sink, names) for sink in job.sinks if sink.reads_back and (names := _lost(sink, manifest))]
     if not lost:
-        click.echo(f"{job.spec.job}: every table is whole")
-        return
+        return []
     rows = {name: _from_another(job, manifest, name) for _, names in lost for name in names}
     newest, files = manifest.newest, dict(manifest.files)
     carried = [content_of(batch) for batch in carried_in(plan.checkpoints.load(newest))]
     stored = Stored(newest.name, manifest.attempt, {}, ledger.merge(carried) if carried else None)
     for sink, names in lost:
-        files |= plan.take_over(sink, {name: rows[name] for name in names}, stored)
+        files |= plan.restore_tables(sink, {name: rows[name] for name in names}, stored)
     plan.replaced(manifest, newest, None, files, newest.totals, newest.reasons, expired=manifest.expired)
     forget_savepoints(job.state)
-    for sink, names in lost:
-        for name in names:
-            click.echo(f"  rebuilt       {name} in {', '.join(sink.places())}, from another sink")
+    return [(sink, name) for sink, names in lost for name in names]
 
 
 def _lost(sink: Sink, manifest: Manifest) -> list[str]:

@@ -57,7 +57,6 @@ class LiveFlags:
 class Ended:
     """How a live job ended: the checkpoint from which it can resume."""
 
-    chunk: int
     watermark: int
     drained: bool
     ran: Ran
@@ -77,7 +76,7 @@ def follow(
     Args:
         say: receives sentences about what happens.
         page: shows the job while it runs.
-        bulletin: the status of the run.
+        bulletin: where the run shows its progress.
 
     Raises:
         SourceError: if there is no source, or a part of it that is needed is gone.
@@ -110,7 +109,7 @@ def follow(
         ran.write(job.state)
         for sink in job.sinks:
             sink.sweep()
-        return Ended(newest.chunk, newest.watermark, newest.drained, ran)
+        return Ended(newest.watermark, newest.drained, ran)
 
 
 def _once(
@@ -221,7 +220,7 @@ def watch(
     patience: float = STALL_SECONDS,
 ) -> None:
     """Waits for the end, and reports what would stay unseen: a sink in trouble, or data that is not read."""
-    moved, seen, trouble, told_stall = time.monotonic(), (-1, -1), "", False
+    moved, seen, trouble, stall_reported = time.monotonic(), (-1, -1), "", False
     while not done.wait(0.5):
         with suppress(SourceError):
             if (last := end()) is not None:
@@ -231,7 +230,7 @@ def watch(
             trouble = bulletin.trouble
         now = (bulletin.position, bulletin.watermark or 0)
         if now != seen or bulletin.position >= bulletin.end:
-            moved, seen, told_stall = time.monotonic(), now, False
-        elif time.monotonic() - moved > patience and not told_stall:
-            told_stall = True
+            moved, seen, stall_reported = time.monotonic(), now, False
+        elif time.monotonic() - moved > patience and not stall_reported:
+            stall_reported = True
             say(f"{bulletin.end - bulletin.position:,} records wait and nothing was read for {patience:.0f} s")

@@ -30,6 +30,7 @@ from transforms.storage.live import positions
 from transforms.storage.live.plan import LivePlan, Waiting
 from transforms.storage.publish import finish_interrupted
 from transforms.storage.sinks import SINKS
+from transforms.time.event_time import as_text
 from transforms.time.watermark import NEVER
 
 
@@ -45,7 +46,7 @@ def launch(
 
     Args:
         anew: whether the job starts from nothing, whatever its state and its tables hold.
-        bulletin: the status of the run.
+        bulletin: where the run shows its progress.
 
     Raises:
         SourceError: if the source cannot be read, or no longer holds the next records.
@@ -77,17 +78,16 @@ def launch(
     is_back = follows_damage or not checkpoint.place.is_at(manifest.at)
     if is_back:
         manifest = plan.roll_back(manifest, checkpoint.place, manifest.attempt)
-    if is_back or not plan.repeats:
+    if is_back or not plan.lateness_is_fixed:
         record = Submission.read(job.state)
         known = passed(record.savepoints if record else (), manifest.line)
-        plan.take_out(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
+        plan.roll_back_rows(max(checkpoint.watermark, known), plan.reached(checkpoint.source))
     plan = replace(plan, start=checkpoint.place)
     if manifest.since:
         plan.widen()
     seeds = seeds_of(job, kept, job.spec.execution.live_shards)
-    say(
-        f"resuming from the checkpoint at chunk {checkpoint.chunk:,}, taken {time.time() - checkpoint.taken:,.0f} s ago"
-    )
+    age = time.time() - checkpoint.taken
+    say(f"resuming from the checkpoint at event time {as_text(checkpoint.watermark)}, taken {age:,.0f} s ago")
     return LiveRun(plan, following, cursor, overlay.repairs, seeds, carried_in(kept), manifest.since)
 
 
@@ -131,8 +131,8 @@ def _whole(
 
 
 _READ_ONCE: Final = (
-    f", and the source can be read only once: after an older checkpoint, records would be missing; restore it, or let"
-    f" `{BEGIN_ANEW}` empty the job's tables and begin with what the source still holds"
+    ". The source can be read only once: after an older checkpoint, records would be missing. Restore the damaged file,"
+    f" or let `{BEGIN_ANEW}` empty the job's tables and begin with what the source still holds"
 )
 
 
@@ -208,7 +208,7 @@ def rolled_back_to(
     if not mark.place.is_at(manifest.at):
         manifest = plan.roll_back(manifest, mark.place, manifest.attempt, ahead=is_left)
         if mark.reached is not None:
-            plan.take_out(max(mark.watermark, passed(others, manifest.line)), mark.reached)
+            plan.roll_back_rows(max(mark.watermark, passed(others, manifest.line)), mark.reached)
     return plan
 
 
@@ -221,7 +221,7 @@ def passed(savepoints: Iterable[Savepoint], line: Line) -> int:
     return max((mark.watermark for mark in marks if mark is not None and mark.is_on(line)), default=NEVER)
 
 
-def mark_of(job: Job) -> Standing | None:
+def standing_of(job: Job) -> Standing | None:
     """Where a job stands now, to be stored with a savepoint; None: it has never been launched.
 
     A running job may be one step ahead of a savepoint just taken, but never less far.
@@ -250,8 +250,8 @@ def plan_of(job: Job, overlay: ReplayOverlay) -> LivePlan:
         checkpoint_folder(job),
         snapshots=job.spec.execution.live_shards * len(job.aggregations),
         attempts=overlay.attempts,
-        grows=job.source.grows,
-        repeats=job.source.repeats,
+        has_open_range=job.source.has_open_range,
+        lateness_is_fixed=job.source.lateness_is_fixed,
         waiting={
             output.table: Waiting(microseconds(a.spec.allowed_lateness), a.spec.window.longest)
             for a in job.aggregations
@@ -273,7 +273,7 @@ def _place(plan: LivePlan, manifest: Manifest | None, savepoint: Savepoint) -> P
 
 
 def claimed(plan: LivePlan, *, anew: bool = False) -> tuple[LivePlan, Manifest]:
-    """The plan after it has taken the state over from any other launch, such as one left on a lost machine."""
+    """The plan after `LivePlan.claimed`, with an id of its own."""
     return plan.claimed(uuid.uuid4().hex, anew=anew)
 
 

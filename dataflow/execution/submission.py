@@ -155,7 +155,7 @@ class Submission:
         others = [entry for entry in self.savepoints if entry.path != path]
         return replace(self, savepoints=sorted([*others, savepoint], key=lambda entry: entry.taken))
 
-    def path_of(self, path: str) -> Savepoint | None:
+    def savepoint_at(self, path: str) -> Savepoint | None:
         """The savepoint at a path; None: it is not in the record."""
         name = os.path.basename(path.rstrip("/"))
         return next((entry for entry in self.savepoints if os.path.basename(entry.path.rstrip("/")) == name), None)

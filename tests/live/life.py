@@ -187,7 +187,7 @@ class Life:
         self.live_plan.settle(claimed)
         if self.chance.random() < self.takes_out:  # as for sources that may decide otherwise what is late
             watermark = max(newest.watermark, passed(self.savepoints, claimed.line))
-            self.live_plan.take_out(watermark, plan.reached(newest.source))
+            self.live_plan.roll_back_rows(watermark, plan.reached(newest.source))
         self.history.begin(newest.name, self.world.published.get(newest.file))
         kept = checkpoints.load(newest)
         for number, seeds in seeds_of(self.job, kept, self.plan.shards).items():
@@ -199,7 +199,7 @@ class Life:
     # What a planted mistake may change.
 
     def plan_to_store(self, checkpoints: Checkpoints) -> LivePlan:
-        job, grows = self.job, len(self.study.log) % 2 == 0
+        job, is_open = self.job, len(self.study.log) % 2 == 0
         waiting = {
             output.table: Waiting(self.study.lateness[output.table], aggregation.spec.window.longest)
             for aggregation in job.aggregations
@@ -207,7 +207,7 @@ class Life:
         }
         return LivePlan(
             *(job.tables, self.world.sinks(job), checkpoints, len(self.shards)),
-            grows=grows,
+            has_open_range=is_open,
             waiting=waiting,
             reached=job.source.reached,
             retention=self.retention,

@@ -1,7 +1,7 @@
-"""Lateness: a record is late for an aggregation when its slice closed before the record's chunk came.
+"""Lateness: a record is late for an aggregation when its slice had closed before the record arrived.
 
-The watermark that the log had reached before the chunk decides. The record carries it, so every run decides the same.
-Nothing late is dropped silently: a record becomes a dead letter for each aggregation that it is too late for.
+The watermark that the source had reached before the record decides. The record carries it, so every run decides the
+same. Nothing late is dropped silently: a record becomes a dead letter for each aggregation that it is too late for.
 """
 
 from collections.abc import Iterator, Sequence

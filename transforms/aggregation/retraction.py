@@ -1,8 +1,8 @@
 """Retraction: windows that grow take the place of windows that were published provisionally.
 
-A retraction names a window, as the key of its row does, and says: a provisional row of this key that lies within this
-window, and is not the window's own, no longer counts. It covers rows that this state has published, and rows that a job
-had published before it was set back to an earlier state: the same records come again, and join the same windows.
+A retraction has the key columns of a window's row: every other provisional row of the same key within that window no
+longer counts. It covers rows that this state has published, and rows that a job had published before it was set back to
+an earlier state: the same records come again, and join the same windows.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from transforms.time.window import Spans
 
 
 def has_grown(summary: Summary, windows: pa.RecordBatch, shown: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-    """Which windows, all that there are of slices that grow, have taken the place of windows that were shown."""
+    """Which windows have taken the place of windows that were shown; `windows` are all those of the state."""
     place = place_of(shown, windows, summary.identity)
     gone = shown.filter(pa.array(place < 0))
     if not gone.num_rows:

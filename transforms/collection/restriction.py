@@ -57,8 +57,8 @@ class CursorCoder(Coder):
 
 
 class CursorTracker(RestrictionTracker):
-    """Claims chunks one after the other. An endless source is never divided: the half that waits to be read would hold
-    the watermark for ever."""
+    """Claims portions one after the other. An endless source is never divided: the half that waits to be read would
+    hold the watermark for ever."""
 
     def __init__(self, cursor: SourceCursor):
         self._rest = cursor

@@ -5,15 +5,15 @@ job file          of, resolved, paths, occupied, form, brings_types, types
 plan, check       title, describe, inputs, holds, on_cluster
 bounded run       inputs, whole -> reading
 live job          missing -> hold -> begin or resume -> feed and after_checkpoint, until it ends; span, end, unread
-                  reached, grows, retain: which records a checkpoint has, and how long checkpoints stay
+                  reached, retain: which records a checkpoint has, and how long checkpoints stay
 verify, replay    until or between -> is_empty, words_of, reading; to_hold_more
 ```
 
-Every source is read to its present end. What else it can is said by two class attributes, and a job that needs more is
-refused:
+Every source is read to its present end. Class attributes say what else it can do, and a job that needs more is refused:
 
 - `follows`: it has no end, so that a job can run live and resume after a checkpoint;
-- `replays`: a stretch that was read can be read again. `verify`, `replay` and clusters need it.
+- `replays`: a stretch that was read can be read again. `verify`, `replay` and clusters need it;
+- `lateness_is_fixed` and `has_open_range` say what a job that resumes must mend.
 
 What it reads are batches of the schema's columns with POSITION, EVENT_TIME and an Origin (`transforms.record.batch`);
 those of a source that follows also carry PAYLOAD, RANGE and WATERMARK, since records can be late. For the records that
@@ -158,10 +158,10 @@ class Source(ABC):
     """Whether it has no end, so that a job can follow it."""
     replays: ClassVar[bool] = False
     """Whether what was read of it can be read again."""
-    repeats: ClassVar[bool] = False
-    """Whether records come in the same portions when they are read again, so that the same ones are late; otherwise a
-    job that resumes deletes what it stored after its checkpoint."""
-    grows: ClassVar[bool] = False
+    lateness_is_fixed: ClassVar[bool] = False
+    """Whether a second reading judges each record by the same watermark, so that the same records are late. Otherwise
+    a job that resumes deletes what it stored after its checkpoint."""
+    has_open_range: ClassVar[bool] = False
     """Whether its last ledger row may still grow, because the range of that row was not read to its end."""
     progress: ClassVar[type[SourceProgress]]
     """The class of its progress, if it follows. Savepoints hold the class's name and its JSON, so both stay."""
@@ -284,7 +284,7 @@ class Source(ABC):
         return max(self.span()[1] - int(checkpoint.source["position"]), 0)
 
     def reached(self, source: Mapping[str, Any]) -> Mapping[str, int]:
-        """For each source of the ledger, the first position that was not read at a checkpoint, by its `source`."""
+        """For each `source` in the ledger, the first position that had not been read at a checkpoint."""
         raise NotImplementedError(f"{self.kind} cannot be followed")
 
     def resumed(self, checkpoint: SourceCheckpoint) -> SourceCursor:
@@ -325,5 +325,5 @@ class Source(ABC):
         raise NotImplementedError(f"{self.kind} cannot be read again")
 
     def words_of(self, span: SourceSpan) -> str:
-        """A stretch in words, before `of the` and what the source is."""
+        """A stretch in words, such as `chunks 3 to 9`; messages add `of the` and what the source is."""
         raise NotImplementedError(f"{self.kind} cannot be read again")

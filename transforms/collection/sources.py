@@ -22,7 +22,7 @@ def register(kind: type[Source]) -> None:
     """Registers a kind of source, so that job files can name it.
 
     Raises:
-        ValueError: if its name is another kind's, or it lacks what it says that it can.
+        ValueError: if another kind has its name, or it lacks a method that its attributes promise.
     """
     if SOURCES.get(kind.kind, kind) is not kind:
         raise ValueError(f"a source named {kind.kind} is registered already")

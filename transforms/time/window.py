@@ -94,7 +94,7 @@ class Window(Spec, ABC):
 
     @abstractmethod
     def slice_ends(self, starts: Instants) -> Instants:
-        """The end of the slice that a record has begun at each start; then records of that slice are late."""
+        """The end of the slice that begins at each start. After it, and the lateness, a record of the slice is late."""
 
     @abstractmethod
     def ordinals(self, starts: Instants) -> Instants:
@@ -170,7 +170,7 @@ def register(kind: WindowKind) -> None:
 
 
 def forget_kinds() -> None:
-    """Lets the kinds be looked up again."""
+    """Clears the cached kinds."""
     kinds.cache_clear()
     written.cache_clear()
 

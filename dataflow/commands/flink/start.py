@@ -89,9 +89,9 @@ def submit(start: Start, *, wait: bool, drain: bool = False) -> None:
             flink.submit(proto, options, target, record.job, parallelism, savepoint.path if savepoint else None)
             _wait_until_it_runs(record, start.flags)
             say(f"runs as {record.job}, parallelism {parallelism}, {time.monotonic() - began:.1f} s after the command")
-            awaits = drain or (wait and _owes(start))
+            awaits = drain or (wait and _must_checkpoint(start))
             if awaits:
-                _see_it_live(job, record, kept)
+                _await_first_checkpoint(job, record, kept)
             if drain:  # the sources of a job on Flink never end, even after their last record
                 _cancel(record)
             elif awaits:
@@ -213,7 +213,7 @@ def _newest(job: Job) -> tuple[str, int]:
     return (manifest.newest.history, manifest.newest.name) if manifest and manifest.checkpoints else ("", NOTHING)
 
 
-def _owes(start: Start) -> bool:
+def _must_checkpoint(start: Start) -> bool:
     """Whether the job must write a checkpoint, even if no record arrives."""
     if start.savepoint is None:
         return True
@@ -221,7 +221,7 @@ def _owes(start: Start) -> bool:
     return manifest is None or manifest.taken_back or start.job.source.unread(manifest.newest) > 0
 
 
-def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
+def _await_first_checkpoint(job: Job, record: Submission, before: tuple[str, int]) -> None:
     """Waits until a job's first checkpoint is in its folder: then everything works, including the sinks.
 
     Raises:
@@ -234,10 +234,10 @@ def _see_it_live(job: Job, record: Submission, before: tuple[str, int]) -> None:
     deadline = time.monotonic() + patience
     while _newest(job) == before:
         if not is_running(record):
-            raise JobFailed(flink.why(record.job, "over"))
+            raise JobFailed(flink.why(record.job, "no longer running"))
         failed = flink.failure(record.job)
         if failed is not None and failed[1].startswith(NotShared.__name__):
-            raise JobFailed(flink.why(record.job, "useless"))
+            raise JobFailed(flink.why(record.job, "running without the launch's state folder"))
         if time.monotonic() > deadline:
             raise JobFailed(flink.why(record.job, f"running, and has kept no checkpoint for {patience:.0f} s"))
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""`flink status`, `list`, `savepoint`, `stop`, `cancel`: what is with a job on a cluster, and what ends it."""
+"""`flink status`, `list`, `savepoint`, `stop`, `cancel`: reports on a job on a cluster, and ends it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ STALE: Final = 6
 
 
 @dataclass(frozen=True)
-class Placed:
+class RunningJob:
     """A job that runs on a cluster."""
 
     record: Submission
@@ -69,7 +69,7 @@ def submitted(job: Job) -> Submission:
     return record
 
 
-def placed(job: Job) -> Placed:
+def placed(job: Job) -> RunningJob:
     """A job and the cluster that it runs on.
 
     Raises:
@@ -88,7 +88,7 @@ def placed(job: Job) -> Placed:
             f"{job.spec.job} is not running: {record.job} is {state} at {record.cluster}; `flink resume` resumes it"
             " from a savepoint or from its own checkpoint"
         )
-    return Placed(record, flink)
+    return RunningJob(record, flink)
 
 
 def complete(job: Job) -> Submission:
@@ -98,7 +98,7 @@ def complete(job: Job) -> Submission:
     Raises:
         Refused: if it was never submitted.
     """
-    from dataflow.execution.restore import mark_of
+    from dataflow.execution.restore import standing_of
     from runners.flink_rest import Flink, FlinkError, NoSuchJob
 
     record = submitted(job)
@@ -108,10 +108,10 @@ def complete(job: Job) -> Submission:
     except (FlinkError, NoSuchJob):  # the cluster may be gone: then the record is all that is known
         return record
     for path, at in taken:
-        if record.path_of(path) is None:
+        if record.savepoint_at(path) is None:
             # Where the job stood is known unless another launch has resumed it since.
             is_here = root is not None and root.launch == record.launch
-            record = record.with_savepoint(path, mark_of(job) if is_here else None, at)
+            record = record.with_savepoint(path, standing_of(job) if is_here else None, at)
             say_of(job.spec.job)(f"the cluster has a savepoint that was not recorded: {path}")
     record.write(job.state)
     return record
@@ -119,14 +119,14 @@ def complete(job: Job) -> Submission:
 
 def take_savepoint(path: str, settings: Sequence[str], folder: str | None) -> int:
     """Takes a savepoint of a job, which keeps running."""
-    from dataflow.execution.restore import mark_of
+    from dataflow.execution.restore import standing_of
 
     quieten()
     job = load_job(path, settings)
     with flink_failures(), held(job.state):
         at, began = placed(job), time.monotonic()
         location = at.flink.savepoint(at.record.job, folder, SAVEPOINT_SECONDS)
-        at.record.with_savepoint(location, mark_of(job)).write(job.state)
+        at.record.with_savepoint(location, standing_of(job)).write(job.state)
         say_of(job.spec.job)(f"savepoint {location}, in {time.monotonic() - began:.1f} s")
     return 0
 
@@ -157,19 +157,19 @@ def cancel_job(path: str, settings: Sequence[str]) -> int:
     return 0
 
 
-def cancel(job: Job, at: Placed) -> None:
+def cancel(job: Job, at: RunningJob) -> None:
     """Ends a job on its cluster; the next launch repeats the work after the job's own last checkpoint."""
     at.flink.cancel(at.record.job, END_SECONDS)
     say_of(job.spec.job)("cancelled; it will resume from its own last checkpoint")
 
 
-def stop_at_savepoint(job: Job, at: Placed, folder: str | None = None) -> Submission:
+def stop_at_savepoint(job: Job, at: RunningJob, folder: str | None = None) -> Submission:
     """Stops a job with a savepoint, and records that."""
-    from dataflow.execution.restore import mark_of
+    from dataflow.execution.restore import standing_of
 
     began = time.monotonic()
     location = at.flink.stop(at.record.job, folder, SAVEPOINT_SECONDS)
-    record = at.record.with_savepoint(location, mark_of(job))
+    record = at.record.with_savepoint(location, standing_of(job))
     record.write(job.state)
     say_of(job.spec.job)(f"stopped at savepoint {location}, in {time.monotonic() - began:.1f} s")
     return record

@@ -58,7 +58,7 @@ def test_windows_are_stored_as_they_close_and_sigterm_keeps_a_checkpoint(tmp_pat
     ended = finished(process)
     assert (ended.code, ended.err) == (0, "")
     assert "on Prism" in reported(tmp_path)
-    assert "stopped at chunk 131" in ended.out
+    assert "stopped at event time " in ended.out
     verified(tmp_path)
     book = parquet_table(tmp_path / "out/ledger")
     assert sum(book["read"].to_pylist()) == 130 * 52

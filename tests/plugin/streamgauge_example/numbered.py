@@ -138,7 +138,7 @@ class NumberedSource(Source):
     spec: ClassVar[type[Spec]] = NumberedSpec
     follows: ClassVar[bool] = True
     replays: ClassVar[bool] = True
-    repeats: ClassVar[bool] = True
+    lateness_is_fixed: ClassVar[bool] = True
     progress: ClassVar[type[NumberedProgress]] = NumberedProgress
 
     @classmethod

@@ -58,7 +58,7 @@ def unpacked(raw: IO[bytes], path: str) -> Iterator[IO[bytes]]:
                 raise EOFError
     except (EOFError, pa.ArrowException, OSError) as error:
         if isinstance(error, EOFError) or "Truncated compressed stream" in str(error):
-            raise EOFError(f"its {packing} data is cut short: it ends before the length it declares") from error
+            raise EOFError(f"its {packing} data is cut short: its last member or frame is incomplete") from error
         raise
 
 

@@ -13,10 +13,10 @@ from transforms.refusal import near
 def refuse_absent(
     spec: FilesSpec, columns: Mapping[str, Column], base: str, ranges: Sequence[FileRange], field: str
 ) -> None:
-    """Looks whether files of Parquet or CSV have these columns, which `field` of the specification names.
+    """Checks that files of Parquet or CSV have these columns, which `field` of the specification names.
 
     Raises:
-        SourceError: for every column that no file has, or that may not be null and a file has not.
+        SourceError: for every column that no file has, and every column without `?` that some CSV file lacks.
     """
     headers = {part.source: part.header for part in ranges}
     for path, source in list_files(spec, base):
@@ -44,7 +44,7 @@ def refuse_absent(
 
 
 def refuse_unknown(ranges: Sequence[FileRange], columns: Mapping[str, Column], field: str) -> None:
-    """Looks whether files of Parquet or CSV have columns in addition to these, where `field` says that none may.
+    """Checks that files of Parquet or CSV have no other columns than these, where `field` says that none may be.
 
     Raises:
         SourceError: for the first one.

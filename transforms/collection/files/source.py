@@ -1,4 +1,4 @@
-"""Files as a source: read to their end, range by range, as often as one wants."""
+"""Files as a source: read to their end, range by range, any number of times."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

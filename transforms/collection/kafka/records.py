@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from transforms.collection.future import without_future
 from transforms.collection.kafka.progress import KafkaProgress, PartitionProgress
 from transforms.collection.parsing.avro import AvroDecoder
 from transforms.collection.parsing.json_lines import parse_json
@@ -24,7 +25,6 @@ from transforms.record import ledger
 from transforms.record.arrays import Longs
 from transforms.record.batch import (
     EVENT_TIME,
-    PAYLOAD,
     POSITION,
     RANGE,
     WATERMARK,
@@ -33,8 +33,8 @@ from transforms.record.batch import (
     set_column,
     with_origin,
 )
-from transforms.record.dead_letter import PARSE, SCHEMA, dead_letters
-from transforms.specification import format_duration, microseconds
+from transforms.record.dead_letter import SCHEMA
+from transforms.specification import microseconds
 from transforms.time.event_time import as_instants
 from transforms.time.watermark import NEVER, WatermarkSpec
 
@@ -206,26 +206,16 @@ class KafkaParser:
         times, made = as_instants(batch[EVENT_TIME]), part.timestamps[places]
         if self.max_future is None or not len(times):
             return batch, dead
-        ahead = np.where(made == NO_TIME, 0, times - made)
-        is_future = ahead > microseconds(self.max_future)
-        rows = np.flatnonzero(is_future)
-        if not len(rows):
-            return batch, dead
-        lost = batch.take(pa.array(rows))
-        letters = dead_letters(
-            source,
-            PARSE,
-            positions=part.offsets[places[rows]].tolist(),
-            reasons=["future"] * len(rows),
-            details=[
-                f"{self.schema.event_time.column}: {format_duration(timedelta(microseconds=by))} ahead of"
-                f" its message's timestamp; record.max_future is {format_duration(self.max_future)}"
-                for by in ahead[rows].tolist()
-            ],
-            payloads=lost[PAYLOAD].to_pylist(),
-            event_times=times[rows].tolist(),
+        batch, letters = without_future(
+            batch,
+            np.where(made == NO_TIME, 0, times - made),
+            self.max_future,
+            source=source,
+            positions=part.offsets[places],
+            column=self.schema.event_time.column,
+            receipt="its message's timestamp",
         )
-        return batch.filter(pa.array(~is_future)), one_batch([dead, letters])
+        return batch, one_batch([dead, letters])
 
 
 def one_line_each(values: Iterable[bytes | None]) -> Lines:

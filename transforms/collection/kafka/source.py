@@ -32,7 +32,7 @@ class KafkaSource(Source):
     spec: ClassVar[type[Spec]] = KafkaSourceSpec
     follows: ClassVar[bool] = True
     replays: ClassVar[bool] = True
-    grows: ClassVar[bool] = True
+    has_open_range: ClassVar[bool] = True
     progress: ClassVar[type[KafkaProgress]] = KafkaProgress
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from transforms.collection.future import without_future
 from transforms.collection.log.losses import LOST
 from transforms.collection.log.writer import Chunk
 from transforms.collection.parsing.json_lines import parse_json
@@ -18,7 +19,6 @@ from transforms.record import ledger
 from transforms.record.arrays import Longs
 from transforms.record.batch import (
     EVENT_TIME,
-    PAYLOAD,
     POSITION,
     RANGE,
     WATERMARK,
@@ -27,8 +27,7 @@ from transforms.record.batch import (
     one_batch,
     set_column,
 )
-from transforms.record.dead_letter import PARSE, SCHEMA, dead_letters
-from transforms.specification import format_duration, microseconds
+from transforms.record.dead_letter import SCHEMA
 from transforms.time.event_time import as_instants
 from transforms.time.watermark import NEVER, Progress, WatermarkSpec
 
@@ -106,27 +105,16 @@ class ChunkParser:
         if self.max_future is None or not len(times):
             return batch, empty(SCHEMA)
         received = np.repeat(*_runs(chunks, "received"))
-        ahead = times - received[as_longs(batch[POSITION]) - chunks[0].first]
-        rows = np.flatnonzero(ahead > microseconds(self.max_future))
-        if not len(rows):
-            return batch, empty(SCHEMA)
-        lost = batch.take(pa.array(rows))
-        letters = dead_letters(
-            SOURCE,
-            PARSE,
-            positions=lost[POSITION].to_pylist(),
-            reasons=["future"] * len(rows),
-            details=[
-                f"{self.schema.event_time.column}: {format_duration(timedelta(microseconds=int(ahead[row])))} ahead of"
-                f" when it was received; record.max_future is {format_duration(self.max_future)}"
-                for row in rows
-            ],
-            payloads=lost[PAYLOAD].to_pylist(),
-            event_times=times[rows].tolist(),
+        positions = as_longs(batch[POSITION])
+        return without_future(
+            batch,
+            times - received[positions - chunks[0].first],
+            self.max_future,
+            source=SOURCE,
+            positions=positions,
+            column=self.schema.event_time.column,
+            receipt="when it was received",
         )
-        keep = np.ones(len(times), bool)
-        keep[rows] = False
-        return batch.filter(pa.array(keep)), letters
 
     def _watermarks(self, batch: pa.RecordBatch, chunks: Sequence[Chunk], before: Progress) -> tuple[Progress, Longs]:
         """The progress of the log after all chunks, and the watermark before each."""

@@ -16,7 +16,7 @@ from transforms.collection.log.file import (
     unreadable,
 )
 from transforms.collection.log.identity import OpenFiles
-from transforms.errors import LogDamaged
+from transforms.errors import LogDamaged, LogError
 
 _AT_ONCE: Final = 16 << 20
 """Bytes of lines that a reader fetches from the file at once, before its caller asks for them."""
@@ -89,7 +89,7 @@ class LogReader:
                 raise LogDamaged(
                     f"{self.folder}: chunk {expected} is missing: the log is damaged; {remedy(self.folder)}"
                 )
-            raise LogDamaged(f"{self.folder}: chunk {expected} is gone; the log begins at chunk {first}")
+            raise LogError(f"{self.folder}: chunk {expected} was forgotten; the log begins at chunk {first}")
         return chunk
 
     def _rows(self, start: int, end: int | None, wanted_bytes: int) -> list[tuple[Any, ...]]:
@@ -107,7 +107,10 @@ class LogReader:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turns SQLite's read errors into sentences, and checks first that the files are still those of the log."""
+        """Turns SQLite's errors into sentences, and checks first that the files are still those of the log.
+
+        An OperationalError (a lock, a full disk) passes unchanged: the caller tries again.
+        """
         self._files.check()
         try:
             yield

@@ -35,7 +35,7 @@ class LogSource(Source):
     spec: ClassVar[type[Spec]] = LogSourceSpec
     follows: ClassVar[bool] = True
     replays: ClassVar[bool] = True
-    repeats: ClassVar[bool] = True
+    lateness_is_fixed: ClassVar[bool] = True
     progress: ClassVar[type[Progress]] = Progress
 
     @classmethod

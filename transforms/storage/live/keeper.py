@@ -122,7 +122,7 @@ class Keeper:
         waited = self._waited(tick, parcels)
         contents = waited.contents
         book = ledger.merge(contents[LEDGER])
-        done, growing = ledger.divide(book) if plan.grows else (book, book.slice(0, 0))
+        done, growing = ledger.divide(book) if plan.has_open_range else (book, book.slice(0, 0))
         taken = time.time()
         mark = self._mark(tick, taken, growing)
         expired = self._expired(manifest, mark.time)
@@ -219,7 +219,7 @@ class Keeper:
         stored = Stored(
             *(tick.name, self._number),
             contents={**contents, LEDGER: [done]},
-            growing=growing if self._plan.grows else None,
+            growing=growing if self._plan.has_open_range else None,
             expired={table: mark.name for table, mark in expired.items()},
         )
         files = dict(manifest.files)

@@ -57,14 +57,14 @@ class LivePlan:
         launch: the id of this launch, checked before every write.
         number: the launch's number; a later launch has a greater number.
         owner: the state that owns the tables.
-        grows: whether the last ledger row of a source may still grow, because its range was not read to its end.
-        repeats: whether the source gives the same records in the same portions when it is read again.
+        has_open_range: whether the last ledger row of a source may still grow: its range was not read to its end.
+        lateness_is_fixed: whether a second reading judges each record by the same watermark.
         waiting: how long the windows of each table wait and are.
         reached: takes a checkpoint's `source`; returns, for each source in the ledger, the first position not read.
         lease: seconds for which a writer may have been stopped and still write: less than its engine takes to replace
             it.
         retention: how long (s) the rows of a table stay; in other tables they stay for ever.
-        bulletin: the status of the run.
+        bulletin: where the run shows its progress.
     """
 
     tables: Mapping[str, Table]
@@ -76,8 +76,8 @@ class LivePlan:
     launch: str = ""
     number: int = 0
     owner: str = ""
-    grows: bool = False
-    repeats: bool = True
+    has_open_range: bool = False
+    lateness_is_fixed: bool = True
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     reached: Callable[[Mapping[str, Any]], Mapping[str, int]] = nothing_read
     lease: float = FOREVER
@@ -249,7 +249,7 @@ class LivePlan:
         )
         self.show(self.checkpoints.commit(manifest, after), manifest.attempt)
 
-    def take_out(self, watermark: int, reached: Mapping[str, int]) -> None:
+    def roll_back_rows(self, watermark: int, reached: Mapping[str, int]) -> None:
         """Deletes by key the rows that were stored after a place.
 
         Args:
@@ -339,7 +339,7 @@ class LivePlan:
             if sink.stores_at_once and books:
                 sink.store(books, self.fence(attempt))
 
-    def take_over(self, sink: Sink, rows: Mapping[str, pa.Table], stored: Stored) -> Files:
+    def restore_tables(self, sink: Sink, rows: Mapping[str, pa.Table], stored: Stored) -> Files:
         """Makes tables again in a sink that has lost them."""
         return sink.restored(rows, stored, self._taking(begins=True))
 

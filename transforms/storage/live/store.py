@@ -61,7 +61,7 @@ def patiently(action: Callable[[], Any], bulletin: Bulletin, patience: float = P
 class StoreRowsFn(beam.DoFn):
     """Stores parcels of rows in databases at once, and passes on every parcel that a checkpoint needs.
 
-    What retracts provisional rows goes no further: only what stores rows at once has any.
+    Retractions go no further: only sinks that store rows at once hold provisional rows.
     """
 
     def __init__(self, plan: LivePlan):

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from transforms.storage.sink import Fence, Known
+from transforms.storage.sql import deletion, postgresql, sqlite
 from transforms.storage.sql import fence as fence_of
-from transforms.storage.sql import postgresql, sqlite, taking_back
 from transforms.storage.sql.database import CONNECT_PATIENCE, is_missing, open_engine, parsed, schema_of, sqlite_file
 from transforms.storage.sql.definition import define, present_columns
 from transforms.storage.sql.error import Refusal, translated
@@ -123,7 +123,7 @@ def retract(url: str, tables: Mapping[SqlTable, Sequence[pa.RecordBatch]], fence
     Raises:
         SqlSinkError: if it fails, with the reason; nothing has changed.
     """
-    _take_out(taking_back.retract, url, tables, fence)
+    _take_out(deletion.retract, url, tables, fence)
 
 
 def roll_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
@@ -132,7 +132,7 @@ def roll_back(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
     Raises:
         SqlSinkError: if it fails, with the reason; nothing has changed.
     """
-    _take_out(taking_back.roll_back, url, tables, fence)
+    _take_out(deletion.roll_back, url, tables, fence)
 
 
 def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
@@ -141,7 +141,7 @@ def expire(url: str, tables: Mapping[SqlTable, Known], fence: Fence) -> None:
     Raises:
         SqlSinkError: if it fails, with the reason; nothing has changed.
     """
-    _take_out(taking_back.expire, url, tables, fence)
+    _take_out(deletion.expire, url, tables, fence)
 
 
 def _take_out(
@@ -166,7 +166,7 @@ def last_closed(url: str, tables: Iterable[SqlTable]) -> int | None:
         if connection is None:
             return None
         there = [table for table in tables if present_columns(connection, define(table, connection.dialect))]
-        ends = [taking_back.last_closed(connection, table) for table in there]
+        ends = [deletion.last_closed(connection, table) for table in there]
     return max((end for end in ends if end is not None), default=None)
 
 

@@ -249,7 +249,7 @@ def test_what_every_reader_has_passed_is_forgotten_by_age(tmp_path: Path) -> Non
         assert writer.extent == reader.extent() == Extent(5, 11, 12, 30)
         assert reader.has(5)
         assert [chunk.id for chunk in reader.chunks(5)] == [5, 6, 7, 8, 9, 10]
-        with pytest.raises(LogError, match="chunk 4 is gone; the log begins at chunk 5"):
+        with pytest.raises(LogError, match="chunk 4 was forgotten; the log begins at chunk 5"):
             list(reader.chunks(4))
         fill(writer, 1)
     assert damage(str(tmp_path)) == []

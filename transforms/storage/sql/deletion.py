@@ -79,7 +79,7 @@ def retract(connection: sa.Connection, table: SqlTable, windows: Iterable[pa.Rec
         is_of_the_key += [stored == given for stored, given in texts]
     is_within = [start[0] >= start[1], end[0] <= end[1], sa.or_(start[0] != start[1], end[0] != end[1])]
     overtaken = sa.select(sa.literal(1)).select_from(staged).where(*is_of_the_key, *is_within).correlate(target)
-    # The key's index finds the rows that may be meant.
+    # The key's index limits the search to rows that start no earlier.
     earliest = sa.select(sa.func.min(start[1])).scalar_subquery()
     is_provisional = sa.not_(sa.func.coalesce(columns["final"], sa.false()))
     connection.execute(sa.delete(target).where(start[0] >= earliest, is_provisional, sa.exists(overtaken)))
