@@ -21,7 +21,7 @@ from benchmarks.live.senders import acknowledged, flood, lines, stream
 from benchmarks.live.stack import Stack, fsyncs_per_s
 from benchmarks.targets import Row, print_table
 from tests.waiting import Stuck, until
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 
 _SESSIONS: Final = 8
 _processes: Final = multiprocessing.get_context("spawn")

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 
 Times = dict[float, float]
 """When something was first so (Unix time, s), by the end of a window."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.contenders import lacks, peers
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,8 @@ from typing import Final
 from dataflow.collector.protocol import PLAIN
 from dataflow.collector.settings import HEARTBEAT, LONGEST_GAP, Settings
 from transforms.collection.log import readers as log_readers
-from transforms.collection.log.writer import LogWriter, Run
+from transforms.collection.log.file import Run
+from transforms.collection.log.writer import LogWriter
 from transforms.specification import format_duration, microseconds
 
 APART_SECONDS: Final = 0.005

@@ -15,7 +15,8 @@ from typing import Any, Final
 from tests.dataflow.forking import forked
 from tests.dataflow.jobs import changed, finished, streamgauge, write_job
 from tests.waiting import until
-from transforms.collection.log.writer import LogWriter, Run
+from transforms.collection.log.file import Run
+from transforms.collection.log.writer import LogWriter
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 

@@ -17,8 +17,10 @@ from tests.dataflow.forking import forked
 from tests.dataflow.jobs import changed, finished, parquet_table, streamgauge, write_job
 from tests.dataflow.live_job import JOB, Feed, kept_up_to, newest, position, to_end, verified
 from tests.waiting import until
+from transforms.collection.log.file import log_file
 from transforms.collection.log.readers import readers
-from transforms.collection.log.writer import LogReader, LogWriter, log_file
+from transforms.collection.log.reading import LogReader
+from transforms.collection.log.writer import LogWriter
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 

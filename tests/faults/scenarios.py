@@ -16,7 +16,7 @@ from tests.faults.small_disk import SmallDisk
 from tests.faults.stage import Stage, free_port
 from tests.faults.verdict import Expected
 from tests.waiting import until
-from transforms.collection.log.writer import log_file
+from transforms.collection.log.file import log_file
 
 DAY: Final = 86_400.0
 STOPPED_SECONDS: Final = 5.0

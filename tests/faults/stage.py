@@ -17,7 +17,7 @@ from tests.faults.data import JOB, Sent, made
 from tests.faults.processes import Nursery, Process
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 from transforms.process import versions
 from transforms.storage.checkpoint.folder import MANIFEST
 

@@ -19,7 +19,7 @@ from tests.faults.data import JOB
 from tests.faults.processes import left_in
 from tests.faults.stage import Stage
 from tests.waiting import Stuck, until
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 from transforms.specification import microseconds
 
 RELATIVE: Final = 1e-9

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from random import Random
 
-from transforms.collection.log.writer import Chunk, Run
+from transforms.collection.log.file import Chunk, Run
 
 SECOND = 1_000_000
 BEGIN = 1_700_006_400 * SECOND

@@ -14,7 +14,7 @@ from dataflow.job.plan import Job
 from tests.live.world import Wrong
 from transforms.aggregation.lateness import judge, timely
 from transforms.collection.log.chunks import ChunkParser, Flush
-from transforms.collection.log.writer import Chunk
+from transforms.collection.log.file import Chunk
 from transforms.preprocessing.preprocess import entries, preprocess
 from transforms.record import ledger
 from transforms.record.batch import POSITION

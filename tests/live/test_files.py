@@ -25,7 +25,8 @@ from tests.live.simulator import Simulation
 from tests.live.study import Study
 from tests.live.world import World
 from transforms.collection.cursor import SourceCursor
-from transforms.collection.log.writer import Chunk, LogWriter
+from transforms.collection.log.file import Chunk
+from transforms.collection.log.writer import LogWriter
 from transforms.storage.parquet import exchange
 from transforms.storage.sink import Sink
 from transforms.storage.sql import publication

@@ -22,7 +22,7 @@ from tests.live.plan import Plan
 from tests.live.study import Study, remembered_hashes
 from tests.live.world import World
 from transforms.aggregation import summary
-from transforms.collection.log.writer import Chunk
+from transforms.collection.log.file import Chunk
 from transforms.record import ledger
 from transforms.specification import microseconds, parse_duration
 from transforms.storage.tables import DEAD_LETTERS, LEDGER

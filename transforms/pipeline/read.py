@@ -8,8 +8,9 @@ from typing import Any, Literal
 import apache_beam as beam
 
 from transforms.collection.files import read as files
+from transforms.collection.files.paths import list_files
 from transforms.collection.files.presence import refuse_absent, refuse_unknown
-from transforms.collection.files.ranges import FileRange, list_files, list_ranges, parquet_schema
+from transforms.collection.files.ranges import FileRange, list_ranges, parquet_schema
 from transforms.collection.files.spec import FilesSpec
 from transforms.collection.parsing.parquet_rows import column_of
 from transforms.collection.parsing.parsed import Schema

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from tests.dataflow.jobs import COMMAND, ROOT
 from tests.faults.proxy import RESET
-from transforms.collection.log.writer import LogReader, damage
+from transforms.collection.log.inspection import damage
+from transforms.collection.log.reading import LogReader
 
 PATIENCE_SECONDS: Final = 30
 

@@ -17,8 +17,10 @@ from tests.dataflow.collector.collecting import PATIENCE_SECONDS, Collecting, Ta
 from tests.dataflow.jobs import streamgauge
 from tests.faults.small_disk import SmallDisk
 from tests.waiting import until
-from transforms.collection.log.readers import reader_file, readers
-from transforms.collection.log.writer import LogReader, announce, damage, log_file
+from transforms.collection.log.file import log_file
+from transforms.collection.log.inspection import damage
+from transforms.collection.log.readers import announce, reader_file, readers
+from transforms.collection.log.reading import LogReader
 from transforms.specification import Seconds
 
 

@@ -17,7 +17,8 @@ from tests.dataflow.jobs import streamgauge
 from tests.waiting import until
 from transforms.collection.log.file import log_file
 from transforms.collection.log.inspection import summarize
-from transforms.collection.log.writer import LogReader, announce
+from transforms.collection.log.readers import announce
+from transforms.collection.log.reading import LogReader
 
 MiB = 1 << 20
 

@@ -30,7 +30,8 @@ from tests.dataflow.live_job import (
     with_a_forgotten_log,
 )
 from tests.waiting import until
-from transforms.collection.log.writer import LogReader, LogWriter
+from transforms.collection.log.reading import LogReader
+from transforms.collection.log.writer import LogWriter
 from transforms.process import versions
 from transforms.process.progress import Bulletin
 from transforms.storage.checkpoint.folder import MANIFEST

@@ -17,7 +17,8 @@ from dataflow.page.events import STREAMS
 from dataflow.page.server import parse_address, recall, serving
 from tests.dataflow.jobs import in_process_of_its_own
 from tests.dataflow.page.pages import Page, live_job, showing
-from transforms.collection.log.writer import LogWriter, Run
+from transforms.collection.log.file import Run
+from transforms.collection.log.writer import LogWriter
 from transforms.process.progress import KEPT, Bulletin
 from transforms.record import ledger
 from transforms.storage.checkpoint.manifest import Checkpoint

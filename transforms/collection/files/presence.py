@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from transforms.collection.files.ranges import FileRange, header_in, list_files
+from transforms.collection.files.paths import list_files
+from transforms.collection.files.ranges import FileRange, header_in
 from transforms.collection.files.spec import FilesSpec
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.collection.spec import Column

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.collection.files.opening import is_url, open_file, open_raw, packing_of, unpacked
-from transforms.collection.files.paths import list_files as list_files  # readers of files import it from here
+from transforms.collection.files.paths import list_files
 from transforms.collection.files.spec import FilesSpec
 from transforms.collection.files.stamp import Stamp, check_named, check_opened, stamp_of
 from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import UNREADABLE, reason
-from transforms.errors import SourceError as SourceError
+from transforms.errors import SourceError
 
 _BOM: Final = b"\xef\xbb\xbf"
 

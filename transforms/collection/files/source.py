@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from transforms.collection.cursor import NOTHING_READ
+from transforms.collection.files.paths import list_files
 from transforms.collection.files.presence import refuse_absent, refuse_unknown
-from transforms.collection.files.ranges import FileRange, list_files, list_ranges, parquet_schema
+from transforms.collection.files.ranges import FileRange, list_ranges, parquet_schema
 from transforms.collection.files.spec import FilesSourceSpec, FilesSpec
 from transforms.collection.repair import Overlay
 from transforms.collection.source import Input, Source, SourceSpan

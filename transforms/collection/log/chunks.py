@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.collection.future import without_future
+from transforms.collection.log.file import Chunk
 from transforms.collection.log.losses import LOST
-from transforms.collection.log.writer import Chunk
 from transforms.collection.parsing.json_lines import parse_json
 from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Parsed, Schema, conform

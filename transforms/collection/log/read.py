@@ -8,7 +8,7 @@ import apache_beam as beam
 from transforms.collection.cursor import SourceCursor
 from transforms.collection.log.chunks import ChunkParser
 from transforms.collection.log.feed import log_portion
-from transforms.collection.log.writer import LogReader
+from transforms.collection.log.reading import LogReader
 from transforms.process.progress import Bulletin
 from transforms.record.branches import BOOKS, Emitted, Outputs, branched, branching
 

@@ -18,6 +18,8 @@ import pyarrow as pa
 from transforms.collection.log.file import (
     CODEC,
     LAYOUT,
+    Extent,
+    Run,
     check_format,
     checksum_of,
     complete,
@@ -31,24 +33,11 @@ from transforms.collection.log.file import (
     size,
     unreadable,
 )
-from transforms.collection.log.file import FORMAT as FORMAT  # the names that users of the log import from here
-from transforms.collection.log.file import Chunk as Chunk
-from transforms.collection.log.file import Extent as Extent
-from transforms.collection.log.file import Run as Run
-from transforms.collection.log.file import log_file as log_file
 from transforms.collection.log.identity import LOCK, OpenFiles, lock
-from transforms.collection.log.inspection import damage as damage
-from transforms.collection.log.readers import announce as announce
-from transforms.collection.log.readers import make_spare
-from transforms.collection.log.readers import passed_by_all as passed_by_all
-from transforms.collection.log.reading import LogReader as LogReader
+from transforms.collection.log.readers import make_spare, passed_by_all
 from transforms.collection.log.repair import finish as finish_repair
 from transforms.collection.log.reserve import RESERVE_BYTES, WORKING_BYTES, Reserve
-from transforms.errors import LogDamaged as LogDamaged
-from transforms.errors import LogError as LogError
-from transforms.errors import LogLost as LogLost
-from transforms.errors import LogMissing as LogMissing
-from transforms.errors import LogOther as LogOther
+from transforms.errors import LogDamaged, LogError
 from transforms.process import durable
 
 _FORGOTTEN_AT_ONCE: Final = 256

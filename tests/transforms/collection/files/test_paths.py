@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from tests.transforms.collection.outcome import TIME, column, read, schema_of
-from transforms.collection.files.ranges import list_files
+from transforms.collection.files.paths import list_files
 from transforms.collection.files.spec import FilesSpec
 from transforms.errors import SourceError
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from transforms.collection.files.ranges import FileRange, list_files, list_ranges
+from transforms.collection.files.paths import list_files
+from transforms.collection.files.ranges import FileRange, list_ranges
 from transforms.collection.files.spec import FilesSpec
 from transforms.errors import SourceError
 

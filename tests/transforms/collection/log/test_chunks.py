@@ -13,7 +13,7 @@ import pytest
 from tests.live.jobs import job_of
 from tests.live.logs import BEGIN, SECOND, chunk_after, random_log
 from transforms.collection.log.chunks import ChunkParser, Flush
-from transforms.collection.log.writer import Chunk, Run
+from transforms.collection.log.file import Chunk, Run
 from transforms.collection.repair import Repair
 from transforms.record import ledger
 from transforms.record.batch import EVENT_TIME, POSITION, RANGE, WATERMARK

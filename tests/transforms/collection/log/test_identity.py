@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.transforms.collection.log.test_writer import SECOND, fill
-from transforms.collection.log.file import COMPLETION, LAYOUT
-from transforms.collection.log.writer import LogReader, LogWriter, Run, damage, log_file
+from transforms.collection.log.file import COMPLETION, LAYOUT, Run, log_file
+from transforms.collection.log.inspection import damage
+from transforms.collection.log.reading import LogReader
+from transforms.collection.log.writer import LogWriter
 from transforms.errors import LogDamaged, LogLost
 
 

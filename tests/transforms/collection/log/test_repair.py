@@ -9,9 +9,12 @@ import pytest
 
 from tests.transforms.collection.log.test_writer import everything, fill, lines, spoil
 from transforms.collection.log.chunks import ChunkParser
+from transforms.collection.log.file import Chunk, Run, log_file
+from transforms.collection.log.inspection import damage
 from transforms.collection.log.losses import LOST, losses
+from transforms.collection.log.reading import LogReader
 from transforms.collection.log.repair import repair
-from transforms.collection.log.writer import Chunk, LogReader, LogWriter, Run, damage, log_file
+from transforms.collection.log.writer import LogWriter
 from transforms.collection.parsing.parsed import Schema
 from transforms.collection.spec import Column, EventTimeSpec
 from transforms.errors import LogError

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.small_disk import SmallDisk
+from transforms.collection.log.file import Run
+from transforms.collection.log.inspection import damage
+from transforms.collection.log.readers import announce
+from transforms.collection.log.reading import LogReader
 from transforms.collection.log.reserve import RESERVE_BYTES
-from transforms.collection.log.writer import LogReader, LogWriter, Run, announce, damage
+from transforms.collection.log.writer import LogWriter
 
 MEBIBYTES = 40
 FOR_EVER = 1 << 60

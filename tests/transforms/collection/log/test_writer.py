@@ -8,21 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from transforms.collection.log.file import open_log
-from transforms.collection.log.inspection import summarize
-from transforms.collection.log.readers import readers
-from transforms.collection.log.writer import (
-    FORMAT,
-    Chunk,
-    Extent,
-    LogReader,
-    LogWriter,
-    Run,
-    announce,
-    damage,
-    log_file,
-    passed_by_all,
-)
+from transforms.collection.log.file import FORMAT, Chunk, Extent, Run, log_file, open_log
+from transforms.collection.log.inspection import damage, summarize
+from transforms.collection.log.readers import announce, passed_by_all, readers
+from transforms.collection.log.reading import LogReader
+from transforms.collection.log.writer import LogWriter
 from transforms.errors import LogError
 
 SECOND = 1_000_000
