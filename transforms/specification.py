@@ -5,7 +5,8 @@ transform in another pipeline; the same rules apply to both.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal, NewType
@@ -119,6 +120,15 @@ Size = Annotated[ByteSize, BeforeValidator(_plain_size, json_schema_input_type=i
 def one_or_more(value: Any) -> Any:
     """A single name as a list of one: `key: carrier` is `key: [carrier]`."""
     return [value] if isinstance(value, str) else value
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, in the order of their first places.
+
+    >>> repeated(["a", "b", "c", "b", "a"])
+    ['a', 'b']
+    """
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 class Spec(BaseModel):

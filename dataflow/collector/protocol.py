@@ -136,7 +136,7 @@ def _hello(line: bytes) -> Hello | tuple[str, str]:
     if len(line) > LONGEST_HELLO:
         return "bad_hello", f"the line has more than {LONGEST_HELLO} bytes"
     try:
-        fields = json.loads(line[len(GREETING) :])
+        fields = json.loads(line[len(GREETING) :].decode("utf-8"))  # bytes might be read as UTF-16
     except (ValueError, RecursionError):
         return "bad_hello", "HELLO must be followed by a JSON object"
     source, token = (fields.get("source"), fields.get("token")) if isinstance(fields, dict) else (None, None)

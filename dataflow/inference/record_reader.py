@@ -11,6 +11,7 @@ from dataflow.errors import InferenceError
 from dataflow.inference.column_names import spoken
 from dataflow.inference.data_file import UTF_8_MARK, DataFile, Excerpt
 from dataflow.inference.kind import Kind, kind_of_csv
+from transforms.specification import repeated
 
 LONGEST_LINE: Final = 1_048_576
 """The default of a job's `max_line`."""
@@ -116,11 +117,8 @@ def _check_header(file: DataFile, header: Sequence[str], line: str) -> None:
         raise InferenceError(
             f"{file.path} has no recognisable header: its first line must name the columns, but it looks like a record"
         )
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise InferenceError(
-            f"{file.path} has a header that names {spoken(repeated[0])} twice: give each column a name"
-        )
+    if doubled := repeated(header):
+        raise InferenceError(f"{file.path} has a header that names {spoken(doubled[0])} twice: give each column a name")
 
 
 def _is_data(name: str, kind: Kind) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from transforms.aggregation.family import family_of, is_statistic, meant, names_pattern, rule
-from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more
+from transforms.specification import ONE_OR_MORE, ColumnType, Duration, Spec, one_or_more, repeated
 from transforms.time.window import AnyWindow
 
 
@@ -61,7 +61,7 @@ class AggregationSpec(Spec):
                     sentence = f"{statistic} needs numbers, and {column} is a {columns[column]}"
                     found.append((("statistics", column), sentence))
         names = ["window_start", "window_end", *dict.fromkeys(self.key), "rows", *self.figures, "revision", "final"]
-        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        for name in repeated(names):
             found.append((("name",), f"table {self.name} would have two columns named {name}"))
         return found
 

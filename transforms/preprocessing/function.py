@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from transforms.preprocessing.result import unfit
 from transforms.record.batch import ARROW, RESERVED, set_column
-from transforms.specification import ColumnType
+from transforms.specification import ColumnType, repeated
 
 Columns = Mapping[str, ColumnType]
 Function = Callable[[pd.DataFrame], pd.DataFrame]
@@ -137,8 +137,7 @@ def _check_names(given: pd.DataFrame, name: str) -> None:
     odd = [column for column in given.columns if not isinstance(column, str)]
     if odd:
         raise ValueError(f"{name} must name columns by text, and gives {odd[0]!r}")
-    doubled = [column for column in given.columns if list(given.columns).count(column) > 1]
-    if doubled:
+    if doubled := repeated(given.columns):
         raise ValueError(f"{name} gives two columns {doubled[0]}")
 
 

@@ -71,6 +71,7 @@ def test_lines_are_taken_as_they_are_up_to_the_first_that_is_too_long(data: byte
         b'HELLO {"source": "a", "token": 7}',
         b'HELLO {"source": "' + b"a" * 201 + b'"}',
         b'HELLO {"source": "\xff"}',
+        b"HELLO " + '{"source": "a"}'.encode("utf-16-le"),
         b"HELLO " + b"[" * 4000,
         b"HELLO " + b"9" * 5000,
         b'HELLO {"source": "a"' + b" " * 5000 + b"}",

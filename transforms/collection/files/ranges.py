@@ -20,6 +20,7 @@ from transforms.collection.files.stamp import Stamp, check_named, check_opened, 
 from transforms.collection.parsing.csv_lines import header_of
 from transforms.collection.source_error import UNREADABLE, reason
 from transforms.errors import SourceError
+from transforms.specification import repeated
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -145,8 +146,7 @@ def _row_groups(path: str, source: str, ordinal: int) -> list[FileRange]:
     with open_file(path) as file:
         metadata = pq.read_metadata(file)
     names = metadata.schema.to_arrow_schema().names
-    doubled = [name for name in names if names.count(name) > 1]
-    if doubled:
+    if doubled := repeated(names):
         raise ValueError(f"it has two columns named {doubled[0]!r}")
     ranges, row = [], 0
     for index in range(metadata.num_row_groups):

@@ -22,6 +22,7 @@ from transforms.collection.parsing.csv_quotes import joined, quoted_lines
 from transforms.collection.parsing.lines import Lines
 from transforms.collection.parsing.parsed import Schema, as_event_time
 from transforms.collection.parsing.values import Refusals, from_text
+from transforms.specification import repeated
 
 _RETURN, _NEWLINE = b"\r\n"
 
@@ -39,8 +40,7 @@ def header_of(line: bytes) -> tuple[str, ...]:
     names = _fields(text)
     if names is None or not text:
         raise ValueError("its first line is not a CSV header")
-    doubled = [name for name in names if names.count(name) > 1]
-    if doubled:
+    if doubled := repeated(names):
         raise ValueError(f"its header names {doubled[0]!r} twice")
     return tuple(names)
 

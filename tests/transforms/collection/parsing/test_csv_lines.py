@@ -1,6 +1,7 @@
 """CSV: every line by itself, quotes as in RFC 4180."""
 
 import re
+import timeit
 
 import pytest
 from hypothesis import example, given, settings
@@ -189,6 +190,14 @@ def test_a_file_of_one_column_has_records_too() -> None:
 )
 def test_a_header_names_the_columns(line: bytes, names: tuple[str, ...]) -> None:
     assert header_of(line) == names
+
+
+def test_a_wide_header_takes_time_in_proportion() -> None:
+    def seconds(columns: int) -> float:
+        line = ",".join(map(str, range(columns))).encode()
+        return min(timeit.repeat(lambda: header_of(line), number=1, repeat=3))
+
+    assert seconds(40_000) < 40 * seconds(4_000)
 
 
 @pytest.mark.parametrize(
