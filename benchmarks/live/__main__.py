@@ -85,7 +85,7 @@ def measure_soak(folder: Path, minutes: float) -> Iterator[Row]:
                 log = sum(path.stat().st_size for path in Path(stack.log).glob("log.db*"))
                 samples.append({**stack.resident(), "log": log, "lag": _lag(stack)})
     for name in samples[-1]:
-        # The first quarter fills caches; what grows after it goes on growing.
+        # The first quarter fills caches; what grows after it keeps growing.
         early, late = (_median(samples[a:b], name) for a, b in _quarters(len(samples)))
         if name == "lag":
             yield f"{minutes:g} minutes: lag", "flat", f"{early:,.0f} then {late:,.0f} rows", late <= early + rate
@@ -95,7 +95,7 @@ def measure_soak(folder: Path, minutes: float) -> Iterator[Row]:
 
 
 def measure_restart(folder: Path) -> Iterator[Row]:
-    """From the start after kill -9 to the first new row, behind a log of 10 M rows."""
+    """From the start after kill -9 to the first new row, with 10 M rows in the log."""
     with Stack(folder / "restart", "2s") as stack:
         begin_at = time.time() + 20
         with _running(flood, [(stack.port, f"s{n}", 5_000_000, begin_at) for n in range(2)]):
