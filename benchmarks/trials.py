@@ -1,4 +1,4 @@
-"""Rounds of trials: every contender's run beside the others', so that what disturbs one disturbs all."""
+"""Rounds of trials: every contender's run next to the others', so that what disturbs one disturbs all."""
 
 import shutil
 import tempfile
@@ -32,7 +32,7 @@ class Results:
     failures: dict[Trial, str] = field(default_factory=dict)
 
     def of(self, trial: Trial) -> list[Measurement]:
-        """Returns the runs of `trial`; none if it failed, as half a trial is no figure."""
+        """Returns the runs of `trial`; none if it failed, as half a trial gives no figure."""
         return [] if trial in self.failures else self.runs.get(trial, [])
 
 
