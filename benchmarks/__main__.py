@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: makes the events, runs everybody on them in turn, prints tables, writes results.json.
+"""`python -m benchmarks`: makes the events, runs every contender on them in turn, prints tables, writes results.json.
 
 The whole of it takes about 25 minutes and 5 GB; `--quick` a few. A missed target is printed, not an error: the
 exit code is 1 only if something failed to run or gave a wrong answer.
@@ -38,7 +38,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help=f"1/{QUICK} of the rows, {QUICK_ROUNDS} rounds: just a look"
     )
-    parser.add_argument("--cores", type=int, default=2, help="CPUs that everybody is confined to (%(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="CPUs that every contender is confined to (%(default)s)")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "build" / "bench", help="events, peers, results (build/bench)"
     )
@@ -107,7 +107,7 @@ def record(header: dict[str, str], outcomes: Sequence[Outcome], absent: dict[str
     return json.dumps(everything, indent=1, default=str)  # str for the span of an event set
 
 
-def tell(progress: str) -> None:
+def report(progress: str) -> None:
     print(progress, file=sys.stderr, flush=True)
 
 
@@ -135,7 +135,7 @@ def main() -> int:
     )
     if rows < FULL_ROWS:
         header["Rows"] = f"{rows:,} instead of {FULL_ROWS:,}: a look, too few for figures"
-    course = Course(by_name, asked.folder.absolute() / "events", tell)
+    course = Course(by_name, asked.folder.absolute() / "events", report)
     course.prepare(trials)
     results = course.run(trials, rounds=rounds)
 

@@ -1,4 +1,4 @@
-"""What the right answer is, and whether a contender gave it: nobody's time counts for wrong figures."""
+"""What the right answer is, and whether a contender gave it: a contender with wrong figures gets no time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ def bad_count(good: int) -> int:
 
 
 def mix_in(clean: Path, target: Path) -> None:
-    """Copies the lines of `clean` and puts a bad one behind every 99th; the good ones stay as they are, in order."""
+    """Copies the lines of `clean` and puts a bad one after every 99th; the good ones stay as they are, in order."""
     with clean.open("rb") as lines, target.open("wb") as out:
         out.writelines(mixed(lines))
 

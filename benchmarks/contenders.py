@@ -82,7 +82,7 @@ class Peer:
 
 
 def peers(environment: Path) -> list[Peer]:
-    """Returns every peer; those that are no dependency of Streamgauge run in the virtual environment `environment`."""
+    """Returns every peer; those that are not a dependency of Streamgauge run in the environment `environment`."""
     own, theirs = Path(sys.executable), environment / "bin" / "python"
     return [
         Peer("duckdb_2", "DuckDB, 2 threads", "duckdb_sql", own, "duckdb", arguments=("2",)),

@@ -82,7 +82,7 @@ def part_path(events: EventSet, kind: Format, folder: Path, part: int) -> Path:
 
 
 def make_once(path: Path, make: Callable[[Path], None]) -> None:
-    """Lets `make` write beside `path` and renames it when it is whole: an interrupted run leaves no half file."""
+    """Lets `make` write next to `path` and renames it when it is whole: an interrupted run leaves no half file."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def middle(runs: Runs, of: Callable[[Measurement], float]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A contender's runs on a small and a large set of the same windows: what is fixed is told from what grows."""
+    """A contender's runs on a small and a large set of the same windows: what is fixed is separated from what grows."""
 
     small: Runs
     large: Runs

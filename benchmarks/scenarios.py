@@ -89,7 +89,7 @@ def cost_row(title: str, trial: Trial, results: Results) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Everyone on the same clean events: marginal rates, and ratios to DuckDB on two threads."""
+    """Every contender on the same clean events: marginal rates, and ratios to DuckDB on two threads."""
 
     name: str
     kind: Format

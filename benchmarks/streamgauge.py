@@ -32,7 +32,7 @@ sinks:
   - parquet: {{path: {tables}}}
 """
 
-# A row whose counts or window do not agree with one another gets no n, and so is told as a wrong one.
+# A row whose counts or window do not agree with one another gets no n, and so is reported as a wrong one.
 ANSWER = """
     select sensor, epoch_ms(window_start) as window_start,
         case when rows = feature_count and rows = m.n and epoch_ms(window_end) - epoch_ms(window_start) = {size_ms}

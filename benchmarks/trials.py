@@ -1,4 +1,4 @@
-"""Rounds of trials: every contender's run beside the others', so that what disturbs one disturbs all."""
+"""Rounds of trials: every contender's run next to the others', so that what disturbs one disturbs all."""
 
 import shutil
 import tempfile
@@ -32,7 +32,7 @@ class Results:
     failures: dict[Trial, str] = field(default_factory=dict)
 
     def of(self, trial: Trial) -> list[Measurement]:
-        """Returns the runs of `trial`; none if it failed, as half a trial is no figure."""
+        """Returns the runs of `trial`; none if it failed, as half a trial gives no figure."""
         return [] if trial in self.failures else self.runs.get(trial, [])
 
 
@@ -41,16 +41,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where trials run: the contenders by name, the folder of events, and whom to tell."""
+    """Where trials run: the contenders by name, the folder of events, and what receives reports."""
 
     contenders: Mapping[str, Contender]
     folder: Path
-    tell: Progress
+    report: Progress
 
     def prepare(self, trials: Sequence[Trial]) -> None:
         """Makes the events and the exact answers; they also are in the page cache then, for every contender alike."""
         for task in dict.fromkeys(trial.task for trial in trials):
-            self.tell(f"events: {task.events.records:,} records of {task.kind}")
+            self.report(f"events: {task.events.records:,} records of {task.kind}")
             file_paths(task.events, task.kind, self.folder)
             exact_answer(task.events, task.window, self.folder)
 
@@ -78,10 +78,10 @@ class Course:
             run = self.once(trial)
         except RunError as failure:
             results.failures[trial] = str(failure)
-            self.tell(f"{when}: {self.describe(trial)}: FAILED, {failure}")
+            self.report(f"{when}: {self.describe(trial)}: FAILED, {failure}")
             return
         results.runs.setdefault(trial, []).append(run)
-        self.tell(f"{when}: {self.describe(trial)}: {run.wall_s:.2f} s")
+        self.report(f"{when}: {self.describe(trial)}: {run.wall_s:.2f} s")
 
     def once(self, trial: Trial) -> Measurement:
         contender, task = self.contenders[trial.contender], trial.task

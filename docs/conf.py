@@ -44,7 +44,7 @@ LINK = re.compile(r"(\]\()(?!https?:|#)([^)\s]+\))")
 
 
 def as_page(text: str) -> str:
-    """The text of a file beside docs/, its links as from a page in docs/."""
+    """The text of a file next to docs/, its links as from a page in docs/."""
 
     def point(match: re.Match[str]) -> str:
         target = match[2]

@@ -1,7 +1,7 @@
 """`make live`: a collector, a live job with its page, and a sender of the flights, in one terminal.
 
-Ctrl-C stops the sender, then the collector, then the job, which keeps a checkpoint; started again, everything goes on
-where it was. When all flights are sent, the next start begins the year anew.
+Ctrl-C stops the sender, then the collector, then the job, which keeps a checkpoint; the next start resumes from there.
+When all flights were sent, the next start empties the folder and starts the year again.
 """
 
 import argparse
@@ -90,10 +90,10 @@ def main() -> int:
     folder = options.job.resolve().parent / "out" / "live"
     all_sent = folder / "all-sent"
     if all_sent.exists():
-        say("live", f"all flights were sent before: {folder} is emptied, and the year begins anew")
+        say("live", f"all flights were sent: {folder} is emptied, and the year starts again")
         shutil.rmtree(folder)
     elif (folder / "log").exists():
-        say("live", f"going on with what is in {folder}; remove it to begin the year anew")
+        say("live", f"resuming with what is in {folder}; remove it to start the year again")
     folder.mkdir(parents=True, exist_ok=True)
     running: dict[str, Program] = {}
     ended: dict[str, int] = {}
@@ -108,7 +108,7 @@ def main() -> int:
         return INTERRUPTED
     code = code or ended.get("collector", 0) or ended.get("job", 0)
     if code == 0:
-        say("live", "stopped; `make live` goes on from here")
+        say("live", "stopped; `make live` resumes from here")
     return code
 
 
@@ -167,7 +167,7 @@ def answers(url: str) -> bool:
 
 
 def note(number: int, frame: FrameType | None) -> None:
-    """Notes that somebody wants an end; all the rest waits for that."""
+    """Notes that the user asks for an end; all the rest waits for that."""
     global asked_to_stop
     asked_to_stop += 1
 

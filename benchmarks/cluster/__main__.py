@@ -1,6 +1,7 @@
 """Cluster benchmarks: `python -m benchmarks.cluster [--only batch,kafka,latency,times,growth]`.
 
-A Flink cluster, a Kafka broker and the workers run on this machine, beside what they are measured with. Prints a table.
+A Flink cluster, a Kafka broker and the workers run on this machine, next to what they are measured with. Prints one
+table.
 """
 
 import argparse
@@ -80,7 +81,7 @@ def measure_batch(bench: Bench) -> Iterator[Row]:
 
 
 def measure_kafka(bench: Bench) -> Iterator[Row]:
-    """From a topic to tables, behind checkpoints."""
+    """From a topic to tables, with a checkpoint every 10 s."""
     records = 12_000_000
     topic = bench.server.create("bench", PARTITIONS)
     dice, now = random.Random(0), int(time.time() * 1000)
@@ -104,7 +105,7 @@ def measure_kafka(bench: Bench) -> Iterator[Row]:
             seen.append((newest["taken"], newest["source"]["position"]))
         return bool(seen) and seen[-1][1] == records
 
-    until(look, "all records behind a checkpoint", seconds=PATIENCE)
+    until(look, "a checkpoint after all records", seconds=PATIENCE)
     bench.timed("flink", "cancel", folder / "job.yaml")
     busy = [(at, position) for at, position in seen if position > 0]
     first, last = busy[0], next(entry for entry in busy if entry[1] == records)
@@ -125,7 +126,7 @@ def measure_latency(bench: Bench) -> Iterator[Row]:
         streaming.start()
         bench.timed("flink", "submit", stack.job_file, *bench.cluster.flags, "--set", "execution.checkpoint=10s")
         with arrivals(stack.folder / "figures.db", linger_s=3) as (seen,):
-            begun = time.time() + 5  # what waited for the submission is no latency
+            begun = time.time() + 5  # what waited for the submission is not latency
             streaming.join()
         bench.timed("flink", "cancel", stack.job_file)
         passed = {end: at for end, at in passings(stack.log).items() if at > begun}

@@ -1,6 +1,6 @@
 """Live benchmarks: `python -m benchmarks.live [--only collector,rate,latency,soak,restart,bytewax] [--minutes 20]`.
 
-Prints one table, with the disk's own rate of durable appends beside it. Targets are those of README; Bytewax has none.
+Prints one table, with the disk's own rate of durable appends next to it. Targets are those of README; Bytewax has none.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def measure_soak(folder: Path, minutes: float) -> Iterator[Row]:
                 log = sum(path.stat().st_size for path in Path(stack.log).glob("log.db*"))
                 samples.append({**stack.resident(), "log": log, "lag": _lag(stack)})
     for name in samples[-1]:
-        # The first quarter fills caches; what grows after it goes on growing.
+        # The first quarter fills caches; what grows after it keeps growing.
         early, late = (_median(samples[a:b], name) for a, b in _quarters(len(samples)))
         if name == "lag":
             yield f"{minutes:g} minutes: lag", "flat", f"{early:,.0f} then {late:,.0f} rows", late <= early + rate
@@ -95,7 +95,7 @@ def measure_soak(folder: Path, minutes: float) -> Iterator[Row]:
 
 
 def measure_restart(folder: Path) -> Iterator[Row]:
-    """From the start after kill -9 to the first new row, behind a log of 10 M rows."""
+    """From the start after kill -9 to the first new row, with 10 M rows in the log."""
     with Stack(folder / "restart", "2s") as stack:
         begin_at = time.time() + 20
         with _running(flood, [(stack.port, f"s{n}", 5_000_000, begin_at) for n in range(2)]):
@@ -116,7 +116,7 @@ def measure_restart(folder: Path) -> Iterator[Row]:
 
 
 def measure_bytewax(folder: Path, environment: Path) -> Iterator[Row]:
-    """What Bytewax does on the same stream: how much it can take in, and its latency at 10,000 rows/s beside ours."""
+    """What Bytewax does on the same stream: how much it can take in, and its latency at 10,000 rows/s next to ours."""
     seconds, rows = 60.0, 600_000
     now, dice = int(time.time() * 1000), random.Random(0)
     taken = rate(environment, folder / "bytewax-rate.db", [lines(dice, 1_000, now + n) for n in range(rows // 1_000)])
@@ -129,16 +129,16 @@ def measure_bytewax(folder: Path, environment: Path) -> Iterator[Row]:
                 _running(stream, [(stack.port, "s", 10_000, seconds)]),
             ):
                 pass
-        begun = max(min(times.values()) for times in seen)  # what waited for one of them to start is no latency
+        begun = max(min(times.values()) for times in seen)  # what waited for one of them to start is not latency
         passed = {end: at for end, at in passings(stack.log).items() if at > begun}
-    for title, times in zip(("Bytewax", "Streamgauge, beside it"), seen, strict=True):
+    for title, times in zip(("Bytewax", "Streamgauge, next to it"), seen, strict=True):
         p50, p99 = p50_p99(waits(passed, times))
         yield f"{title}: past a window's end to its row", "-", f"p50 {p50:.2f} s, p99 {p99:.2f} s", True
 
 
 @contextmanager
 def _running(work: Callable[..., None], arguments: list[tuple[object, ...]]) -> Iterator[None]:
-    """Runs senders beside the body, and waits for them."""
+    """Runs senders during the body, and waits for them."""
     senders = [_processes.Process(target=work, args=given) for given in arguments]
     for sender in senders:
         sender.start()
@@ -166,7 +166,7 @@ def _end(stack: Stack) -> int:
 
 
 def _lag(stack: Stack) -> int:
-    """Records in the log behind the newest checkpoint, which is up to two seconds old."""
+    """Records in the log after the newest checkpoint, which is up to two seconds old."""
     newest = stack.checkpoint()
     return _end(stack) - (int(newest["source"]["position"]) if newest else 0)
 

@@ -1,4 +1,4 @@
-"""Bytewax beside the live job, on the same stream: it is handed the lines of the collector's log as they come."""
+"""Bytewax next to the live job, on the same stream: it is handed the lines of the collector's log as they come."""
 
 import os
 import socket

@@ -1,7 +1,7 @@
 """Flink's own SQL over a topic, submitted by PyFlink to a cluster that runs: what `benchmarks.live.stack.job` counts.
 
 `python flink_sql.py REST_PORT CONNECTOR_JAR BROKERS TOPIC END_OFFSET,…` waits for the end and prints the job's seconds,
-of which the cluster's REST API tells. It runs in an environment of its own, which knows nothing of ours.
+which the cluster's REST API reports. It runs in an environment of its own, which knows nothing of ours.
 """
 
 import json

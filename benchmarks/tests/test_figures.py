@@ -26,7 +26,7 @@ def test_round_drowned_in_noise_is_left_out_if_most_are_not() -> None:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    """The second round was twice as slow for everybody: the ratio must not move."""
+    """The second round was twice as slow for every contender: the ratio must not move."""
     ours, theirs = Pair(runs(1, 2), runs(5, 10), 5, 20), Pair(runs(1, 2), runs(3, 6), 5, 20)
     assert speed_ratio(ours, theirs) == Spread(0.5, 0.5, 0.5)
     assert ratio(ours.large, theirs.small, wall) == Spread(5, 5, 5)

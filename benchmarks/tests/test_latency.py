@@ -21,7 +21,7 @@ def test_rows_are_seen_when_they_are_there_in_whichever_database(tmp_path: Path)
         stored = time.time()
     assert list(a) == [END_S]
     assert began <= a[END_S] <= stored + 0.5
-    assert b == {}, "nobody made it"
+    assert b == {}, "it was not made"
 
 
 def test_a_window_that_never_came_took_for_ever_and_the_last_two_do_not_count() -> None:

@@ -13,7 +13,7 @@ mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packag
 [ -n "$mirror" ] || { echo "apt knows no mirror of $release: apt-get update" >&2; exit 1; }
 debootstrap --variant=minbase --include="${packages#,}" "$release" "$folder/root" "$mirror" >"$folder/log" 2>&1 ||
 	{ tail -5 "$folder/log" >&2; exit 1; }
-# What debootstrap copies from this machine or remembers of it, and what nobody needs.
+# What debootstrap copies from this machine or remembers of it, and what is not needed.
 rm -rf "$folder/root/etc/resolv.conf" "$folder/root/etc/hostname" "$folder/root/var/log/bootstrap.log" \
 	"$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/* "$folder"/root/var/cache/debconf/*
 : >"$folder/root/etc/apt/sources.list"

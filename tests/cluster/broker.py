@@ -123,7 +123,7 @@ class Broker:
         """Makes a topic; settings are the broker's, with underscores for dots."""
         config = {name.replace("_", "."): str(value) for name, value in settings.items()}
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
-        admin = self.admin()  # whoever lets go of it gets no answer
+        admin = self.admin()  # it must outlive the request, or there is no answer
         admin.create_topics([new])[topic].result(30)
         return topic
 

@@ -21,7 +21,7 @@ from tests.waiting import until
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 60.0
 _WATCHED: Final = ("setpriv", "--pdeathsig", "KILL")
-"""util-linux: what follows ends when whoever started it does, however that ends."""
+"""util-linux: what follows ends when the process that started it ends, however that ends."""
 
 _OPENED: Final = (
     *("java.lang", "java.net", "java.io", "java.nio", "sun.nio.ch", "java.lang.reflect", "java.text", "java.time"),
@@ -62,7 +62,7 @@ appender.file.layout.pattern = %d %-5p %c %m%n
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -252,7 +252,7 @@ class Cluster:
             )
 
     def _last_words(self) -> str:
-        """What programs said that have ended, though nobody ended them; empty: all run."""
+        """The last output of programs that have ended by themselves; empty: all run."""
         gone = [name for name, process in self._processes.items() if process.poll() is not None]
         return "; ".join(f"{name}: {(self.folder / 'logs' / f'{name}.out').read_text()[-500:]}" for name in gone)
 

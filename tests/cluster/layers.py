@@ -55,7 +55,7 @@ def _text(name: str, content: bytes, secrets: list[bytes]) -> Iterator[str]:
     for index, secret in enumerate(secrets):
         if secret in content:
             yield f"{name} holds secret {index}"
-    # Published packages carry the keys of their own self-tests (librdkafka does), which are no secrets of anybody.
+    # Published packages carry the keys of their own self-tests (librdkafka does), which are not secret.
     if "site-packages/" not in name and _KEY.search(content):
         yield f"{name} holds a private key"
 

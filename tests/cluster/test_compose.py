@@ -66,8 +66,8 @@ class Stack:
 
     def state(self, service: str) -> str:
         """`running healthy`, say."""
-        told = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
-        return self.on.docker("inspect", "--format", told, self.compose("ps", "--quiet", service).strip()).strip()
+        template = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
+        return self.on.docker("inspect", "--format", template, self.compose("ps", "--quiet", service).strip()).strip()
 
 
 def _free_port() -> int:
@@ -93,8 +93,8 @@ def stack(on: Engine, image: str) -> Iterator[Stack]:
 def test_the_file_is_one_that_debians_compose_reads(on: Engine) -> None:
     bare = {name: value for name, value in os.environ.items() if not name.endswith(("_IMAGE", "_PORT"))}
     command = ["docker-compose", "--file", str(FILE), "config"]
-    told = subprocess.run(command, env=bare, capture_output=True, text=True, check=True).stdout
-    settled = yaml.safe_load(told)
+    output = subprocess.run(command, env=bare, capture_output=True, text=True, check=True).stdout
+    settled = yaml.safe_load(output)
     assert settled["version"] == "2.4"
     assert {*STARTED, "prepare", "see", "streamgauge"} == set(settled["services"])
     for name, service in settled["services"].items():
@@ -166,8 +166,8 @@ def test_an_upgrade_brings_another_image_with_another_report_and_a_new_statistic
     stack.compose("run", "--rm", "--entrypoint", "python", "streamgauge", "-c", SEND)
     _has_windows(stack, 15, "final and temperature_count = 10 and temperature_p90 is not null")
     _has_windows(stack, 18, "final and temperature_count = 10 and temperature_p90 is null")
-    told = stack.compose("run", "--rm", "streamgauge", "verify", job, *statistic)
-    assert "are what chunks" in told
+    output = stack.compose("run", "--rm", "streamgauge", "verify", job, *statistic)
+    assert "are what chunks" in output
     page = "/var/lib/streamgauge/report.html"
     stack.compose("run", "--rm", "streamgauge", "report", job, *statistic, "--output", page)
     assert "The second edition" in stack.compose("run", "--rm", "--entrypoint", "cat", "streamgauge", page)
@@ -181,8 +181,8 @@ def test_a_taskmanager_that_is_killed_comes_back_to_its_pool(stack: Stack) -> No
     _has_slots(stack, 4)
     probe = "import socket; socket.create_connection(('127.0.0.1', 50000), 5); print('reached')"
     taskmanager = stack.compose("ps", "--quiet", "taskmanager-1").strip()
-    told = stack.on.docker("exec", taskmanager, "python3", "-c", probe)
-    assert told == "reached"
+    output = stack.on.docker("exec", taskmanager, "python3", "-c", probe)
+    assert output == "reached"
 
 
 def test_prometheus_reads_them_all_with_our_rules(stack: Stack) -> None:

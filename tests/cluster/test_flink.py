@@ -236,8 +236,8 @@ def test_an_upgrade_brings_another_report_and_new_statistics(live: Live) -> None
     more = [{**first, "statistics": statistics}, *JOB["aggregations"][1:]]
     write_job(live.folder, changed(JOB, aggregations=more, report="other.html"), "job.yaml")
     live.write(20)
-    told = live.done(live.flink("upgrade"))
-    assert f"joined {first['name']}" in told
+    output = live.done(live.flink("upgrade"))
+    assert f"joined {first['name']}" in output
     live.write(60)
     live.catch_up()
     live.verified()

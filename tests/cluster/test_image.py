@@ -74,9 +74,9 @@ def _certificates_of_this_machine() -> Iterator[bytes]:
 
 def _addresses_of_this_machine() -> Iterator[bytes]:
     """Hosts of its package indexes and mirrors, unless they are the public ones."""
-    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    output = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     apt = "".join(path.read_text(errors="replace") for path in Path("/etc/apt").rglob("*.sources") if path.is_file())
-    hosts = set(re.findall(r"https?://(?:[^/@\s]*@)?([^/\s'\"]+)", told.stdout + apt))
+    hosts = set(re.findall(r"https?://(?:[^/@\s]*@)?([^/\s'\"]+)", output.stdout + apt))
     yield from (host.encode() for host in hosts if not host.endswith(("debian.org", "pypi.org", "ubuntu.com")))
 
 

@@ -172,10 +172,10 @@ def test_a_silent_partition_holds_the_watermark_until_it_is_idle(tmp_path: Path,
 def test_a_topic_that_is_not_there_or_was_made_anew_is_refused(tmp_path: Path, topic: Topic) -> None:
     topic.write(40)
     to_end(tmp_path)
-    kafka = {"brokers": topic.server.address, "topic": "nobody-made-it"}
+    kafka = {"brokers": topic.server.address, "topic": "not-made"}
     write_job(tmp_path, changed(topic.job, source={"kafka": kafka}))
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))
-    assert (ended.code, "nobody-made-it" in ended.message, len(ended.message.splitlines())) == (2, True, 1), ended
+    assert (ended.code, "not-made" in ended.message, len(ended.message.splitlines())) == (2, True, 1), ended
     empty = topic.server.create(f"empty-{tmp_path.name}", PARTITIONS)
     write_job(tmp_path, changed(topic.job, source={"kafka": {**kafka, "topic": empty}}))
     ended = finished(start("run", tmp_path / "job.yaml", "--streaming"))

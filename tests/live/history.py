@@ -30,7 +30,7 @@ class History:
         self._ticks: dict[str, Any] = {}
 
     def copy(self) -> "History":
-        """What was published so far, for a life that nobody looks at any more."""
+        """What was published so far, for a life that is no longer looked at."""
         copied = History()
         copied.began = self.began
         copied.by_window = {place: list(entries) for place, entries in self.by_window.items()}

@@ -182,7 +182,7 @@ class Life:
             return self.start(SourceCursor(1, Progress()))
         newest = claimed.newest
         if newest.drained:
-            raise AssertionError("nobody goes on from here")
+            raise AssertionError("a drained job does not resume")
         self.live_plan = replace(plan, start=newest.place)
         self.live_plan.settle(claimed)
         if self.chance.random() < self.takes_out:  # as for sources that may decide otherwise what is late

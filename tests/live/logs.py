@@ -50,7 +50,7 @@ def random_log(chance: Random, chunks: int) -> list[Chunk]:
     while len(log) < chunks:
         step = chance.choice([0.3, 1.0, 2.0, 4.0])
         wall, elapsed = wall + step, elapsed + step
-        if chance.random() < 0.06:  # nobody listened meanwhile, or the clock was set
+        if chance.random() < 0.06:  # no collector listened meanwhile, or the clock was set
             wall += chance.choice([-7.0, 20.0, 300.0])
         parts = []
         for source in sorted(pace, key=lambda _: chance.random()):

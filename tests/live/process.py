@@ -28,7 +28,7 @@ class Process(threading.Thread):
             self.is_killed = True
             if not self.is_left_over:  # what such a one sees is of others' making; what it leaves is looked at
                 self.error = error
-        except BaseException as error:  # noqa: BLE001  # it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001  # the waiting thread raises it
             self.error = error
         self.has_ended = True
         self._back.set()

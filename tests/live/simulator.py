@@ -118,7 +118,7 @@ class Simulation:
         return None
 
     def _settle(self) -> None:
-        """What a job that was killed has committed and not shown, whoever reads its tables shows first."""
+        """Shows what a job that was killed has committed and not shown; every reader of its tables does so first."""
         manifest = self.world.manifest
         assert manifest is not None
         for path, files in manifest.files.items():

@@ -77,7 +77,7 @@ class Disk(World):
 
 @dataclass
 class OnDisk(Simulation):
-    """Checks what anybody would read."""
+    """Checks what a reader of the files would read."""
 
     def _settle(self) -> None:
         settle_live(self.study.job)

@@ -150,4 +150,4 @@ def test_a_planted_mistake_is_found(life_of: LifeOf, kill: float, tmp_path: Path
         except Wrong as wrong:
             assert "is provisional, and no open window is around it" in str(wrong)
             return
-    pytest.fail("nobody noticed it")
+    pytest.fail("no check noticed it")

@@ -122,7 +122,7 @@ def test_a_kill_after_any_single_step_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_an_engine_that_goes_back_to_a_checkpoint_of_its_own_changes_nothing(name: str) -> None:
-    """Nobody launches the job then: it finds itself where it was, with sinks that are further."""
+    """No command launches the job then: it finds itself where it was, with sinks that are further."""
     counted = lived_through(name, range(3000, 3000 + 20 * TIMES), saves=0.1)
     assert counted["returns"] > 10 * TIMES
 
@@ -143,7 +143,7 @@ def test_rows_go_when_their_time_has_come_and_no_others(name: str, saves: float,
     assert counted["gone"] > 10 * TIMES
 
 
-# Planted mistakes: each is something that a driver like this one could do, and the simulator must tell.
+# Planted mistakes: each is something that a driver like this one could do, and the simulator must find it.
 
 
 class LettersTwice(Life):
@@ -272,7 +272,7 @@ class NeverTakenBack(Life):
 
 
 class Overtaking(Life):
-    """The manifest is written whoever has written it meanwhile."""
+    """The manifest is written even if another process has written it meanwhile."""
 
     def plan_to_store(self, checkpoints: Any) -> LivePlan:
         class Blind(type(checkpoints)):  # type: ignore[misc]
@@ -285,7 +285,7 @@ class Overtaking(Life):
 
 
 class Stubborn(Life):
-    """A process that was stopped does not notice it, and its files are shown whoever has taken its place."""
+    """A process that was stopped does not notice it, and its files are shown even if another has taken its place."""
 
     lease = 1e9
 
@@ -379,7 +379,7 @@ MISTAKES = {
     "sinks are not taken back with the engine": Mistake("fixed", NeverTakenBack, saves=0.1),
     "who was overtaken writes the manifest": Mistake("fixed", Overtaking, stops=0.7),
     "who was overtaken shows files": Mistake("fixed", Stubborn, saves=0.1, stops=0.7),
-    "histories are told apart by names alone": Mistake("fixed", ByName, saves=0.1, refuses_left=False, seed=40),
+    "histories are distinguished by names alone": Mistake("fixed", ByName, saves=0.1, refuses_left=False, seed=40),
     "ticks of two launches have one name": Mistake("waiting", NamedAgain),
 }
 
@@ -401,7 +401,7 @@ def test_a_planted_mistake_is_found(what: str) -> None:
             tried.run()
         except (Wrong, AssertionError, LookupError, SinkError):
             return
-    pytest.fail(f"nobody noticed that {what}")
+    pytest.fail(f"no check noticed that {what}")
 
 
 def test_a_partial_that_comes_before_the_seed_of_its_shard_is_not_forgotten() -> None:

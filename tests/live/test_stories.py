@@ -1,4 +1,4 @@
-"""Window stories: what a live job tells about entries that come one after the other. stories/README.md has the form."""
+"""Window stories: what a live job publishes as entries come one after the other. stories/README.md has the form."""
 
 import json
 import re
@@ -36,7 +36,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass
 class Story:
-    """A log that grows step by step, and what the job has told so far."""
+    """A log that grows step by step, and what the job has published so far."""
 
     job: Job
     day: str
@@ -45,7 +45,7 @@ class Story:
     log: list[Chunk] = field(default_factory=list)
     wall: int | None = None
     elapsed: int = 0
-    told: dict[Any, Any] = field(default_factory=dict)
+    published: dict[Any, Any] = field(default_factory=dict)
 
     def hear(self, step: str) -> None:
         """Adds what a step says to the log."""
@@ -64,15 +64,15 @@ class Story:
         self.wall = wall
         self.log.append(chunk_after(self.log, wall, self.elapsed, parts))
 
-    def tell(self, seed: int) -> dict[str, Any]:
-        """What a process tells that goes on from the last one, reads all there is and stops."""
+    def play(self, seed: int) -> dict[str, Any]:
+        """What a process publishes that resumes after the last one, reads all there is and stops."""
         plan = Plan(1 + seed % 3, len(self.log), "stop", 0.1, 1.0, 1)
         with self.world.watched(), mock.patch.object(summary, "hash_rows", remembered_hashes):
             Life(Study(self.job, self.log, cuts=False), self.world, Random(seed), plan, self.history).live()
         tables = {name: rows.copy() for name, rows in self.world.tables.items()}
         rows = [self._row(name, row) for name, row in self._news(tables) if name not in (DEAD_LETTERS, LEDGER)]
         letters = [self._letter(row) for name, row in self._news(tables) if name == DEAD_LETTERS]
-        self.told = tables
+        self.published = tables
         watermark = self.world.checkpoints[-1].watermark
         sums = {count: sum(row[count] for row in tables[LEDGER].values()) for count in ledger.COUNTS}
         return {
@@ -84,7 +84,7 @@ class Story:
 
     def _news(self, tables: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for name, rows in tables.items():
-            yield from ((name, row) for key, row in rows.items() if self.told.get(name, {}).get(key) != row)
+            yield from ((name, row) for key, row in rows.items() if self.published.get(name, {}).get(key) != row)
 
     def _row(self, name: str, row: Mapping[str, Any]) -> str:
         sort, many = "final" if row["final"] else "provisional", "" if row["rows"] == 1 else "s"
@@ -119,16 +119,18 @@ def read(path: Path, folder: Path) -> tuple[Story, list[Any]]:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
-def test_the_story_is_told_as_it_is_written(path: Path, seed: int, tmp_path: Path) -> None:
+def test_the_story_plays_as_it_is_written(path: Path, seed: int, tmp_path: Path) -> None:
     story, steps = read(path, tmp_path)
     for number, step in enumerate(steps, 1):
         if isinstance(step, str):
             story.hear(step)
             continue
-        told = story.tell(seed)
+        found = story.play(seed)
         step = {name: sorted(what) if name == "letters" else what for name, what in step.items()}
-        told = {name: value for name, value in told.items() if name in step or (name in ("rows", "letters") and value)}
-        assert told == step, f"{path.name}, step {number}"
+        found = {
+            name: value for name, value in found.items() if name in step or (name in ("rows", "letters") and value)
+        }
+        assert found == step, f"{path.name}, step {number}"
 
 
 def test_every_story_expects_something() -> None:

@@ -66,41 +66,41 @@ def test_an_address_that_the_machine_has_not_is_refused_and_the_other_of_two_wil
 
 
 @pytest.fixture
-def told() -> list[str]:
+def reported() -> list[str]:
     return []
 
 
-def test_refusals_are_told_once_a_minute_for_each_reason_and_address(told: list[str]) -> None:
-    log = RefusalLog(told.append)
+def test_refusals_are_reported_once_a_minute_for_each_reason_and_address(reported: list[str]) -> None:
+    log = RefusalLog(reported.append)
     token = ClientRefused("bad_token", "the token is wrong")
     for second in range(50):
         log.note(token, "10.0.0.1", second)
     log.note(token, "10.0.0.2", 50)
     log.note(ClientRefused("idle_timeout", "nothing was received for too long"), "10.0.0.3", 50)
-    assert told == [
+    assert reported == [
         "refused 10.0.0.1: bad_token, the token is wrong",
         "refused 10.0.0.2: bad_token, the token is wrong",
     ]
     log.look_at_the_clock(59)
-    assert len(told) == 2
+    assert len(reported) == 2
     log.look_at_the_clock(60)
-    assert told[2:] == ["refused 10.0.0.1 49 times more in a minute: bad_token, the token is wrong"]
+    assert reported[2:] == ["refused 10.0.0.1 49 times more in a minute: bad_token, the token is wrong"]
     log.look_at_the_clock(200)
     log.note(token, "10.0.0.1", 201)
-    assert len(told) == 4
+    assert len(reported) == 4
 
 
-def test_addresses_without_end_take_no_memory_and_no_lines_without_end(told: list[str]) -> None:
-    log = RefusalLog(told.append)
+def test_addresses_without_end_take_no_memory_and_no_lines_without_end(reported: list[str]) -> None:
+    log = RefusalLog(reported.append)
     for number in range(3 * MOST):
         log.note(ClientRefused("bad_token", "no"), f"10.0.{number}", 0)
-    assert len(told) == MOST + 1
-    assert told[-1] == "refused other addresses: bad_token, no"
+    assert len(reported) == MOST + 1
+    assert reported[-1] == "refused other addresses: bad_token, no"
     log.look_at_the_clock(60)
-    assert told[-1] == f"refused other addresses {2 * MOST - 1:,} times more in a minute: bad_token, no"
+    assert reported[-1] == f"refused other addresses {2 * MOST - 1:,} times more in a minute: bad_token, no"
 
 
-def test_whoever_runs_a_collector_hears_of_refused_clients(tmp_path: Path) -> None:
+def test_a_collector_reports_refused_clients(tmp_path: Path) -> None:
     options, env = ("--token-env", "GATE_TOKEN"), {"GATE_TOKEN": "secret"}
     with collecting(tmp_path / "log", *options, env=env) as collector:
         for _ in range(5):

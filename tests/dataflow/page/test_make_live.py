@@ -98,7 +98,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> None:
+def test_live_example_runs_stops_and_resumes(tmp_path: Path, window: Window) -> None:
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     live = Live(tmp_path)
     try:
@@ -115,7 +115,7 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
     finally:
         live.end()
     assert live.left() == []
-    assert "`make live` goes on from here" in live.said
+    assert "`make live` resumes from here" in live.said
     out = tmp_path / "out" / "live"
     first = sqlite_rows(out / "flights.db", "by_carrier")
     assert len(first) == parquet_table(out / "tables" / "by_carrier").num_rows > 15 * DAYS
@@ -134,7 +134,7 @@ def test_live_example_runs_stops_and_goes_on(tmp_path: Path, window: Window) -> 
     assert verified.code == 0, verified.err
 
 
-def test_all_sent_stays_until_ctrl_c_and_then_begins_anew(tmp_path: Path) -> None:
+def test_all_sent_stays_until_ctrl_c_and_then_starts_again(tmp_path: Path) -> None:
     shutil.copy(ROOT / "examples" / "live.yaml", tmp_path)
     january = pq.read_table(ROOT / "examples/data/flights.parquet").slice(0, 27_004)
     pq.write_table(january, tmp_path / "january.parquet")
@@ -148,7 +148,7 @@ def test_all_sent_stays_until_ctrl_c_and_then_begins_anew(tmp_path: Path) -> Non
     assert live.left() == []
     again = Live(tmp_path)
     try:
-        again.await_words("the year begins anew")
+        again.await_words("the year starts again")
         again.await_rows(0)
         assert again.interrupt() == 0, again.said
     finally:

@@ -28,8 +28,8 @@ def docker(folder: Path, labels: dict[str, str]) -> None:
     """A docker whose every image has these labels, and in which nothing else can be done."""
     digest = f"localhost:5000/team/streamgauge@sha256:{'0' * 64}"
     settings = {"Config": {"Labels": labels, "User": "0"}, "Architecture": "amd64"}
-    told = json.dumps([{"RepoDigests": [digest], "Id": "sha256:1", "Size": 1_000_000, **settings}])
-    cases = ["version) echo amd64", f"image) echo '{told}'", f"tag | push) echo $@ >>{folder}/done"]
+    inspected = json.dumps([{"RepoDigests": [digest], "Id": "sha256:1", "Size": 1_000_000, **settings}])
+    cases = ["version) echo amd64", f"image) echo '{inspected}'", f"tag | push) echo $@ >>{folder}/done"]
     script = ";;\n".join([*cases, "*) echo no >&2; exit 1"])
     (folder / "docker").write_text(f"#!/bin/sh\ncase $1 in\n{script}\nesac\n")
     (folder / "docker").chmod(0o755)
@@ -40,16 +40,16 @@ def test_without_an_engine_every_command_is_one_clear_message(
     arguments: tuple[str, ...], path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(*arguments) == 2
-    told = capsys.readouterr().err
-    assert told == "error: there is no container engine: install Docker or Podman (docker or podman on PATH)\n"
+    output = capsys.readouterr().err
+    assert output == "error: there is no container engine: install Docker or Podman (docker or podman on PATH)\n"
 
 
 def test_an_image_of_another_python_is_shown_and_does_not_fit(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docker(path, {images.PYTHON_LABEL: "3.9", images.BEAM_LABEL: images.submitter()[1]})
     assert call("inspect", "streamgauge:old") == 1
-    told = capsys.readouterr().out
-    assert "streamgauge:old has Python 3.9 and this is 3." in told
-    assert "label     streamgauge.python=3.9" in told
+    output = capsys.readouterr().out
+    assert "streamgauge:old has Python 3.9 and this is 3." in output
+    assert "label     streamgauge.python=3.9" in output
 
 
 def test_an_image_of_another_beam_is_not_pushed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,9 +61,9 @@ def test_an_image_of_another_beam_is_not_pushed(path: Path, capsys: pytest.Captu
 def test_a_base_that_cannot_be_had_says_how_to_name_another(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docker(path, {})
     assert call("build", "--no-prism") == 2
-    told = capsys.readouterr().err
-    assert "error: the base image python:3." in told
-    assert "name another with --base" in told
+    output = capsys.readouterr().err
+    assert "error: the base image python:3." in output
+    assert "name another with --base" in output
 
 
 def test_push_gives_the_image_of_this_commit_both_names(

@@ -136,10 +136,10 @@ def every_format(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[s
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-def test_numbers_and_truths_are_what_the_table_says_in_every_format(
+def test_numbers_and_booleans_are_what_the_table_says_in_every_format(
     kind: str, every_format: Mapping[str, Callable[..., Verdicts]]
 ) -> None:
-    rows = list(table("Numbers and truths"))
+    rows = list(table("Numbers and Booleans"))
     texts = [text_in(row[0]) for row in rows]
     wanted = [repr(verdict_in(row[1 + NUMBERS.index(kind)], kind)) for row in rows]
     assert len(rows) > 50
@@ -150,7 +150,7 @@ def test_numbers_and_truths_are_what_the_table_says_in_every_format(
 
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_numbers_without_quotes_are_what_the_table_says_in_json(kind: str) -> None:
-    rows = list(table("Numbers and truths"))
+    rows = list(table("Numbers and Booleans"))
     texts = [text_in(row[0]) for row in rows]
     found = verdicts_of_lines([f'{{"{TIME}":{row},"v":{text}}}' for row, text in enumerate(texts)], kind)
     wanted = [verdict_in(row[1 + NUMBERS.index(kind) if row[4] == SAME else 4], kind) for row in rows]
@@ -160,7 +160,7 @@ def test_numbers_without_quotes_are_what_the_table_says_in_json(kind: str) -> No
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_numbers_of_other_types_of_parquet_are_what_the_table_says(kind: str, tmp_path: Path) -> None:
     tried = set()
-    for row in table("Numbers and truths"):
+    for row in table("Numbers and Booleans"):
         for values in _as_other_types(text_in(row[0])):
             wanted = verdict_in(row[1 + NUMBERS.index(kind)], kind)
             assert in_parquet(values, kind, tmp_path) == [wanted], (row[0], values.type)
@@ -169,7 +169,7 @@ def test_numbers_of_other_types_of_parquet_are_what_the_table_says(kind: str, tm
 
 
 def _as_other_types(text: str) -> Iterator[pa.Array]:
-    """What Parquet can hold that is the very number or truth of a text."""
+    """What Parquet can hold that is the very number or Boolean of a text."""
     if text in ("true", "false"):
         yield pa.array([text == "true"])
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text):
