@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from dataflow.page.connections import EVENTS
 from dataflow.page.document import document
 from dataflow.page.events import EventStreams
 from dataflow.page.metrics import registry
@@ -58,7 +59,7 @@ def application(view: JobView, streams: EventStreams, names: frozenset[str]) -> 
 
     routes = [
         Route("/", guarded(asked_by(names, show))),
-        Route("/events", guarded(asked_by(names, events))),
+        Route(EVENTS, guarded(asked_by(names, events))),
         Route("/metrics", guarded(metrics)),
         Route("/healthz", guarded(is_alive)),
         Route("/readyz", guarded(is_ready)),

@@ -17,15 +17,13 @@ from dataflow.execution.checkpoints import checkpoint_folder
 from dataflow.execution.stored import read_table, rows_between
 from dataflow.job.plan import Job
 from dataflow.page.app import application
+from dataflow.page.connections import CONNECTIONS, Connection
 from dataflow.page.events import EventStreams
 from dataflow.page.view import JobView
 from transforms.errors import SinkError
 from transforms.process.progress import Bulletin
 from transforms.record import ledger
 from transforms.storage.tables import DEAD_LETTERS, LEDGER
-
-CONNECTIONS: Final = 256
-"""Connections at a time; more are answered 503."""
 
 GOODBYE_SECONDS: Final = 1
 """How long browsers may take to notice the end of the job."""
@@ -58,7 +56,7 @@ def serving(
     server = uvicorn.Server(
         uvicorn.Config(
             application(streams.view, streams, frozenset({"localhost", host.lower(), socket.gethostname().lower()})),
-            http="h11",
+            http=Connection,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -66,7 +64,6 @@ def serving(
             log_level="critical",  # requests are not logged; errors are answered with 500
             access_log=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=GOODBYE_SECONDS,
         )
     )

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dataflow.errors import UsageError
+from dataflow.page import connections
+from dataflow.page.connections import CONNECTIONS
 from dataflow.page.events import STREAMS
 from dataflow.page.server import parse_address, recall, serving
 from tests.dataflow.jobs import in_process_of_its_own
@@ -175,6 +177,36 @@ def test_no_more_than_so_many_browsers_look_at_once(page: Page) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /metrics HTTP/1.1\r\nX-Slow: ", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+def test_clients_that_ask_nothing_or_read_nothing_give_way(page: Page, said: bytes) -> None:
+    host, port = page.url.removeprefix("http://").split(":")
+    with ExitStack() as stack, page.events() as stream:
+        for _ in range(CONNECTIONS + 50):
+            client = stack.enter_context(closing(socket.socket()))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            client.connect((host, int(port)))
+            client.sendall(said)
+        for path in ("/healthz", "/metrics", "/readyz"):
+            assert page.get(path)[1], path
+        assert page.get("/healthz")[0].status == 200
+        page.close(0, "a")
+        assert stream.wait("rows"), "a stream does not give way"
+
+
+def test_a_request_has_a_deadline(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
+    host, port = page.url.removeprefix("http://").split(":")
+    for said in (b"", b"GET /healthz HTTP/1.1\r\nX-Slow: ", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        with closing(socket.create_connection((host, int(port)), timeout=10)) as client:
+            client.sendall(said)
+            answer = b""
+            while data := client.recv(1 << 16):
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 200") == said.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("host", ["localhost:8081", "127.0.0.1", "[::1]:8081", "10.0.0.7", "LOCALHOST"])
