@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptio
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from runners import flink, prism
+from runners import flink, peers, prism
 from runners.flags import IN_PROCESS
 from runners.flags import FlagError as FlagError  # callers import it from here
 from runners.flags import options_of as options_of
@@ -52,6 +52,7 @@ def pipeline(flags: Sequence[str]) -> beam.Pipeline:
     if standard.runner not in LOCAL_NAMES:
         return beam.Pipeline(options=options)
     standard.runner = None
+    peers.guard()
     if not any(flag.startswith("--direct_running_mode") for flag in flags) and direct.direct_num_workers != 1:
         direct.direct_running_mode = "multi_threading"
     if direct.direct_running_mode == "multi_processing":

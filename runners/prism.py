@@ -5,11 +5,14 @@ shown; if it cannot start, the error quotes its last line.
 """
 
 import json
+import os
+import shutil
 import subprocess
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +37,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 from runners.failures import is_of_prism
 from runners.flags import options_of
-from runners.prism_binary import locate
+from runners.prism_binary import SOCKET, locate
 from runners.worker import quieten
 
 YEARS: Final = 100_000_000
@@ -44,14 +47,20 @@ START_SECONDS: Final = 30
 """How long Prism may take to print its address; usually it takes 0.1 s."""
 
 WATCHED: Final = """
+folder=$1
+shift
 "$@" </dev/null & prism=$!
 exec >/dev/null 2>&1
 trap '' INT TERM HUP
 read -r _
 kill -9 "$prism"
 wait
+rm -rf "$folder"
 """
 """Prism with a watcher, which kills it when the watcher's input ends, as it does when this process ends in any way."""
+
+LONGEST_PARENT: Final = 70
+"""The most characters of the folder in which the folder of sockets is made: systems allow 104 bytes for a socket."""
 
 
 class PrismFailed(RuntimeError):
@@ -91,7 +100,7 @@ class PrismResult(PipelineResult):
 
 
 class LocalPrism(PrismRunner):
-    """Beam's Prism runner, with a separate Prism per job, which ends with the job and listens only on the loopback."""
+    """Beam's Prism runner, with a separate Prism per job, which ends with the job and which only this user reaches."""
 
     def __init__(self, program: Path) -> None:
         super().__init__()
@@ -108,9 +117,10 @@ class LocalPrism(PrismRunner):
             return PythonLoopbackEnvironment(capabilities=python_sdk_capabilities())
         return super().default_environment(options)
 
-    @staticmethod
-    def start_and_replace_loopback_environments(pipeline: Any, options: PipelineOptions) -> list[Callable[[], object]]:
-        """Serves the DoFns of this process to Prism, as Beam does, but only on the loopback."""
+    def start_and_replace_loopback_environments(
+        self, pipeline: Any, options: PipelineOptions
+    ) -> list[Callable[[], object]]:
+        """Serves the DoFns of this process to Prism, as Beam does, but only to this user: on a Unix socket."""
         looped = [
             environment
             for environment in pipeline.components.environments.values()
@@ -119,7 +129,8 @@ class LocalPrism(PrismRunner):
         if not looped:
             return []
         server = grpc.server(shared_unbounded_instance())
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        address = f"unix:{self._server.folder}/workers"
+        server.add_insecure_port(address)
         workers = BeamFnExternalWorkerPoolServicer(
             state_cache_size=_get_state_cache_size_bytes(options=options),
             data_buffer_time_limit_ms=_get_data_buffer_time_limit_ms(options.view_as(DebugOptions).experiments or []),
@@ -137,7 +148,8 @@ class LocalPrism(PrismRunner):
         Raises:
             PrismFailed: if it does not start, or does not accept the job.
         """
-        self._server = _Server(self._program)
+        is_ours = options.view_as(PortableOptions).environment_type == "LOOPBACK"
+        self._server = _Server(self._program, by_socket=is_ours)
         try:
             result = super().run_portable_pipeline(pipeline, options)
         except BaseException as error:
@@ -200,17 +212,30 @@ def _ignore_lost_connections(failure: threading.ExceptHookArgs) -> None:
 
 
 class _Server(JobServer):
-    """One Prism process, from the job's start to its end."""
+    """One Prism process, from the job's start to its end.
 
-    def __init__(self, program: Path) -> None:
+    Args:
+        by_socket: whether it listens on a Unix socket that only this user reaches; workers elsewhere need a port.
+    """
+
+    def __init__(self, program: Path, *, by_socket: bool = True) -> None:
         self._program = program
+        self._by_socket = by_socket
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=200)
 
+    @cached_property
+    def folder(self) -> str:
+        """The folder of its sockets, which only this user may enter; its name is short enough for them."""
+        parent = tempfile.gettempdir()
+        return tempfile.mkdtemp(prefix="streamgauge-", dir=parent if len(parent) <= LONGEST_PARENT else "/tmp")
+
     def start(self) -> beam_job_api_pb2_grpc.JobServiceStub:
         command = [str(self._program), "--job_port=0", "--serve_http=false", "--log_kind=json", "--log_level=info"]
+        socket = {SOCKET: f"{self.folder}/prism"} if self._by_socket else {}
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", WATCHED, "prism", *command],
+            ["/bin/sh", "-c", WATCHED, "prism", self.folder, *command],
+            env={**os.environ, **socket},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -230,6 +255,7 @@ class _Server(JobServer):
         if process and process.stdin:
             process.stdin.close()
             process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)  # the watcher does it too, unless Prism was never started
 
     def last_words(self) -> str:
         """Why Prism ended, as far as it printed a reason; its ordinary log lines do not count."""

@@ -20,6 +20,9 @@ from typing import Final, NamedTuple
 
 VARIABLE: Final = "STREAMGAUGE_PRISM"
 PACKAGE: Final = "github.com/apache/beam/sdks/v2/go/cmd/prism"
+SOCKET: Final = "STREAMGAUGE_PRISM_SOCKET"
+"""The variable with the path of the Unix socket on which the Prism of `make prism` listens, instead of a port."""
+
 _INTERNAL: Final = "vendor/github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism/internal"
 
 
@@ -36,8 +39,28 @@ PATCHES: Final = (
     Patch(
         "it listens on every network interface, and would run jobs of anyone who can reach it",
         f"{_INTERNAL}/jobservices/server.go",
-        'fmt.Sprintf(":%d", port)',
-        'fmt.Sprintf("localhost:%d", port)',
+        '\tlis, err := net.Listen("tcp", fmt.Sprintf(":%d", port))\n',
+        '\tnetwork, address := "tcp", fmt.Sprintf("localhost:%d", port)\n'
+        f'\tif socket := os.Getenv("{SOCKET}"); socket != "" {{\n'
+        '\t\tnetwork, address = "unix", socket\n'
+        "\t}\n"
+        "\tlis, err := net.Listen(network, address)\n",
+    ),
+    Patch(
+        "the address of a Unix socket has no port: what a client of the job is given",
+        f"{_INTERNAL}/jobservices/server.go",
+        "\t_, port, _ := net.SplitHostPort(s.lis.Addr().String())\n",
+        '\tif s.lis.Addr().Network() == "unix" {\n\t\treturn "unix:" + s.lis.Addr().String()\n\t}\n'
+        "\t_, port, _ := net.SplitHostPort(s.lis.Addr().String())\n",
+    ),
+    Patch(
+        "the address of a Unix socket has no port: what workers are given",
+        f"{_INTERNAL}/worker/worker.go",
+        '\t\tendpoint: "localhost:" + p,\n\t\tlogger:   logger,\n\t\tpool:     make(map[string]*W),\n'
+        "\t\twg:       make(map[string]*sync.WaitGroup),\n\t}\n",
+        '\t\tendpoint: "localhost:" + p,\n\t\tlogger:   logger,\n\t\tpool:     make(map[string]*W),\n'
+        "\t\twg:       make(map[string]*sync.WaitGroup),\n\t}\n"
+        '\tif lis.Addr().Network() == "unix" {\n\t\tmw.endpoint = "unix:" + lis.Addr().String()\n\t}\n',
     ),
     Patch(
         "a request for the progress of a Flatten that takes longer than 0.1 s finds no worker, and ends the job",

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 POSTGRES_USER: Final = "app"
@@ -63,17 +63,18 @@ def postgres_programs() -> Path:
     return versions[-1].parent
 
 
-def unprivileged_owner(folder: Path) -> dict[str, Any]:
-    """What subprocess needs to run as somebody who may own a cluster; gives the folder to him."""
+def unprivileged_owner(folder: Path) -> list[str]:
+    """What a command begins with to run as a user who may own a cluster; gives the folder to that user."""
     if os.geteuid() != 0:
-        return {}
+        return []
     names = {entry.pw_name for entry in pwd.getpwall()}
     entry = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     os.chown(folder, entry.pw_uid, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    # Not by subprocess's `user`: for that it forks, and what gRPC does at a fork may end the child.
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
 
 
-def start_postgres(programs: Path, folder: Path, owner: dict[str, Any]) -> int:
+def start_postgres(programs: Path, folder: Path, owner: list[str]) -> int:
     """Starts the cluster and waits until it answers; returns its port."""
     log = folder / "log"
     for _ in range(PORT_TRIES):
@@ -92,11 +93,13 @@ def start_postgres(programs: Path, folder: Path, owner: dict[str, Any]) -> int:
     raise RuntimeError(f"no free port for PostgreSQL in {PORT_TRIES} tries")
 
 
-def run(command: list[str | Path], folder: Path, owner: dict[str, Any]) -> None:
+def run(command: list[str | Path], folder: Path, owner: list[str]) -> None:
     """Runs a command in `folder`; raises RuntimeError with all that it and the server said when it fails."""
     # Output goes to a file: the server inherits it, and a pipe would stay open as long as it runs.
     with tempfile.TemporaryFile() as output:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **owner)
+        done = subprocess.run(
+            [*owner, *command], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        )
         if done.returncode != 0:
             output.seek(0)
             log = folder / "log"

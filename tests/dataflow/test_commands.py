@@ -71,7 +71,7 @@ def test_a_command_line_that_is_wrong_ends_in_2_with_what_is_wrong(tmp_path: Pat
         ("init", str(tmp_path / "gone.csv")): "there is no such file",
         ("init", str(job.parent / "data.jsonl"), "-o", str(job)): "already exists",
         ("init", str(job.parent / "data.jsonl"), "-o", str(tmp_path / "no/job.yaml")): "there is no folder",
-        ("replay", str(job), str(tmp_path / "gone.jsonl")): "No such file or directory",
+        ("replay", str(job), str(tmp_path / "gone.jsonl")): "there is no such file",
     }.items():
         before = tree(tmp_path)
         ended = streamgauge(*arguments)

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -155,18 +157,43 @@ def test_every_start_gives_a_first_window_within_ten_seconds() -> None:
         assert job.communicate(timeout=60)[0].splitlines()[-1] == "DONE"
 
 
-def test_nothing_but_the_loopback_reaches_the_job() -> None:
-    """Prism's own port too, if it is the one that `make prism` built."""
-    running = endless.count_up(FOR_EVER).run()
-    processes = [os.getpid(), *([endless.prism_of(os.getpid())] if locate([]) == cached() else [])]
-    listed = Path("/proc/net/tcp6").read_text() + Path("/proc/net/tcp").read_text()
-    listening = [row.split() for row in listed.splitlines() if row.split()[3] == "0A"]
-    ours = {socket for process in processes for socket in sockets(process)}
-    hosts = [row[1].partition(":")[0] for row in listening if f"socket:[{row[9]}]" in ours]
-    running.cancel()
-    running.wait_until_finish()
-    assert len(hosts) >= len(processes)
-    assert set(hosts) <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+def test_only_this_user_reaches_the_job(open_folder: Path) -> None:
+    """Neither Prism, as `make prism` builds it, nor the workers in the job's own process have a port."""
+    assert locate([]) == cached()
+    job = program(FOR_EVER, open_folder)
+    prism = first_window(job)
+    try:
+        listed = Path("/proc/net/tcp6").read_text() + Path("/proc/net/tcp").read_text()
+        listening = [row.split() for row in listed.splitlines() if row.split()[3] == "0A"]
+        ours = {socket for process in (job.pid, prism) for socket in sockets(process)}
+        assert not [row[1] for row in listening if f"socket:[{row[9]}]" in ours]
+        (folder,) = open_folder.glob("streamgauge-*")
+        assert (stat.S_IMODE(folder.stat().st_mode), {path.name for path in folder.iterdir()}) == (
+            0o700,
+            {"prism", "workers"},
+        )
+        for path in folder.iterdir():
+            assert (finds(path), finds(path, *AS_NOBODY), finds(open_folder, *AS_NOBODY)) == (True, False, True)
+    finally:
+        job.kill()
+        job.communicate()
+    until(lambda: not list(open_folder.iterdir()), "a folder that is gone although the job was killed", seconds=10)
+
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def finds(path: Path, *as_whom: str) -> bool:
+    """Whether a process finds a path, without which it cannot connect to a socket there."""
+    return subprocess.run([*as_whom, "test", "-e", str(path)], check=False).returncode == 0
 
 
 def sockets(process: int) -> Iterator[str]:
