@@ -56,9 +56,7 @@ PATCHES: Final = (
     Patch(
         "the address of a Unix socket has no port: what workers are given",
         f"{_INTERNAL}/worker/worker.go",
-        '\t\tendpoint: "localhost:" + p,\n\t\tlogger:   logger,\n\t\tpool:     make(map[string]*W),\n'
         "\t\twg:       make(map[string]*sync.WaitGroup),\n\t}\n",
-        '\t\tendpoint: "localhost:" + p,\n\t\tlogger:   logger,\n\t\tpool:     make(map[string]*W),\n'
         "\t\twg:       make(map[string]*sync.WaitGroup),\n\t}\n"
         '\tif lis.Addr().Network() == "unix" {\n\t\tmw.endpoint = "unix:" + lis.Addr().String()\n\t}\n',
     ),

@@ -70,8 +70,15 @@ def unprivileged_owner(folder: Path) -> list[str]:
     names = {entry.pw_name for entry in pwd.getpwall()}
     entry = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     os.chown(folder, entry.pw_uid, entry.pw_gid)
-    # Not by subprocess's `user`: for that it forks, and what gRPC does at a fork may end the child.
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    return as_user(entry.pw_uid, entry.pw_gid)
+
+
+def as_user(user: int, group: int) -> list[str]:
+    """What a command of root begins with to run as another user.
+
+    subprocess's own `user` makes it fork, and what gRPC does at a fork may end the child.
+    """
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
 
 
 def start_postgres(programs: Path, folder: Path, owner: list[str]) -> int:

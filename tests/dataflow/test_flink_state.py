@@ -1,11 +1,16 @@
-"""What `flink status` makes of a cluster's figures."""
+"""What `flink status` makes of a cluster's figures, and which savepoints fit a job."""
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dataflow.commands.flink.start import refuse_other_state
 from dataflow.commands.flink.state import growth_of, standstill
+from dataflow.errors import Refused
+from dataflow.execution.checkpoints import identity
+from tests.dataflow.page.pages import live_job
 
 SUBMITTED = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -57,3 +62,14 @@ def test_a_slow_pace_of_checkpoints_is_no_standstill() -> None:
     assert said(timedelta(), timedelta(minutes=121), pace=600).startswith(
         "it is running and has kept no checkpoint for 2 h:"
     )
+
+
+def test_a_savepoint_fits_the_same_job_also_if_an_earlier_version_took_it(tmp_path: Path) -> None:
+    job = live_job(tmp_path)
+    known = identity(job)
+    earlier = {part: value for part, value in known.items() if part != "source"}
+    for was in (known, earlier):
+        refuse_other_state(job, was, ["a"], ["a"])
+    for part, was in (("source", {**known, "source": "kafka"}), ("job", {**earlier, "job": "another"})):
+        with pytest.raises(Refused, match=f"`{part}` has changed"):
+            refuse_other_state(job, was, ["a"], ["a"])

@@ -13,6 +13,7 @@ from apache_beam.portability.api import beam_fn_api_pb2_grpc
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from runners import peers
+from tests.servers import as_user
 
 NOBODY = 65534
 
@@ -54,9 +55,7 @@ def test_ipv6_is_looked_up_too() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_process_of_another_user_is_not_own(listener: socket.socket) -> None:
     script = f"exec 3<>/dev/tcp/127.0.0.1/{listener.getsockname()[1]}; sleep 60"
-    stranger = subprocess.Popen(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "bash", "-c", script]
-    )
+    stranger = subprocess.Popen([*as_user(NOBODY, NOBODY), "bash", "-c", script])
     try:
         listener.settimeout(20)
         accepted = listener.accept()

@@ -96,13 +96,11 @@ class SourceCursor:
     def tick(self, why: int, *, keeps: bool) -> Tick:
         """The tick at this cursor: a checkpoint barrier after everything before it."""
         name = name_of(self.chunk, why) + self.shift
-        return Tick(name, self.chunk, self.progress.watermark, keeps, self._kept() if keeps else {})
-
-    def _kept(self) -> dict[str, Any]:
-        """What a checkpoint holds of the source."""
-        progress = self.progress
-        known = {"progress": progress.to_json(), "position": self.position, "began": self.began}
-        return known if progress.clock is None else {**known, "clock": progress.clock}
+        progress, source = self.progress, dict[str, Any]()
+        if keeps:
+            source = {"progress": progress.to_json(), "clock": progress.clock}
+            source |= {"position": self.position, "began": self.began}
+        return Tick(name, self.chunk, progress.watermark, keeps, source)
 
 
 NOTHING_READ: Final = SourceCursor()

@@ -16,6 +16,7 @@ from dataflow.execution.submission import Savepoint, Submission, is_running, now
 from dataflow.job.plan import Job
 from transforms.errors import NotShared
 from transforms.specification import Seconds, seconds
+from transforms.storage.checkpoint.folder import fits
 from transforms.storage.checkpoint.history import NOTHING
 from transforms.storage.live.plan import LivePlan
 
@@ -149,7 +150,7 @@ def refuse_other_state(job: Job, was: Mapping[str, str], labels: Sequence[str], 
         Refused: says what differs, and what to do.
     """
     identities = identity(job)
-    other = sorted(part for part in {*was, *identities} if was.get(part) != identities.get(part))
+    other = sorted(part for part in {*was, *identities} if not fits(was, part, identities.get(part)))
     if other:
         raise Refused(
             f"the running job's state is incompatible: `{other[0]}` has changed; stop that job with `flink stop`, and"

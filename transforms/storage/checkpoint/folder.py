@@ -37,13 +37,22 @@ BEFORE: Final = "checkpoint.json"
 """The manifest of format 2; if it says format 3, older versions of this program refuse it."""
 
 SOURCE: Final = "source"
-"""The part of an identity that earlier versions did not record; a launch adds it."""
+"""The part of an identity that earlier versions did not record; the next checkpoint does."""
 
 STATISTICS: Final = "statistics of"
 """The prefix of the parts of an identity that new statistics may change."""
 
 BEGIN_ANEW: Final = "--begin-anew"
 """The flag that lets a live job start from nothing although its tables or its state exist."""
+
+
+def fits(known: Mapping[str, str], part: str, value: str | None) -> bool:
+    """Whether a part of an identity has this value in what was recorded; a part that no version recorded then fits.
+
+    >>> fits({"job": "a"}, "job", "b"), fits({"job": "a"}, SOURCE, "log"), fits({SOURCE: "log"}, SOURCE, "kafka")
+    (False, True, False)
+    """
+    return known.get(part, value if part == SOURCE else None) == value
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,7 @@ class CheckpointFolder:
     def refuse_other(self, manifest: Manifest, identity: Mapping[str, str]) -> None:
         """Raises StateRefused if the checkpoints belong to a job with another identity."""
         for part, value in identity.items():
-            is_known = part != SOURCE or part in manifest.identity
-            if is_known and manifest.identity.get(part) != value:
+            if not fits(manifest.identity, part, value):
                 raise StateRefused(
                     f"{self.state}: its checkpoints belong to a job with different `{part}`;"
                     + (" add new ones with `run --upgrade` or `flink upgrade`;" if part.startswith(STATISTICS) else "")
